@@ -1,0 +1,32 @@
+# Two commands matter: make run (see the product work) and make test (prove it).
+# Both need only Python >= 3.11, make and a package index.
+SHELL := /bin/sh
+BIN := .venv/bin
+.PHONY: run test check bench lock clean
+
+run:
+	@sh packaging/venv.sh run
+	@exec $(BIN)/gateway demo $(ARGS)
+
+test:
+	@sh packaging/venv.sh dev
+	@sh packaging/test_tools.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+check:
+	@sh packaging/venv.sh dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layering.py
+
+bench:
+	@sh packaging/venv.sh dev
+	@sh packaging/test_tools.sh
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock:
+	sh packaging/lock.sh
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

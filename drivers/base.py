@@ -1,0 +1,183 @@
+"""What a driver is.  A driver knows its protocol; it knows nothing of schedules, retries, rules or MQTT.
+
+Several devices share one wire, so the connection and the devices on it are two things.  A ``Connection`` is
+opened, lost and reopened as a whole by the core; a ``Driver`` is one device that is read through it.  A device
+with a connection of its own (a fire panel on TCP) is simply both at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+
+from pydantic import BaseModel
+
+from gateway.clock import Clock
+from gateway.model import Event, Point, PointId, Reading, Value
+
+T = TypeVar("T")
+
+
+class Connection(Protocol):
+    """A way to the field that is open or lost as a whole: a serial port, a TCP connection."""
+
+    async def __aenter__(self) -> Self:
+        """Open.  Raises LineLost, and then leaves nothing open."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Release.  Never raises; safe when cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class SerialFormat:
+    """How characters stand on a serial line.  *parity* is N, E or O."""
+
+    baud: int
+    parity: str = "N"
+    data_bits: int = 8
+    stop_bits: int = 1
+
+    @property
+    def character_s(self) -> float:
+        """Seconds one character occupies the line, start and stop bits included."""
+        return (1 + self.data_bits + (self.parity != "N") + self.stop_bits) / self.baud
+
+
+class Link(Connection, Protocol):
+    """A half-duplex byte line.  One exchange at a time; the core sees to that."""
+
+    async def exchange(
+        self,
+        request: bytes,
+        parse: Callable[[bytes], T | None],
+        *,
+        peer: Hashable,
+        timeout_s: float,
+        embargo_s: float = 0.0,
+        serial: SerialFormat | None = None,
+    ) -> T:
+        """Send *request*, return the first answer that *parse* accepts.
+
+        parse: given all bytes received since the request, returns the frame that answers it or None while
+        there is none; it skips noise, an echo of the request and frames of others by itself.
+        timeout_s: from the request's last bit to the answer's last byte.
+        embargo_s: protocols whose answers do not say what they answer (Modbus RTU) give how long *peer* must
+        be left alone after a time-out, so that its late answer cannot be taken for the next one.
+        serial: the format this device speaks, where a line carries several.
+
+        Raises DeviceUnreachable (silence), ProtocolError (bytes came, no valid answer among them), LineLost.
+        """
+
+
+class Driver(Protocol):
+    """One field device, polled by the core.  Starts no task, keeps no lock."""
+
+    def batches(self, points: Sequence[PointId]) -> Sequence[Sequence[PointId]]:
+        """Divide *points* into groups that one exchange each can read.  Pure; every point exactly once."""
+
+    async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
+        """Read one group of ``batches``: one reading per point, in that order.
+
+        A point that the device refuses or has no value for becomes a bad reading.  Raises DeviceUnreachable,
+        ProtocolError or LineLost when the group as a whole could not be read.
+        """
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """Optional: a driver that can also command its device."""
+
+    async def write(self, point: PointId, value: Value) -> None:
+        """Write one point, confirmed by the device's answer.  Raises DeviceRejected, DeviceUnreachable, ProtocolError."""
+
+
+@runtime_checkable
+class Subscribing(Protocol):
+    """Optional: a device that speaks unasked."""
+
+    def messages(self) -> AsyncIterator[Reading | Event]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PointSpec:
+    """One point as its driver sees it: what the core must know, and the protocol's own settings (validated)."""
+
+    point: Point
+    options: Any
+    """An instance of the protocol's ``point_options`` model."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """One device as its driver sees it."""
+
+    id: str
+    options: Any
+    """An instance of the protocol's ``device_options`` model."""
+    points: Mapping[PointId, PointSpec]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One item of a decoded frame, for people: what it is called, its value, its unit."""
+
+    id: str
+    value: Value | None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why bytes are not a frame.  *offset*: index of the byte where it goes wrong; None when the whole is meant."""
+
+    code: str
+    text: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """A frame explained (``gateway decode``)."""
+
+    direction: str
+    """``request`` or ``response``."""
+    address: str
+    function: str
+    """The control or function code, two hex digits."""
+    items: tuple[Field, ...] = ()
+    error: Fault | None = None
+    """The device's own refusal, when the frame is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What ``gateway decode`` found in some bytes; ok exactly when there is at least one frame and no fault."""
+
+    frames: tuple[DecodedFrame, ...] = ()
+    fault: Fault | None = None
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.frames) and self.fault is None
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolType:
+    """Everything the core needs to use a protocol; one constant per driver folder, named in registry.py."""
+
+    name: str
+    device_options: type[BaseModel]
+    """What a device entry may say (address, unit id ...)."""
+    point_options: type[BaseModel]
+    """What a profile's point may say (register, identifier, scale ...)."""
+    make: Callable[[DeviceSpec, Link, Clock], Driver]
+    serial: SerialFormat | None = None
+    """The format assumed on a serial line that names none; None where the protocol is not spoken on one."""
+    tcp: bool = False
+    """May be spoken over a TCP connection."""
+    default_timeout_s: float = 1.0

@@ -1,0 +1,56 @@
+"""The protocols there are.  A new one is a folder beside this file and a line in ``_OURS``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import cast
+
+from drivers.base import Decoded, ProtocolType
+
+# protocol -> module:constant, imported only when a configuration or a command names the protocol
+_OURS = {
+    "modbus-tcp": "drivers.modbus.driver:TCP",
+    "modbus-rtu": "drivers.modbus.driver:RTU",
+    "dlt645": "drivers.dlt645.driver:DLT645",
+}
+
+# protocol -> module:function(bytes) -> Decoded
+_DECODERS = {
+    "modbus-tcp": "drivers.modbus.decode:decode_tcp",
+    "modbus-rtu": "drivers.modbus.decode:decode_rtu",
+    "dlt645": "drivers.dlt645.decode:decode",
+}
+
+
+def protocols() -> list[str]:
+    """Every protocol a device may name, ours and those that installed packages register."""
+    return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
+
+
+def protocol(name: str) -> ProtocolType:
+    """Raises KeyError for a name that is not in ``protocols()``."""
+    if name in _OURS:
+        found = _load(_OURS[name])
+    else:
+        found = (
+            next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None
+        )
+    if not isinstance(found, ProtocolType):
+        raise KeyError(name)
+    return found
+
+
+def decoders() -> list[str]:
+    return sorted(_DECODERS)
+
+
+def decoder(name: str) -> Callable[[bytes], Decoded]:
+    """Raises KeyError for a name that is not in ``decoders()``."""
+    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name]))
+
+
+def _load(reference: str) -> object:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,307 @@
+"""Byte lines: a serial port, or a TCP connection to a device or a serial converter.
+
+Both are a ``Link`` (drivers/base.py): one exchange at a time, and after an exchange that did not end well the line
+is drained before the next request leaves, so that nothing left over can be taken for an answer.
+
+    idle ──exchange──▶ drained? ──▶ request sent ──▶ bytes … parse(bytes) ──▶ frame
+                                                        │ silence ≥ gap after some bytes: ProtocolError
+                                                        └ time-out: DeviceUnreachable, peer under embargo
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import serial
+
+from drivers.base import SerialFormat
+from gateway.errors import DeviceUnreachable, LineLost, ProtocolError
+
+T = TypeVar("T")
+Tap = Callable[[str, bytes], None]
+"""Called with ``tx`` or ``rx`` and the bytes, for capture and statistics."""
+
+
+class ByteLine(abc.ABC):
+    """What serial and TCP links have in common: the exchange."""
+
+    reply_gap_s = 0.5
+    """Silence after which a reply that has begun is taken to be over.  DL/T 645-2007 allows 500 ms between two
+    bytes; converters buffer, so shorter gaps than this happen inside good frames."""
+    settle_limit_s = 2.0
+    """A line that never falls silent is used all the same after this long; parse() skips the noise."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tap: Tap | None = None
+        self.stale_bytes = 0
+        """Bytes thrown away because nobody had asked for them."""
+        self._buffer = bytearray()
+        self._arrived = asyncio.Event()
+        self._lost: str | None = None
+        self._dirty = False
+        self._embargo_until: dict[Hashable, float] = {}
+
+    # ------------------------------------------------------------------ for the core
+
+    async def __aenter__(self) -> Self:
+        self._buffer.clear()
+        self._arrived = asyncio.Event()
+        self._lost, self._dirty = None, False
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._close()
+
+    async def exchange(
+        self,
+        request: bytes,
+        parse: Callable[[bytes], T | None],
+        *,
+        peer: Hashable,
+        timeout_s: float,
+        embargo_s: float = 0.0,
+        serial: SerialFormat | None = None,
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        await self._wait_for_embargo(peer)
+        await self._drain()
+        self._dirty = True  # until the answer is here; stays so when we are cancelled or time out
+        if embargo_s:
+            self._embargo_until[peer] = loop.time() + timeout_s + embargo_s
+        sending_s = self._send(request, serial)
+        deadline = loop.time() + sending_s + timeout_s
+        while True:
+            if self._buffer and (frame := parse(bytes(self._buffer))) is not None:
+                self._buffer.clear()
+                self._dirty = False
+                self._embargo_until.pop(peer, None)
+                return frame
+            await self._wait_for_bytes(deadline, request, timeout_s)
+
+    # ------------------------------------------------------------------ for the subclasses
+
+    @abc.abstractmethod
+    async def _open(self) -> None: ...
+
+    @abc.abstractmethod
+    def _close(self) -> None: ...
+
+    @abc.abstractmethod
+    def _send(self, request: bytes, serial: SerialFormat | None) -> float:
+        """Hand the bytes over; return the seconds until the last one will be on the wire."""
+
+    @abc.abstractmethod
+    def _quiet_s(self) -> float:
+        """How long an unclean line must be silent before it is used again."""
+
+    def _received(self, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap("rx", data)
+        self._buffer += data
+        self._arrived.set()
+
+    def _fail(self, why: str) -> None:
+        self._lost = self._lost or why
+        self._arrived.set()
+
+    # ------------------------------------------------------------------ inside
+
+    async def _wait_for_bytes(self, deadline: float, request: bytes, timeout_s: float) -> None:
+        """Return when there is more than before; raise when there will not be."""
+        loop = asyncio.get_running_loop()
+        have = len(self._buffer)
+        begun = have > 0 and not request.startswith(bytes(self._buffer))  # an adapter's echo is not an answer
+        limit = min(deadline, loop.time() + self.reply_gap_s) if begun else deadline
+        while len(self._buffer) == have:
+            self._check_open()
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout_at(limit):
+                    await self._arrived.wait()
+            except TimeoutError:
+                if begun:
+                    raise ProtocolError("no valid answer in what was received", bytes(self._buffer)) from None
+                raise DeviceUnreachable(f"no answer within {timeout_s:g} s") from None
+        self._check_open()
+
+    async def _wait_for_embargo(self, peer: Hashable) -> None:
+        until = self._embargo_until.get(peer)
+        if until is not None:
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
+            del self._embargo_until[peer]
+
+    async def _drain(self) -> None:
+        """Throw away what nobody asked for; after an unclean exchange, wait until nothing more comes."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.settle_limit_s
+        while self._dirty and loop.time() < give_up:
+            self._discard()
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(self._quiet_s()):
+                    await self._arrived.wait()
+            except TimeoutError:
+                break
+            self._check_open()
+        self._discard()
+
+    def _discard(self) -> None:
+        self.stale_bytes += len(self._buffer)
+        self._buffer.clear()
+
+    def _check_open(self) -> None:
+        if self._lost is not None:
+            raise LineLost(f"{self.name}: {self._lost}")
+
+
+class SerialLink(ByteLine):
+    """A serial port, named by a path that survives replugging (``/dev/serial/by-id/…``)."""
+
+    def __init__(self, port: str, default: SerialFormat) -> None:
+        super().__init__(port)
+        self._port_path = port
+        self._default = default
+        self._port: serial.Serial | None = None
+
+    async def _open(self) -> None:
+        try:
+            self._port = serial.Serial(
+                self._port_path,
+                baudrate=self._default.baud,
+                bytesize=self._default.data_bits,
+                parity=self._default.parity,
+                stopbits=self._default.stop_bits,
+                timeout=0,
+                write_timeout=0,
+                exclusive=True,
+            )
+        except (OSError, ValueError) as exc:  # serial.SerialException is an OSError
+            raise LineLost(f"{self._port_path}: cannot open: {exc}", hint=_port_hint(exc)) from exc
+        asyncio.get_running_loop().add_reader(self._port.fileno(), self._readable)
+
+    def _close(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            asyncio.get_running_loop().remove_reader(port.fileno())
+            try:
+                port.close()
+            except OSError:
+                return  # the adapter is gone, and the descriptor with it
+
+    def _readable(self) -> None:
+        assert self._port is not None
+        try:
+            data = os.read(self._port.fileno(), 4096)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._hang_up(f"read failed: {exc}")
+            return
+        if data:
+            self._received(data)
+        else:
+            self._hang_up("the port was closed from the other side")
+
+    def _hang_up(self, why: str) -> None:
+        """Stop listening (a dead descriptor is readable for ever) and let the next exchange say why."""
+        assert self._port is not None
+        asyncio.get_running_loop().remove_reader(self._port.fileno())
+        self._fail(why)
+
+    def _send(self, request: bytes, serial: SerialFormat | None) -> float:
+        assert self._port is not None
+        wanted = serial or self._default
+        try:
+            self._apply(self._port, wanted)
+            self._port.write(request)  # requests are under 300 bytes; the driver's buffer takes them whole
+        except OSError as exc:
+            self._hang_up(f"write failed: {exc}")
+            self._check_open()
+        if self.tap is not None:
+            self.tap("tx", request)
+        return len(request) * wanted.character_s
+
+    @staticmethod
+    def _apply(port: serial.Serial, wanted: SerialFormat) -> None:
+        if port.baudrate != wanted.baud:
+            port.baudrate = wanted.baud
+        if port.parity != wanted.parity:
+            port.parity = wanted.parity
+        if port.bytesize != wanted.data_bits:
+            port.bytesize = wanted.data_bits
+        if port.stopbits != wanted.stop_bits:
+            port.stopbits = wanted.stop_bits
+
+    def _quiet_s(self) -> float:
+        return max(0.05, 20 * self._default.character_s)
+
+
+class TcpLink(ByteLine):
+    """A TCP connection to a device, or to a converter with a serial line behind it."""
+
+    connect_timeout_s = 5.0
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port}")
+        self._address = (host, port)
+        self._transport: asyncio.Transport | None = None
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.connect_timeout_s):
+                self._transport, _ = await loop.create_connection(lambda: _Receiver(self), *self._address)
+        except TimeoutError:
+            raise LineLost(f"{self.name}: no connection within {self.connect_timeout_s:g} s") from None
+        except OSError as exc:
+            raise LineLost(f"{self.name}: cannot connect: {exc}") from exc
+        peer: socket.socket = self._transport.get_extra_info("socket")
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _close(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()  # nothing to flush: a request without its answer is worth nothing
+
+    def _send(self, request: bytes, serial: SerialFormat | None) -> float:
+        assert self._transport is not None
+        self._transport.write(request)
+        if self.tap is not None:
+            self.tap("tx", request)
+        return 0.0
+
+    def _quiet_s(self) -> float:
+        return 0.02
+
+
+class _Receiver(asyncio.Protocol):
+    def __init__(self, line: TcpLink) -> None:
+        self._line = line
+
+    def data_received(self, data: bytes) -> None:
+        self._line._received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._line._fail(f"connection lost: {exc}" if exc else "connection closed by the other side")
+
+
+def _port_hint(exc: OSError | ValueError) -> str:
+    errno = getattr(exc, "errno", None)
+    if errno == 2:
+        return "the adapter is not plugged in, or has another name: ls -l /dev/serial/by-id"
+    if errno == 13:
+        return "no permission: the gateway's user must be in the group that owns the port (usually dialout)"
+    if errno in (11, 16):
+        return "another program has the port open: fuser -v PORT"
+    return ""

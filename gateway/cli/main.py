@@ -1,0 +1,44 @@
+"""The ``gateway`` command.  Sub-commands are imported only when they are called, so that help appears at once."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+_COMMANDS = {
+    # name: (module, what it does) -- the function in the module is called ``command``
+    "run": ("gateway.cli.run", "运行网关守护进程 / run the daemon in the foreground"),
+    "demo": ("gateway.cli.demo", "虚拟小区演示 / a virtual compound, a broker and the gateway in one"),
+    "check": ("gateway.cli.check", "检查全部配置 / validate the whole configuration"),
+    "read": ("gateway.cli.read", "读取测点 / read points now"),
+    "decode": ("gateway.cli.decode", "解释报文 / explain captured frames"),
+    "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
+    "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
+    "simulate": ("gateway.cli.simulate", "仅运行虚拟小区 / the virtual compound alone"),
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="compound-gateway", prog_name="gateway")
+def main() -> None:
+    """小区边缘网关 / Edge gateway for residential compounds."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The shape of site.yaml and of device profiles: what may be written, in which units, with which defaults.
+
+These models know nothing of files or of each other's cross references; load.py does.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
+_BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+
+
+def parse_duration(text: object) -> float:
+    """``90s``, ``1.5 h``, ``1 min 30 s`` -> seconds.  Raises ValueError."""
+    if isinstance(text, str):
+        rest = _DURATION.sub("", text).strip()
+        parts = _DURATION.findall(text)
+        if parts and not rest:
+            return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    raise ValueError("duration")
+
+
+def parse_size(text: object) -> int:
+    """``512 MiB`` -> bytes.  Raises ValueError."""
+    if isinstance(text, str) and (match := _SIZE.fullmatch(text.strip())):
+        return int(float(match[1]) * _BYTES[match[2]])
+    raise ValueError("size")
+
+
+def _id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise ValueError("id")
+    return text
+
+
+Id = Annotated[str, AfterValidator(_id)]
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TextModel(Model):
+    zh: str
+    en: str
+
+
+class PlaceModel(Model):
+    grid: str | None = None
+    building: str | None = None
+    unit: str | None = None
+    floor: str | None = None
+    room: str | None = None
+
+
+class SiteModel(Model):
+    id: Id
+    name: TextModel
+    timezone: str = "Asia/Shanghai"
+
+
+class GatewayModel(Model):
+    id: Id
+
+
+class StoreModel(Model):
+    path: Path = Path("/var/lib/gateway")
+    """Directory, writable by the gateway's user."""
+    budget: Bytes = 512 * 2**20
+
+
+class TlsModel(Model):
+    ca: Path | None = None
+    """PEM file; None means the system's own authorities."""
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class UplinkModel(Model):
+    id: Id
+    host: str
+    port: int = Field(default=8883, ge=1, le=65535)
+    tls: TlsModel | None = None
+    """Absent means plain TCP, which is refused unless the broker is on this machine or allow_plaintext says so."""
+    allow_plaintext: bool = False
+    username: str | None = None
+    password_file: Path | None = None
+    """A file with nothing but the password; the password itself never stands in site.yaml."""
+    delivery: Literal["puback"] = "puback"
+    window: int = Field(default=20, ge=1, le=100)
+    """Envelopes on their way at the same time; the broker's Receive Maximum may lower it."""
+    keepalive: Seconds = 20.0
+
+
+class LineModel(Model):
+    """One physical line: exactly one of *serial* and *tcp*."""
+
+    id: Id
+    serial: str | None = None
+    """Path of the port, best under /dev/serial/by-id."""
+    baud: int | None = Field(default=None, ge=300, le=921600)
+    parity: Literal["none", "even", "odd"] | None = None
+    stop_bits: Literal[1, 2] | None = None
+    tcp: str | None = None
+    """host:port of the device or of the converter."""
+
+
+class PointOverride(Model):
+    """What a device entry may change of its profile's points."""
+
+    every: Seconds | None = None
+    skip: bool = False
+
+
+class DeviceModel(BaseModel):
+    """One device entry.  Keys beyond these belong to the protocol (address, unit_id ...) and are checked by its model."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    id: Id
+    profile: str
+    line: Id
+    protocol: str | None = None
+    """Only needed where the profile allows several and the line does not decide."""
+    name: TextModel | None = None
+    kind: str | None = None
+    place: PlaceModel = PlaceModel()
+    every: Seconds | None = None
+    timeout: Seconds | None = None
+    roles: dict[str, Id] = {}
+    points: dict[str, PointOverride] = {}
+
+
+class SiteFile(Model):
+    """site.yaml"""
+
+    format: Literal["site/1"]
+    site: SiteModel
+    gateway: GatewayModel
+    store: StoreModel = StoreModel()
+    uplinks: list[UplinkModel] = []
+    lines: list[LineModel] = []
+    devices: list[DeviceModel] = []
+
+
+class ProfilePoint(BaseModel):
+    """One point of a profile.  Keys beyond these belong to the protocol (register, di, scale ...)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: TextModel
+    kind: Literal["number", "boolean", "state", "text"] = "number"
+    unit: str | None = None
+    """UCUM"""
+    lane: Literal["billing", "telemetry", "bulk"] = "telemetry"
+    states: list[str] = []
+    minimum: float | None = None
+    maximum: float | None = None
+    counter: bool = False
+    writable: bool = False
+    personal: bool = False
+    every: Seconds | None = None
+
+
+class ProfileFile(Model):
+    """config/devices/<vendor>_<model>.yaml"""
+
+    format: Literal["profile/1"]
+    id: str = Field(pattern=r"^[a-z0-9_]{1,48}$")
+    protocols: list[str] = Field(min_length=1)
+    kind: str = Field(pattern=r"^[a-z0-9_]{1,48}$")
+    name: TextModel
+    manufacturer: str | None = None
+    source: str
+    """Where the map comes from: document and page."""
+    confidence: Literal["high", "medium", "low"]
+    every: Seconds = 60.0
+    device: dict[str, Any] = {}
+    """Defaults for the protocol's device options (word_order, max_registers ...)."""
+    points: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")], ProfilePoint] = Field(min_length=1)

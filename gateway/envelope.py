@@ -1,0 +1,167 @@
+"""Records become bytes here, once.  What is stored is what is sent, so a resend is identical without effort.
+
+The shapes are those of the MQTT contract (docs/platform.md); everything in this file is pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.clock import ClockState
+from gateway.model import AlarmChange, Event, Gap, Lane, Place, Point, PointId, Reading, Record
+
+VERSION = 1
+MAX_ITEMS_BYTES = 60 * 1024
+"""Room for the header under the contract's 64 KiB."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The content of one envelope before the store has given it a number."""
+
+    lane: Lane
+    items: bytes
+    """A JSON array, UTF-8."""
+    count: int
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One numbered entry of the log.  (gateway, epoch, lane, seq) names it for ever."""
+
+    epoch: str
+    lane: Lane
+    seq: int
+    boot_id: str
+    items: bytes
+    count: int
+    from_ms: int
+    to_ms: int
+
+
+class Encoder:
+    """Turns records into drafts.  *points* supplies the units; a point that is not there is a bug."""
+
+    def __init__(self, points: Mapping[PointId, Point]) -> None:
+        # A reading's item begins with the same text every time: {"p":"…","u":"…"
+        self._heads = {
+            point.id: '{"p":' + _encode(point.id) + (',"u":' + _encode(point.unit) if point.unit else "")
+            for point in points.values()
+        }
+
+    def drafts(self, lane: Lane, records: Sequence[Record], clock: ClockState) -> Iterator[Draft]:
+        """Pack *records*, in order, into as few envelopes as the size limit allows."""
+        items: list[bytes] = []
+        times: list[int] = []
+        size = 0
+        for record in records:
+            item = self._item(record, clock).encode()
+            if items and size + len(item) + 1 > MAX_ITEMS_BYTES:
+                yield _draft(lane, items, times)
+                items, times, size = [], [], 0
+            items.append(item)
+            times.append(_time_ms(record))
+            size += len(item) + 1
+        if items:
+            yield _draft(lane, items, times)
+
+    def _item(self, record: Record, clock: ClockState) -> str:
+        match record:
+            case Reading():
+                return self._reading(record, clock)
+            case Event():
+                return _encode(event_item(record))
+            case AlarmChange():
+                return _encode(alarm_item(record))
+            case Gap():
+                return _encode(gap_item(record))
+
+    def _reading(self, reading: Reading, clock: ClockState) -> str:
+        value = reading.value
+        number = "null" if value is None else _encode(value)
+        tail = f',"t":{reading.source_time_ms},"v":{number},"q":"{reading.quality}"'
+        if reading.reason is not None:
+            tail += f',"r":"{reading.reason}"'
+        if reading.raw:
+            tail += f',"raw":"{reading.raw.hex()}"'
+        if clock is not ClockState.SYNCED:
+            tail += f',"c":"{clock}"'
+        return self._heads[reading.point] + tail + "}"
+
+
+def event_item(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "kind": event.kind,
+        "t": event.time_ms,
+        "device": event.device,
+        "place": place_item(event.place),
+        "attributes": dict(event.attributes),
+    }
+
+
+def alarm_item(change: AlarmChange) -> dict[str, Any]:
+    return {
+        "id": change.id,
+        "rule": change.rule,
+        "device": change.device,
+        "place": place_item(change.place),
+        "state": str(change.state),
+        "priority": str(change.priority),
+        "count": change.count,
+        "t": change.time_ms,
+        "reason": change.reason,
+        "message": {"zh": change.message.zh, "en": change.message.en},
+        "values": dict(change.values),
+    }
+
+
+def gap_item(gap: Gap) -> dict[str, Any]:
+    item: dict[str, Any] = {"reason": gap.reason, "from_ms": gap.from_ms, "to_ms": gap.to_ms}
+    if gap.point is not None:
+        item["point"] = gap.point
+    else:
+        item |= {"lane": gap.lane, "from_seq": gap.from_seq, "to_seq": gap.to_seq, "count": gap.count}
+    return item
+
+
+def place_item(place: Place) -> dict[str, str]:
+    levels = ("grid", "building", "unit", "floor", "room")
+    return {level: text for level in levels if (text := getattr(place, level)) is not None}
+
+
+def payload(envelope: Envelope, site: str, gateway: str, sent_ms: int, *, replay: bool) -> bytes:
+    """The message of one envelope.  Only *sent_ms* and *replay* may differ between two sendings."""
+    head = {
+        "v": VERSION,
+        "site": site,
+        "gateway": gateway,
+        "epoch": envelope.epoch,
+        "lane": str(envelope.lane),
+        "seq": envelope.seq,
+        "boot_id": envelope.boot_id,
+        "sent_ms": sent_ms,
+        "replay": replay,
+    }
+    return _encode(head)[:-1].encode() + b',"items":' + envelope.items + b"}"
+
+
+def _draft(lane: Lane, items: list[bytes], times: list[int]) -> Draft:
+    return Draft(lane, b"[" + b",".join(items) + b"]", len(items), min(times), max(times))
+
+
+def _time_ms(record: Record) -> int:
+    match record:
+        case Reading():
+            return record.source_time_ms
+        case Gap():
+            return record.from_ms
+        case _:
+            return record.time_ms
