@@ -23,7 +23,7 @@ check:
 bench:
 	@sh packaging/venv.sh dev
 	@sh packaging/test_tools.sh
-	$(BIN)/python -m tests.bench $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m tests.bench $(ARGS)
 
 lock:
 	sh packaging/lock.sh

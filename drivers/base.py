@@ -92,7 +92,7 @@ class Writable(Protocol):
     """Optional: a driver that can also command its device."""
 
     async def write(self, point: PointId, value: Value) -> None:
-        """Write one point, confirmed by the device's answer.  Raises DeviceRejected, DeviceUnreachable, ProtocolError."""
+        """Write one point; the device has confirmed it.  Raises DeviceRejected, DeviceUnreachable, ProtocolError."""
 
 
 @runtime_checkable

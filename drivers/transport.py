@@ -14,7 +14,9 @@ import abc
 import asyncio
 import os
 import socket
+import termios
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -173,20 +175,24 @@ class SerialLink(ByteLine):
         self._port_path = port
         self._default = default
         self._port: serial.Serial | None = None
+        self._is_pty = False
 
     async def _open(self) -> None:
+        self._is_pty = _is_pseudo_terminal(self._port_path)
+        possible = self._possible(self._default)
         try:
             self._port = serial.Serial(
                 self._port_path,
-                baudrate=self._default.baud,
-                bytesize=self._default.data_bits,
-                parity=self._default.parity,
-                stopbits=self._default.stop_bits,
+                baudrate=possible.baud,
+                bytesize=possible.data_bits,
+                parity=possible.parity,
+                stopbits=possible.stop_bits,
                 timeout=0,
                 write_timeout=0,
                 exclusive=True,
             )
-        except (OSError, ValueError) as exc:  # serial.SerialException is an OSError
+        # serial.SerialException is an OSError; termios.error is not, and escapes from pyserial as it is
+        except (OSError, ValueError, termios.error) as exc:
             raise LineLost(f"{self._port_path}: cannot open: {exc}", hint=_port_hint(exc)) from exc
         asyncio.get_running_loop().add_reader(self._port.fileno(), self._readable)
 
@@ -223,14 +229,18 @@ class SerialLink(ByteLine):
         assert self._port is not None
         wanted = serial or self._default
         try:
-            self._apply(self._port, wanted)
+            self._apply(self._port, self._possible(wanted))
             self._port.write(request)  # requests are under 300 bytes; the driver's buffer takes them whole
-        except OSError as exc:
+        except (OSError, termios.error) as exc:
             self._hang_up(f"write failed: {exc}")
             self._check_open()
         if self.tap is not None:
             self.tap("tx", request)
         return len(request) * wanted.character_s
+
+    def _possible(self, wanted: SerialFormat) -> SerialFormat:
+        """A pseudo-terminal carries whole bytes: it has no parity, and tcsetattr() fails for one that asks."""
+        return replace(wanted, parity="N", data_bits=8) if self._is_pty else wanted
 
     @staticmethod
     def _apply(port: serial.Serial, wanted: SerialFormat) -> None:
@@ -263,9 +273,11 @@ class TcpLink(ByteLine):
             async with asyncio.timeout(self.connect_timeout_s):
                 self._transport, _ = await loop.create_connection(lambda: _Receiver(self), *self._address)
         except TimeoutError:
-            raise LineLost(f"{self.name}: no connection within {self.connect_timeout_s:g} s") from None
+            why = f"{self.name}: no connection within {self.connect_timeout_s:g} s"
+            raise LineLost(why, hint=_HOST_HINT) from None
         except OSError as exc:
-            raise LineLost(f"{self.name}: cannot connect: {exc}") from exc
+            hint = _REFUSED_HINT if isinstance(exc, ConnectionRefusedError) else _HOST_HINT
+            raise LineLost(f"{self.name}: cannot connect: {exc}", hint=hint) from exc
         peer: socket.socket = self._transport.get_extra_info("socket")
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -296,12 +308,22 @@ class _Receiver(asyncio.Protocol):
         self._line._fail(f"connection lost: {exc}" if exc else "connection closed by the other side")
 
 
-def _port_hint(exc: OSError | ValueError) -> str:
-    errno = getattr(exc, "errno", None)
+_REFUSED_HINT = "the host is there, but nothing listens on this port: a converter must be in TCP server mode"
+_HOST_HINT = "check the address, the cable and the power of the device: ping HOST"
+
+
+def _is_pseudo_terminal(path: str) -> bool:
+    return os.path.realpath(path).startswith("/dev/pts/")
+
+
+def _port_hint(exc: Exception) -> str:
+    errno = exc.args[0] if isinstance(exc, termios.error) else getattr(exc, "errno", None)
     if errno == 2:
         return "the adapter is not plugged in, or has another name: ls -l /dev/serial/by-id"
     if errno == 13:
         return "no permission: the gateway's user must be in the group that owns the port (usually dialout)"
     if errno in (11, 16):
         return "another program has the port open: fuser -v PORT"
+    if errno == 22:
+        return "the adapter cannot do this speed, parity or number of bits"
     return ""

@@ -31,7 +31,6 @@ class Reason(enum.StrEnum):
     NO_VALUE = "no_value"  # it answered that it has no value (FF fill, invalid BCD, NaN)
     OUT_OF_RANGE = "out_of_range"  # decoded, but outside the point's declared range
     BACKWARDS = "backwards"  # a register that only counts up went down
-    JUMP = "jump"  # it rose faster than the meter's rating allows
 
 
 class Lane(enum.StrEnum):

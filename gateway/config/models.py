@@ -9,18 +9,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,48}$"
+DURATION_PATTERN = r"^(\s*[0-9]+(\.[0-9]+)?\s*(ms|s|min|h|d))+\s*$"
+SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KiB|MB|MiB|GB|GiB)\s*$"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+_LONGEST = 50  # characters of a duration or size; keeps the numbers finite
 
 
 def parse_duration(text: object) -> float:
     """``90s``, ``1.5 h``, ``1 min 30 s`` -> seconds.  Raises ValueError."""
-    if isinstance(text, str):
+    if isinstance(text, str) and len(text) < _LONGEST:
         rest = _DURATION.sub("", text).strip()
         parts = _DURATION.findall(text)
         if parts and not rest:
@@ -30,7 +34,7 @@ def parse_duration(text: object) -> float:
 
 def parse_size(text: object) -> int:
     """``512 MiB`` -> bytes.  Raises ValueError."""
-    if isinstance(text, str) and (match := _SIZE.fullmatch(text.strip())):
+    if isinstance(text, str) and len(text) < _LONGEST and (match := _SIZE.fullmatch(text.strip())):
         return int(float(match[1]) * _BYTES[match[2]])
     raise ValueError("size")
 
@@ -41,13 +45,20 @@ def _id(text: str) -> str:
     return text
 
 
-Id = Annotated[str, AfterValidator(_id)]
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-Bytes = Annotated[int, BeforeValidator(parse_size)]
+# What the editor is told where the Python type says nothing of the text in the file.
+_DURATION_TEXT = WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "15 min", "2 h"]})
+_SIZE_TEXT = WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512 MiB"]})
+
+Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+Seconds = Annotated[float, BeforeValidator(parse_duration), _DURATION_TEXT]
+Interval = Annotated[float, Field(ge=0.1, le=7 * 86400), BeforeValidator(parse_duration), _DURATION_TEXT]
+Timeout = Annotated[float, Field(ge=0.01, le=60), BeforeValidator(parse_duration), _DURATION_TEXT]
+Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
+Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TextModel(Model):
@@ -88,7 +99,7 @@ class TlsModel(Model):
 
 class UplinkModel(Model):
     id: Id
-    host: str
+    host: str = Field(min_length=1, max_length=253)
     port: int = Field(default=8883, ge=1, le=65535)
     tls: TlsModel | None = None
     """Absent means plain TCP, which is refused unless the broker is on this machine or allow_plaintext says so."""
@@ -99,7 +110,7 @@ class UplinkModel(Model):
     delivery: Literal["puback"] = "puback"
     window: int = Field(default=20, ge=1, le=100)
     """Envelopes on their way at the same time; the broker's Receive Maximum may lower it."""
-    keepalive: Seconds = 20.0
+    keepalive: Annotated[Seconds, Field(ge=1, le=600)] = 20.0
 
 
 class LineModel(Model):
@@ -118,14 +129,14 @@ class LineModel(Model):
 class PointOverride(Model):
     """What a device entry may change of its profile's points."""
 
-    every: Seconds | None = None
+    every: Interval | None = None
     skip: bool = False
 
 
 class DeviceModel(BaseModel):
-    """One device entry.  Keys beyond these belong to the protocol (address, unit_id ...) and are checked by its model."""
+    """One device entry.  Keys beyond these belong to the protocol (address, unit_id ...), whose model checks them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     id: Id
     profile: str
@@ -133,10 +144,10 @@ class DeviceModel(BaseModel):
     protocol: str | None = None
     """Only needed where the profile allows several and the line does not decide."""
     name: TextModel | None = None
-    kind: str | None = None
+    kind: Kind | None = None
     place: PlaceModel = PlaceModel()
-    every: Seconds | None = None
-    timeout: Seconds | None = None
+    every: Interval | None = None
+    timeout: Timeout | None = None
     roles: dict[str, Id] = {}
     points: dict[str, PointOverride] = {}
 
@@ -156,7 +167,7 @@ class SiteFile(Model):
 class ProfilePoint(BaseModel):
     """One point of a profile.  Keys beyond these belong to the protocol (register, di, scale ...)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: TextModel
     kind: Literal["number", "boolean", "state", "text"] = "number"
@@ -169,7 +180,7 @@ class ProfilePoint(BaseModel):
     counter: bool = False
     writable: bool = False
     personal: bool = False
-    every: Seconds | None = None
+    every: Interval | None = None
 
 
 class ProfileFile(Model):
@@ -178,13 +189,13 @@ class ProfileFile(Model):
     format: Literal["profile/1"]
     id: str = Field(pattern=r"^[a-z0-9_]{1,48}$")
     protocols: list[str] = Field(min_length=1)
-    kind: str = Field(pattern=r"^[a-z0-9_]{1,48}$")
+    kind: Kind
     name: TextModel
     manufacturer: str | None = None
     source: str
     """Where the map comes from: document and page."""
     confidence: Literal["high", "medium", "low"]
-    every: Seconds = 60.0
+    every: Interval = 60.0
     device: dict[str, Any] = {}
     """Defaults for the protocol's device options (word_order, max_registers ...)."""
     points: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")], ProfilePoint] = Field(min_length=1)

@@ -1,0 +1,159 @@
+"""The DL/T 645 frame, the same in 1997 and 2007.  Pure; knows addresses and control codes, not what the data mean.
+
+An answer captured from a single-phase meter (address 000000190101, phase A voltage, 224.4 V):
+
+    FE FE FE FE │ 68 01 01 19 00 00 00 68 91 06 33 34 34 35 77 55 1E 16
+     preamble   │  0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16 17
+    0 to 13 seen│  │  └ address, low ─┘  │  │  │  └ data, +33h ───┘  │  └ end
+     in answers │ start    pair first  start│  length (data only)   sum of bytes 0..15, mod 256
+                │                        control: D7 answer, D6 refused, D5 more follows, D4..D0 function
+
+An address, the data and the checksum may all hold 68h and 16h, so nothing is a landmark but the whole: a start, the
+second start 7 bytes on, and a checksum that fits.  Whatever does not fit costs one byte, never more.
+Source: DL/T 645-2007, clause 5 (frame), annex B (error word); DL/T 645-1997, clause 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drivers.base import Fault
+from gateway.errors import ProtocolError
+
+START, END = 0x68, 0x16
+WAKE_UP = 0xFE
+OVERHEAD = 12
+"""Bytes of a frame without data."""
+LONGEST = OVERHEAD + 255
+
+READ, READ_FOLLOWING, READ_ADDRESS = 0x11, 0x12, 0x13
+BROADCAST_TIME, WRITE, WRITE_ADDRESS, FREEZE, RELAY = 0x08, 0x14, 0x15, 0x16, 0x1C
+READ_1997, READ_FOLLOWING_1997, READ_AGAIN_1997 = 0x01, 0x02, 0x03
+"""Function codes (control, D4..D0)."""
+
+WILDCARD = "AA" * 6
+"""Any one meter answers, and says its own address."""
+BROADCAST = "99" * 6
+"""All meters obey, none answers."""
+
+_ANSWER, _REFUSED, _MORE, _FUNCTION = 0x80, 0x40, 0x20, 0x1F
+_ADD_33H = bytes((i + 0x33) & 0xFF for i in range(256))
+_SUBTRACT_33H = bytes((i - 0x33) & 0xFF for i in range(256))
+
+_ERROR_BITS = (
+    "其他错误 other error",
+    "无请求数据 no such data",
+    "密码错或未授权 wrong password or not authorised",
+    "通信速率不能更改 baud rate cannot be changed",
+    "年时区数超 too many yearly zones",
+    "日时段数超 too many daily slots",
+    "费率数超 too many tariffs",
+    "保留位 reserved bit",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame without its preamble.
+
+    address: 12 digits as printed on the meter, high pair first; ``A`` stands for a wildcard.
+    data: 0..255 bytes as the standard's tables show them, that is after 33h has been taken away.
+    """
+
+    address: str
+    control: int
+    data: bytes = b""
+
+    @property
+    def is_answer(self) -> bool:
+        return bool(self.control & _ANSWER)
+
+    @property
+    def refused(self) -> bool:
+        """An error answer; its data is the error byte."""
+        return self.control & (_ANSWER | _REFUSED) == _ANSWER | _REFUSED
+
+    @property
+    def more_follows(self) -> bool:
+        return self.control & (_ANSWER | _REFUSED | _MORE) == _ANSWER | _MORE
+
+    @property
+    def function(self) -> int:
+        return self.control & _FUNCTION
+
+    def to_bytes(self, preamble: int = 0) -> bytes:
+        address = bytes.fromhex(self.address)[::-1]
+        length = len(self.data)
+        body = b"\x68%b\x68%c%c%b" % (address, self.control, length, self.data.translate(_ADD_33H))
+        return b"%b%b%c%c" % (b"\xfe" * preamble, body, sum(body) & 0xFF, END)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Frame:
+        """Exactly one frame, after any number of FE bytes.  Raises ProtocolError."""
+        body = raw.lstrip(bytes((WAKE_UP,)))
+        fault = fault_at(body, 0)
+        if fault is not None:
+            raise ProtocolError(fault.text, raw)
+        if len(body) != OVERHEAD + body[9]:
+            raise ProtocolError("bytes behind the frame", raw)
+        return _frame_at(body, 0)
+
+
+def fault_at(buffer: bytes, start: int) -> Fault | None:
+    """Why no complete frame begins at *start*; None when one does."""
+    if buffer[start] != START or (len(buffer) > start + 7 and buffer[start + 7] != START):
+        return Fault("no_frame", "这里不是帧头 no frame begins here", start)
+    if len(buffer) < start + 10 or len(buffer) < start + OVERHEAD + buffer[start + 9]:
+        return Fault("truncated", "帧不完整 the frame is cut off", len(buffer))
+    check = start + 10 + buffer[start + 9]
+    expected = sum(buffer[start:check]) & 0xFF
+    if buffer[check] != expected:
+        text = f"校验和错误 checksum is {buffer[check]:02X}, should be {expected:02X}"
+        return Fault("bad_checksum", text, check)
+    if buffer[check + 1] != END:
+        return Fault("bad_end", f"结束符错误 the frame ends in {buffer[check + 1]:02X}, not 16", check + 1)
+    return None
+
+
+def find_frame(buffer: bytes, start: int = 0) -> tuple[Frame, int, int] | None:
+    """The first whole frame at or after *start*, with the indexes of its first byte and of the byte behind it."""
+    at = buffer.find(START, start)
+    while at >= 0:
+        if fault_at(buffer, at) is None:
+            return _frame_at(buffer, at), at, at + OVERHEAD + buffer[at + 9]
+        at = buffer.find(START, at + 1)
+    return None
+
+
+def answers(frame: Frame, request: Frame) -> bool:
+    """Whether *frame* is what the meter says to *request*: its address, its function, the identifier asked for.
+
+    A refusal repeats no identifier; address and function must do.  A request for what follows ends in a sequence
+    number, which the answer carries elsewhere.
+    """
+    return (
+        frame.is_answer
+        and not (frame.control ^ request.control) & _FUNCTION
+        and address_matches(request.address, frame.address)
+        and (frame.refused or frame.data.startswith(request.data[:4]))
+    )
+
+
+def address_matches(asked: str, answered: str) -> bool:
+    """Whether a meter called *answered* is meant by *asked*, whose AA pairs stand for any pair."""
+    if asked == answered:
+        return True
+    pairs = range(0, 12, 2)
+    return all(asked[i : i + 2] in ("AA", answered[i : i + 2]) for i in pairs)
+
+
+def error_text(code: int) -> str:
+    """The bits of an error byte by name."""
+    return "; ".join(text for bit, text in enumerate(_ERROR_BITS) if code >> bit & 1) or "未说明原因 no reason given"
+
+
+def _frame_at(buffer: bytes, start: int) -> Frame:
+    """The frame that fault_at() has found to be whole."""
+    data_end = start + 10 + buffer[start + 9]
+    address = buffer[start + 1 : start + 7][::-1].hex().upper()
+    return Frame(address, buffer[start + 8], bytes(buffer[start + 10 : data_end]).translate(_SUBTRACT_33H))

@@ -1,0 +1,302 @@
+"""A Modbus device behind a byte line, RTU or TCP.
+
+points ──plan──▶ ranges (one request each) ──exchange──▶ registers ──values.py──▶ readings
+           ▲                                   │
+           └────── cuts: where not to merge ◀──┘ exception 2 or 3: split, ask for the parts, remember
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias
+
+from drivers.base import DeviceSpec, Link, ProtocolType, SerialFormat
+from drivers.modbus import codec, values
+from drivers.modbus.config import MAX_READ_BITS, DeviceOptions, PointOptions, RtuOptions, Table, TcpOptions
+from gateway.clock import Clock
+from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable
+from gateway.model import PointId, Reading, Reason, Value, bad_reading
+
+READ_FUNCTION: Final = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+EMBARGO_TIMEOUTS = 2.2
+"""An RTU answer does not say what it answers.  After a time-out the unit is left alone for this many time-outs:
+with 30 % late answers 0 of 200 values were wrong at 2.2, 35 at 1.0."""
+SPLIT_ON: Final = (codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE)
+"""What a device answers to a range that holds an address it does not have, or that is too long for it."""
+MAX_PLANS = 256
+
+Span: TypeAlias = tuple[Table, int, int]
+"""Table, first address, how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One point and where it stands: its own settings, prepared once."""
+
+    point: PointId
+    span: Span
+    alone: bool
+    decode: values.Decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """One request and the items its answer holds, each with its place in the poll's result."""
+
+    span: Span
+    items: tuple[tuple[int, _Item], ...]
+    points: tuple[PointId, ...]
+    request: codec.Request
+
+
+_Plan: TypeAlias = tuple[_Range, ...]
+
+
+@dataclass(slots=True)
+class _Learned:
+    """What the device has taught us since the start."""
+
+    cuts: dict[Table, set[int]] = field(default_factory=lambda: {table: set() for table in Table})
+    """Addresses that no merged request may reach across: not both a cut and the address before it."""
+    refused: set[Span] = field(default_factory=set)
+    """Spans the device does not have; asked for again with every poll, but only among themselves."""
+    echoes: bool | None = None
+    """Whether the adapter sends back what it transmits; None before the first answer."""
+
+
+class ModbusDevice:
+    """One unit id.  *tcp*: MBAP framing with transaction ids; else RTU framing, over whatever line."""
+
+    def __init__(self, spec: DeviceSpec, link: Link, clock: Clock, *, tcp: bool) -> None:
+        options: DeviceOptions = spec.options
+        self._spec = spec
+        self._link = link
+        self._clock = clock
+        self._tcp = tcp
+        self._unit_id = options.unit_id
+        self._max = {table: MAX_READ_BITS if table.of_bits else options.max_registers for table in Table}
+        self._gap = {table: options.max_gap * (16 if table.of_bits else 1) for table in Table}
+        self._items = {id_: _item(id_, point.options, options) for id_, point in spec.points.items()}
+        self._forbidden = [item.span for item in self._items.values() if item.alone]
+        for item in self._items.values():
+            if item.span[2] > self._max[item.span[0]]:
+                raise ConfigError(
+                    f"{item.point}: {item.span[2]} registers, but max_registers is {options.max_registers}"
+                )
+        self._transaction_id = 0
+        self._peer = ("modbus", options.unit_id)
+        self._learned = _Learned()
+        self._plans: dict[tuple[PointId, ...], _Plan] = {}
+
+    # ------------------------------------------------------------------ the driver contract
+
+    def batches(self, points: Sequence[PointId]) -> Sequence[Sequence[PointId]]:
+        return [range_.points for range_ in self._plan(tuple(points))]
+
+    async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
+        readings: list[Reading | None] = [None] * len(points)
+        for range_ in self._plan(tuple(points)):
+            await self._read_into(readings, range_)
+        return [reading for reading in readings if reading is not None]
+
+    async def write(self, point: PointId, value: Value) -> None:
+        """What cannot be sent at all is refused here, with the code the device would have used."""
+        options: PointOptions = self._spec.points[point].options
+        function = options.writes_with
+        if function is None:
+            raise DeviceRejected(
+                f"{point}: a {options.kind} of table {options.table} cannot be written", codec.ILLEGAL_FUNCTION
+            )
+        try:
+            registers = self._encoded(options, value)
+        except ValueError as exc:
+            raise DeviceRejected(f"{point}: {exc}", codec.ILLEGAL_VALUE) from exc
+        request = codec.write_request(self._unit_id, function, options.address, registers)
+        if request.echo_confirms and not self._tcp and self._learned.echoes is None:
+            await self._learn_echo(self._items[point].span)
+        answer = await self._ask(request)
+        if answer.exception is not None:
+            raise codec.refusal(answer.exception)
+
+    # ------------------------------------------------------------------ planning
+
+    def _plan(self, points: tuple[PointId, ...]) -> _Plan:
+        """The plan for *points*, made once and again after something was learned."""
+        plan = self._plans.get(points)
+        if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            plan = self._plans[points] = self._make_plan(points)
+        return plan
+
+    def _make_plan(self, points: Sequence[PointId]) -> _Plan:
+        """Neighbours of one table share a request as long as the device allows."""
+        places = sorted(enumerate(self._items[point] for point in points), key=lambda place: place[1].span)
+        plan: list[_Range] = []
+        group: list[tuple[int, _Item]] = []
+        end = 0
+        for place in places:
+            if group and not self._may_join(group, end, place[1]):
+                plan.append(self._range(group))
+                group, end = [], 0
+            group.append(place)
+            end = max(end, _end(place[1].span))
+        if group:
+            plan.append(self._range(group))
+        return tuple(plan)
+
+    def _may_join(self, group: Sequence[tuple[int, _Item]], end: int, item: _Item) -> bool:
+        """Whether *item*, which begins at or after all of *group*, may share its request.  end: past its last one."""
+        table, first, _ = group[0][1].span
+        if item.span == group[0][1].span == group[-1][1].span:
+            return True  # bits of one register: the very same request
+        if table is not item.span[0] or item.alone:
+            return False
+        new_end = max(end, _end(item.span))
+        refused = group[0][1].span in self._learned.refused
+        return (
+            item.span[1] - end <= self._gap[table]
+            and new_end - first <= self._max[table]
+            and refused == (item.span in self._learned.refused)
+            and not any(first < cut < new_end for cut in self._learned.cuts[table])
+            and not _touches((table, first, new_end - first), self._forbidden)
+            and (refused or not _touches((table, first, new_end - first), self._learned.refused))
+        )
+
+    def _range(self, group: Sequence[tuple[int, _Item]]) -> _Range:
+        table, first, _ = group[0][1].span
+        count = max(_end(item.span) for _, item in group) - first
+        request = codec.read_request(self._unit_id, READ_FUNCTION[table], first, count)
+        points = tuple(item.point for _, item in group)
+        return _Range((table, first, count), tuple(group), points, request)
+
+    # ------------------------------------------------------------------ reading
+
+    async def _read_into(self, readings: list[Reading | None], range_: _Range) -> bool:
+        """Fill in the readings of one range, in parts where the device refuses the whole.  False when it did."""
+        answer = await self._ask(range_.request)
+        if answer.exception is None:
+            self._accept(readings, range_, answer)
+            return True
+        halves = self._halves(range_) if answer.exception in SPLIT_ON else None
+        if halves is None:
+            self._refuse(readings, range_, answer)
+            return False
+        whole = [await self._read_into(readings, half) for half in halves]
+        if all(whole):  # neither part is at fault: the gap between them is, or the length
+            self._learned.cuts[range_.span[0]].add(halves[1].span[1])
+            self._plans.clear()
+        return False
+
+    def _halves(self, range_: _Range) -> tuple[_Range, _Range] | None:
+        """Two parts with about as many different spans each; None when the refusal tells nothing new about any."""
+        spans = sorted({item.span for _, item in range_.items})
+        if len(spans) == 1 or self._learned.refused.issuperset(spans):
+            return None
+        middle = spans[len(spans) // 2]
+        left = [place for place in range_.items if place[1].span < middle]
+        right = [place for place in range_.items if place[1].span >= middle]
+        return self._range(left), self._range(right)
+
+    def _accept(self, readings: list[Reading | None], range_: _Range, answer: codec.Answer) -> None:
+        table, first, _ = range_.span
+        if self._learned.refused and not self._learned.refused.isdisjoint(item.span for _, item in range_.items):
+            self._learned.refused.difference_update([item.span for _, item in range_.items])
+            self._plans.clear()
+        now_ms = self._clock.now_ms()
+        data = answer.bits if table.of_bits else answer.registers
+        for place, item in range_.items:
+            at = item.span[1] - first
+            value = item.decode(data[at : at + item.span[2]])
+            if isinstance(value, Reason):
+                raw = answer.frame if value is Reason.OUT_OF_RANGE else b""
+                readings[place] = bad_reading(item.point, value, now_ms, raw)
+            else:
+                readings[place] = Reading(item.point, value, now_ms, now_ms)
+
+    def _refuse(self, readings: list[Reading | None], range_: _Range, answer: codec.Answer) -> None:
+        now_ms = self._clock.now_ms()
+        for place, item in range_.items:
+            readings[place] = bad_reading(item.point, Reason.REFUSED, now_ms, answer.frame)
+        new = {item.span for _, item in range_.items} - self._learned.refused
+        if new and answer.exception in SPLIT_ON:
+            self._learned.refused |= new
+            self._plans.clear()
+
+    # ------------------------------------------------------------------ the line
+
+    async def _ask(self, request: codec.Request) -> codec.Answer:
+        """One exchange.  Raises DeviceUnreachable also when a converter says that the unit behind it is silent."""
+        answer = await (self._ask_tcp(request) if self._tcp else self._ask_rtu(request))
+        if answer.exception in (codec.GATEWAY_NO_PATH, codec.GATEWAY_NO_ANSWER):
+            refusal = codec.refusal(answer.exception)
+            raise DeviceUnreachable(str(refusal), hint=refusal.hint)
+        return answer
+
+    async def _ask_tcp(self, request: codec.Request) -> codec.Answer:
+        self._transaction_id = self._transaction_id % 0xFFFF + 1
+        return await self._link.exchange(
+            codec.tcp_frame(request, self._transaction_id),
+            partial(codec.tcp_answer, request, self._transaction_id),
+            peer=self._peer,
+            timeout_s=self._spec.timeout_s,
+        )
+
+    async def _ask_rtu(self, request: codec.Request) -> codec.Answer:
+        answer = await self._link.exchange(
+            request.rtu,
+            partial(codec.rtu_answer, request, line_echoes=bool(self._learned.echoes)),
+            peer=self._peer,
+            timeout_s=self._spec.timeout_s,
+            embargo_s=EMBARGO_TIMEOUTS * self._spec.timeout_s,
+        )
+        self._learned.echoes = self._learned.echoes or answer.after_echo
+        return answer
+
+    async def _learn_echo(self, span: Span) -> None:
+        """The answer to a single write equals the request.  Where the adapter echoes, the first copy is no
+        confirmation; a read, even a refused one, tells whether it does."""
+        await self._ask(codec.read_request(self._unit_id, READ_FUNCTION[span[0]], span[1], span[2]))
+
+    def _encoded(self, options: PointOptions, value: Value) -> Sequence[int]:
+        layout = options.layout(self._spec.options.word_order)
+        if options.kind is values.Type.ASCII:
+            return values.encode_text(layout.order, value, options.count)
+        return values.encode(layout, value)
+
+
+def _item(point: PointId, options: PointOptions, device: DeviceOptions) -> _Item:
+    span = (options.table, options.address, options.count)
+    return _Item(point, span, options.no_merge, values.decoder(options.layout(device.word_order)))
+
+
+def _end(span: Span) -> int:
+    return span[1] + span[2]
+
+
+def _touches(span: Span, others: Iterable[Span]) -> bool:
+    return any(other[0] is span[0] and other[1] < _end(span) and span[1] < _end(other) for other in others)
+
+
+def _make(tcp: bool, spec: DeviceSpec, link: Link, clock: Clock) -> ModbusDevice:
+    codec.quiet_pymodbus()
+    return ModbusDevice(spec, link, clock, tcp=tcp)
+
+
+RTU = ProtocolType(
+    name="modbus-rtu",
+    device_options=RtuOptions,
+    point_options=PointOptions,
+    make=partial(_make, False),
+    serial=SerialFormat(9600),
+    tcp=True,  # RTU frames through a transparent converter
+)
+TCP = ProtocolType(
+    name="modbus-tcp",
+    device_options=TcpOptions,
+    point_options=PointOptions,
+    make=partial(_make, True),
+    tcp=True,
+)

@@ -1,0 +1,185 @@
+"""The composition root: the only place that knows every part.  Read it to see what the daemon consists of.
+
+     lines (one task each)          pipeline                 store             uplinks (one task each)
+    ┌─────────────────────┐     ┌──────────────┐      ┌──────────────┐      ┌──────────────────────┐
+    │ link ─ drivers      │ ──▶ │ gate, rules  │ ──▶  │ lanes, seq   │ ──▶  │ window ─ mqtt session│
+    └─────────────────────┘     └──────────────┘      └──────────────┘      └──────────────────────┘
+             ▲ read now                                      ▲ status
+             └──────────────── local API (Unix socket) ──────┘
+
+Shutdown runs from left to right: no new readings, drain the pipeline, commit, deliver what the broker still takes
+within a deadline, close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from rules.engine import Engine, Instant
+
+from gateway import local_api
+from gateway.clock import Clock
+from gateway.config.load import Configuration
+from gateway.envelope import Envelope, reading_item
+from gateway.errors import GatewayError
+from gateway.field import drivers_on, open_line, read_now
+from gateway.health import Health, LoopLag
+from gateway.ids import uuid7
+from gateway.model import Event, Gap, Place, Reading
+from gateway.notify import notify, watchdog_interval_s
+from gateway.pipeline import Pipeline
+from gateway.schedule import Job
+from gateway.store.log import Store
+from gateway.supervisor import Line
+from gateway.uplink.contract import Identity, catalog_payload
+from gateway.uplink.mqtt import MqttUplink
+
+log = structlog.get_logger()
+
+HEALTH_S = 60.0
+
+
+async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
+    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug."""
+    started_ms = clock.now_ms()
+    identity = Identity(
+        config.site.id, config.gateway.id, version("compound-gateway"), config.digest, uuid7(started_ms)
+    )
+    store = Store(
+        config.store.path,
+        budget_bytes=config.store.budget,
+        boot_id=identity.boot_id,
+        uplinks=[uplink.id for uplink in config.uplinks],
+        clock=clock,
+    )
+    async with store:
+        engine = Engine(
+            config.rules,
+            config.points,
+            config.devices,
+            new_id=uuid7,
+            saved=await store.state(),
+            started=Instant(clock.monotonic_s(), started_ms),
+        )
+        pipeline = Pipeline(store, engine, config.points, clock)
+        lines = _lines(config, pipeline, clock)
+        uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
+        health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
+        pipeline.note(_started(identity, started_ms))
+        async with (
+            local_api.serve(config.store.path, _handlers(config, lines, health, clock)),
+            asyncio.TaskGroup() as group,
+        ):
+            services = [
+                group.create_task(health.lag.run()),
+                group.create_task(_publish_health(health)),
+                group.create_task(_feed_watchdog(pipeline, health.lag)),
+            ]
+            delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
+            committing = [group.create_task(pipeline.run())]
+            polling = [group.create_task(line.run()) for line in lines]
+            log.info("running", site=identity.site, gateway=identity.gateway, devices=len(config.devices))
+            notify("READY=1")
+            await stop.wait()
+            notify("STOPPING=1")
+            await _cancel(polling)
+            await _cancel(committing)
+            await pipeline.drain()
+            await _cancel(delivering)
+            await _cancel(services)
+    log.info("stopped", accepted=pipeline.stats.accepted)
+
+
+def _lines(config: Configuration, pipeline: Pipeline, clock: Clock) -> list[Line]:
+    lines = []
+    for plan in config.lines:
+        link = open_line(plan)
+        jobs = [Job(d.device.id, points, interval_s) for d in plan.devices for interval_s, points in d.jobs]
+        lines.append(Line(plan.id, link, drivers_on(plan, link, clock), jobs, pipeline.submit, clock, random.Random()))
+    return lines
+
+
+def _uplinks(
+    config: Configuration, store: Store, identity: Identity, pipeline: Pipeline, clock: Clock, started_ms: int
+) -> dict[str, MqttUplink]:
+    def quarantined(envelope: Envelope, why: str) -> None:
+        pipeline.note(
+            Gap(why, envelope.from_ms, envelope.to_ms, envelope.lane, envelope.seq, envelope.seq, envelope.count)
+        )
+
+    def catalog() -> bytes:
+        return catalog_payload(identity, config.devices, [uplink.id for uplink in config.uplinks])
+
+    return {
+        model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)
+        for model in config.uplinks
+    }
+
+
+def _handlers(
+    config: Configuration, lines: Sequence[Line], health: Health, clock: Clock
+) -> Mapping[str, local_api.Handler]:
+    """What the CLI may ask."""
+
+    async def read(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        wanted = request.get("points", [])
+        unknown = [point for point in wanted if point not in config.points]
+        if unknown:
+            raise GatewayError(f"unknown point: {', '.join(unknown)}")
+        readings: list[Reading] = []
+        for line in lines:
+            for device, driver in line.drivers.items():
+                points = [point for point in wanted if config.points[point].device == device]
+                if points:
+                    readings += await line.request(partial(read_now, driver, points, clock))
+        return [reading_item(reading, config.points[reading.point].unit) for reading in readings]
+
+    async def status(request: Mapping[str, Any]) -> dict[str, Any]:
+        return await health.snapshot()
+
+    return {"read": read, "status": status}
+
+
+async def _publish_health(health: Health) -> None:
+    while True:
+        await asyncio.sleep(HEALTH_S)
+        message = json.dumps(await health.snapshot(), ensure_ascii=False).encode()
+        for uplink in health.uplinks.values():
+            uplink.publish_health(message)
+
+
+async def _feed_watchdog(pipeline: Pipeline, lag: LoopLag) -> None:
+    """Sign of life only while the loop turns and groups are being committed (or there is nothing to commit)."""
+    interval_s = watchdog_interval_s()
+    if interval_s is None:
+        return
+    commits = -1
+    while True:
+        await asyncio.sleep(interval_s / 3)
+        if lag.worst_s < interval_s / 2 and (pipeline.stats.commits != commits or not pipeline.waiting()):
+            commits = pipeline.stats.commits
+            notify("WATCHDOG=1")
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _started(identity: Identity, now_ms: int) -> Event:
+    return Event(
+        uuid7(now_ms),
+        "gateway.started",
+        now_ms,
+        None,
+        Place(),
+        {"version": identity.version, "boot_id": identity.boot_id, "config": identity.config_digest},
+    )

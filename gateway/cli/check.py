@@ -1,0 +1,67 @@
+"""gateway check: the whole configuration, every fault at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from gateway.cli.common import CONFIG_INVALID, FINE, Shell, command_options
+from gateway.clock import SystemClock
+from gateway.config.faults import Fault, render_all
+from gateway.config.load import Configuration, LinePlan, examine
+from gateway.field import drivers_on, open_line
+
+
+@click.command(help="检查全部配置 / Validate the whole configuration")
+@command_options
+def command(shell: Shell) -> None:
+    configuration, faults = examine(shell.config)
+    errors = sum(not fault.warning for fault in faults)
+    if shell.json:
+        shell.document({"ok": errors == 0, "faults": [fault.as_json(shell.lang) for fault in faults]})
+    else:
+        _tell(shell, faults, errors, configuration)
+    shell.stop(CONFIG_INVALID if errors else FINE)
+
+
+def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Configuration | None) -> None:
+    for text in render_all(faults, shell.lang):
+        print(text)
+    warnings = sum(fault.warning for fault in faults)
+    if configuration is None:
+        shell.say(
+            f"配置有误：{errors} 处错误，{warnings} 处警告（{shell.config}）",
+            f"invalid: {errors} faults, {warnings} warnings ({shell.config})",
+        )
+        return
+    name = configuration.site.name
+    counts = {
+        ("设备", "devices"): len(configuration.devices),
+        ("测点", "points"): len(configuration.points),
+        ("线路", "lines"): len(configuration.lines),
+        ("上行", "uplinks"): len(configuration.uplinks),
+        ("规则", "rules"): len(configuration.rules.rules),
+        ("警告", "warnings"): warnings,
+    }
+    shell.say(
+        f"配置正确：{name.zh}（{shell.config}）：" + "，".join(f"{n} {zh}" for (zh, _), n in counts.items()),
+        f"valid: {name.en} ({shell.config}): " + ", ".join(f"{n} {en}" for (_, en), n in counts.items()),
+    )
+    for line in configuration.lines:
+        where = line.serial or ":".join(map(str, line.tcp or ()))
+        rate = requests_per_second(line)
+        shell.say(
+            f"  {line.id}（{where}）：{len(line.devices)} 台设备，约每秒 {rate:.2g} 次请求",
+            f"  {line.id} ({where}): {len(line.devices)} devices, about {rate:.2g} requests a second",
+        )
+
+
+def requests_per_second(line: LinePlan) -> float:
+    """What polling asks of the line when every device answers; nothing is opened or sent."""
+    drivers = drivers_on(line, open_line(line), SystemClock())
+    return sum(
+        len(drivers[plan.device.id].batches(points)) / interval_s
+        for plan in line.devices
+        for interval_s, points in plan.jobs
+    )

@@ -1,0 +1,69 @@
+"""gateway run: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Literal
+
+import click
+import structlog
+
+from gateway import app
+from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, Shell, command_options
+from gateway.clock import SystemClock
+from gateway.config.faults import ConfigFaults
+from gateway.config.load import Configuration, load
+from gateway.errors import StoreError
+from gateway.logs import configure
+
+log = structlog.get_logger()
+
+
+@click.command(help="运行网关守护进程（前台）/ Run the daemon in the foreground")
+@click.option("--log", "log_form", type=click.Choice(["auto", "json", "console"]), default="auto")
+@command_options
+def command(shell: Shell, log_form: Literal["auto", "json", "console"]) -> None:
+    configure(log_form)
+    try:
+        config = load(shell.config)
+    except ConfigFaults as exc:
+        shell.complain(exc.render("zh"), exc.render("en"))
+        shell.stop(CONFIG_INVALID)
+    try:
+        asyncio.run(_run(config, shell))
+    except StoreError as exc:
+        shell.complain(f"存储不可用：{exc} {exc.hint}", f"the store cannot be used: {exc} {exc.hint}")
+        shell.stop(FOUND_WRONG)
+    shell.stop(FINE)
+
+
+async def _run(config: Configuration, shell: Shell) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP starts anew with the configuration on disk, if that is valid."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    following: list[Configuration] = []
+
+    def terminate() -> None:
+        following.clear()
+        loop.remove_signal_handler(signal.SIGHUP)
+        stop.set()
+
+    def reload() -> None:
+        try:
+            following[:] = [load(shell.config)]
+        except ConfigFaults as exc:
+            log.error("configuration not reloaded, the old one stays", faults=exc.render("en"))
+            return
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, terminate)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    clock = SystemClock()
+    following.append(config)
+    while following:
+        config = following.pop()
+        stop.clear()
+        log.info("configuration", directory=str(shell.config), digest=config.digest)
+        await app.run(config, clock, stop)

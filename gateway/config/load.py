@@ -1,0 +1,222 @@
+"""A configuration directory, read as a whole: either a plan the daemon can run, or every fault there is.
+
+site.yaml ─┐                       ┌─▶ lines, devices (plan.py)
+devices/ ──┼─▶ documents ─▶ models ┤
+rules/ ────┘   (yaml12)   (explain)└─▶ rules (rules/definition.py)
+                    └──────────┴──────────── faults ─▶ ConfigFaults
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zoneinfo
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.config.explain import explain, parse
+from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, quoted
+from gateway.config.models import (
+    DeviceModel,
+    GatewayModel,
+    LineModel,
+    SiteFile,
+    SiteModel,
+    StoreModel,
+    TlsModel,
+    UplinkModel,
+)
+from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
+from gateway.config.profiles import Profiles
+from gateway.config.rule_files import read_rule_files
+from gateway.config.yaml12 import Document, Steps, read_yaml
+from gateway.model import Device, Point, PointId, Text
+from rules.definition import RuleSet
+
+__all__ = ["Configuration", "DevicePlan", "LinePlan", "check", "load"]
+
+SITE_BYTES = 4 * 2**20
+"""Ten thousand devices take about 2 MiB."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything the daemon needs to know.  File names in it can be opened as they are."""
+
+    directory: Path
+    site: SiteModel
+    gateway: GatewayModel
+    store: StoreModel
+    uplinks: tuple[UplinkModel, ...]
+    lines: tuple[LinePlan, ...]
+    devices: tuple[Device, ...]
+    rules: RuleSet
+    digest: str
+    """``sha256:…`` over the names and bytes of every file that was read."""
+
+    @cached_property
+    def points(self) -> Mapping[PointId, Point]:
+        return {point.id: point for device in self.devices for point in device.points}
+
+
+def load(directory: Path) -> Configuration:
+    """Raises ConfigFaults with all faults of all files.  Warnings do not stop it."""
+    configuration, faults = examine(directory)
+    if configuration is None:
+        raise ConfigFaults(faults)
+    return configuration
+
+
+def check(directory: Path) -> list[Fault]:
+    """Every fault and warning, in the order of files and lines."""
+    return examine(directory)[1]
+
+
+def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
+    """The configuration, None when it has faults; and every fault and warning."""
+    report = Report()
+    site, content = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
+    report.extend(site.faults)
+    report.extend(_overlooked(directory))
+    profiles = Profiles(directory, report)
+    parts = _Parts.of(site, report)
+    lines = Planner(site, profiles, report).plan(parts.lines, parts.devices)
+    profiles.check_own()
+    check_unique("uplinks", parts.uplinks, site, report)
+    for index, uplink in parts.uplinks.items():
+        report.extend(_uplink_faults(site, ("uplinks", index), uplink, directory))
+    if parts.file is not None:
+        report.extend(_timezone_faults(site, parts.file.site))
+    devices = tuple(plan.device for line in lines for plan in line.devices)
+    rules, rule_bytes = read_rule_files(directory, devices, report, complete=not report.failed)
+    faults = report.in_order()
+    if parts.file is None or report.failed:
+        return None, faults
+    files = {"site.yaml": content, **profiles.bytes_of, **rule_bytes}
+    return Configuration(
+        directory=directory,
+        site=parts.file.site,
+        gateway=parts.file.gateway,
+        store=parts.file.store.model_copy(update={"path": directory / parts.file.store.path}),
+        uplinks=tuple(_resolved(uplink, directory) for uplink in parts.file.uplinks),
+        lines=lines,
+        devices=devices,
+        rules=rules,
+        digest=_digest(files),
+    ), faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What of site.yaml has the right shape; when some of it has not, the rest is still checked against each other."""
+
+    file: SiteFile | None
+    uplinks: Mapping[int, UplinkModel]
+    lines: Mapping[int, LineModel]
+    devices: Mapping[int, DeviceModel]
+
+    @classmethod
+    def of(cls, document: Document, report: Report) -> _Parts:
+        if document.broken:
+            return cls(None, {}, {}, {})
+        try:
+            file = parse(SiteFile, document.data)
+        except ValidationError as exc:
+            report.extend(explain(exc, SiteFile, document))
+            return cls(
+                None,
+                _sound(UplinkModel, "uplinks", document, exc),
+                _sound(LineModel, "lines", document, exc),
+                _sound(DeviceModel, "devices", document, exc),
+            )
+        return cls(file, dict(enumerate(file.uplinks)), dict(enumerate(file.lines)), dict(enumerate(file.devices)))
+
+
+def _sound(model: type[M], section: str, document: Document, error: ValidationError) -> dict[int, M]:
+    """The entries of *section* that *error* does not mention."""
+    entries = document.data.get(section) if isinstance(document.data, dict) else None
+    if not isinstance(entries, list):
+        return {}
+    faulty = {
+        details["loc"][1] for details in error.errors() if details["loc"][:1] == (section,) and details["loc"][1:]
+    }
+    return {index: parse(model, entry) for index, entry in enumerate(entries) if index not in faulty}
+
+
+def _overlooked(directory: Path) -> Iterable[Fault]:
+    """Files that look as if they were meant and are not read."""
+    for path in sorted(directory.glob("**/*.yml")):
+        message = Text("只读取 .yaml 文件；此文件被忽略", "only .yaml files are read; this one is ignored")
+        yield Fault(str(path), 1, 1, "W-FILE", message, Text("改名为 .yaml", "rename it to .yaml"), warning=True)
+
+
+def _uplink_faults(document: Document, path: Steps, uplink: UplinkModel, directory: Path) -> Iterable[Fault]:
+    if uplink.tls is None and not uplink.allow_plaintext and not _on_this_machine(uplink.host):
+        message = Text(
+            f"到 {quoted(uplink.host)} 的连接未加密", f"the connection to {quoted(uplink.host)} is not encrypted"
+        )
+        hint = Text("加上 tls: {}，或明确写 allow_plaintext: true", "add tls: {}, or say allow_plaintext: true")
+        yield document.fault((*path, "host"), "E-TLS", message, hint)
+    tls = uplink.tls or TlsModel()
+    if (tls.certificate is None) != (tls.key is None):
+        message = Text("certificate 与 key 必须同时给出", "certificate and key go together")
+        yield document.fault((*path, "tls"), "E-TLS", message, key=True)
+    if uplink.password_file is not None and uplink.username is None:
+        message = Text("有 password_file 而没有 username", "password_file without username")
+        yield document.fault((*path, "password_file"), "E-MISSING", message, key=True)
+    named: dict[Steps, Path | None] = {
+        ("password_file",): uplink.password_file,
+        **{("tls", key): getattr(tls, key) for key in TlsModel.model_fields},
+    }
+    for steps, file in named.items():
+        if file is not None and not os.path.isfile(directory / file):
+            message = Text(
+                f"此机器上没有文件 {directory / file}", f"there is no file {directory / file} on this machine"
+            )
+            yield document.fault((*path, *steps), "W-FILE", message, warning=True)
+
+
+def _on_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _timezone_faults(document: Document, site: SiteModel) -> Iterable[Fault]:
+    try:
+        zoneinfo.ZoneInfo(site.timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        known = zoneinfo.available_timezones()
+        if known:  # a machine without a time zone database cannot tell
+            message = Text(f"未知的时区 {quoted(site.timezone)}", f"unknown time zone {quoted(site.timezone)}")
+            hint = did_you_mean(site.timezone, known)
+            yield document.fault(("site", "timezone"), "E-VALUE", message, hint)
+
+
+def _resolved(uplink: UplinkModel, directory: Path) -> UplinkModel:
+    """File names in a configuration are relative to it."""
+    update: dict[str, Any] = {}
+    if uplink.password_file is not None:
+        update["password_file"] = directory / uplink.password_file
+    if uplink.tls is not None:
+        files = {key: getattr(uplink.tls, key) for key in TlsModel.model_fields}
+        update["tls"] = TlsModel(**{key: directory / file for key, file in files.items() if file is not None})
+    return uplink.model_copy(update=update)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+    return f"sha256:{digest.hexdigest()}"

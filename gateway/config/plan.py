@@ -1,0 +1,385 @@
+"""From checked models to what the daemon runs: lines, the devices on them, and which points are read how often.
+
+    site.yaml ──▶ lines ─────────┐
+              ──▶ devices ──▶ profile ──▶ layout (cached) ──▶ points, specs, jobs ──▶ LinePlan
+
+A layout is everything about a device that does not depend on its id, so thousands of meters of one kind cost one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ValidationError
+
+from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat
+from drivers.transport import TcpLink
+from gateway.clock import SystemClock
+from gateway.config.explain import explain, parse
+from gateway.config.faults import Report, did_you_mean, one_of, quoted
+from gateway.config.models import DeviceModel, LineModel, ProfilePoint, TextModel
+from gateway.config.profiles import Profile, Profiles
+from gateway.config.yaml12 import Document, Steps
+from gateway.errors import ConfigError
+from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
+
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_PARITY = {"none": "N", "even": "E", "odd": "O"}
+_ADDRESS_KEYS = ("unit_id", "address")
+"""What protocols call the number or text by which a device on a shared line is told from the others."""
+
+_FEW = 20
+"""So many names are worth listing when none of them resembles what was written."""
+
+Jobs: TypeAlias = tuple[tuple[float, tuple[PointId, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """One device, ready to be driven."""
+
+    device: Device
+    protocol: ProtocolType
+    spec: DeviceSpec
+    jobs: Jobs
+    """(interval_s, points read at that interval), the shortest interval first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlan:
+    """One physical line: a serial port with its format, or a TCP address (host, port)."""
+
+    id: str
+    serial: str | None
+    format: SerialFormat | None
+    tcp: tuple[str, int] | None
+    devices: tuple[DevicePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The points of one kind of device, without the device's id."""
+
+    points: tuple[tuple[str, Mapping[str, Any], BaseModel], ...]
+    """(name, what goes into Point beside the id, the protocol's settings)"""
+    jobs: tuple[tuple[float, tuple[str, ...]], ...]
+
+
+class Planner:
+    """Joins lines, devices and profiles.  Whatever does not fit goes into the report; the rest is planned."""
+
+    def __init__(self, document: Document, profiles: Profiles, report: Report) -> None:
+        self._document = document
+        self._profiles = profiles
+        self._report = report
+        self._layouts: dict[Hashable, _Layout] = {}
+        self._words: dict[tuple[str, str], frozenset[str]] = {}
+        self._tried: set[Hashable] = set()
+
+    def plan(self, lines: Mapping[int, LineModel], devices: Mapping[int, DeviceModel]) -> tuple[LinePlan, ...]:
+        """*lines* and *devices*: those whose own shape is right, by their index in the file."""
+        check_unique("lines", lines, self._document, self._report)
+        check_unique("devices", devices, self._document, self._report)
+        by_id = {line.id: line for line in lines.values()}
+        on_line: dict[str, list[DevicePlan]] = {line: [] for line in by_id}
+        taken: dict[Hashable, tuple[int, str]] = {}
+        for index, model in devices.items():
+            plan = self._device(index, model, by_id)
+            if plan is not None:
+                on_line[model.line].append(plan)
+                self._check_address(index, model, plan, taken)
+        plans = [self._line(index, line, on_line[line.id]) for index, line in lines.items()]
+        self._check_ports(lines, plans)
+        return tuple(plans)
+
+    # ------------------------------------------------------------------ lines
+
+    def _line(self, index: int, line: LineModel, devices: Sequence[DevicePlan]) -> LinePlan:
+        path = ("lines", index)
+        if (line.serial is None) == (line.tcp is None):
+            message = Text("serial 与 tcp 必须且只能写一个", "exactly one of serial and tcp is needed")
+            self._add(path, "E-LINE", message, key=True)
+        if line.serial is None and line.tcp is not None:
+            self._refuse_format(path, line)
+        if line.id not in self._written("devices", "line"):
+            message = Text(f"线路 {quoted(line.id)} 上没有设备", f"no device on line {quoted(line.id)}")
+            self._add((*path, "id"), "W-LINE", message, warning=True)
+        return LinePlan(
+            line.id, line.serial, self._format(index, line, devices), self._tcp(path, line.tcp), tuple(devices)
+        )
+
+    def _format(self, index: int, line: LineModel, devices: Sequence[DevicePlan]) -> SerialFormat | None:
+        """What the line says, over what its first device's protocol usually speaks."""
+        if line.serial is None:
+            return None
+        usual = {plan.protocol.name: plan.protocol.serial for plan in devices if plan.protocol.serial is not None}
+        said = {"baud": line.baud, "parity": line.parity, "stop_bits": line.stop_bits}
+        if len(set(usual.values())) > 1 and (line.baud is None or line.parity is None):
+            names = ", ".join(f"{name} {_short(format_)}" for name, format_ in usual.items() if format_ is not None)
+            message = Text(
+                f"线路上的协议通常使用不同的串口格式（{names}）", f"the protocols on this line usually differ: {names}"
+            )
+            hint = Text("请写明 baud 和 parity", "say baud and parity")
+            self._add(("lines", index, "id"), "W-FORMAT", message, hint, warning=True)
+        base = next(iter(usual.values()), None) or SerialFormat(9600)
+        given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+        if line.parity is not None:
+            given["parity"] = _PARITY[line.parity]
+        return replace(base, **given)
+
+    def _refuse_format(self, path: Steps, line: LineModel) -> None:
+        for key in ("baud", "parity", "stop_bits"):
+            if getattr(line, key) is not None:
+                message = Text(f"{key} 只用于串口线路", f"{key} is for serial lines only")
+                self._add((*path, key), "E-LINE", message, key=True)
+
+    def _tcp(self, path: Steps, written: str | None) -> tuple[str, int] | None:
+        if written is None:
+            return None
+        match = _HOST_PORT.fullmatch(written)
+        if match is None or not 0 < int(match[2]) < 65536:
+            message = Text(f"{quoted(written)} 不是 主机:端口", f"{quoted(written)} is not host:port")
+            self._add((*path, "tcp"), "E-LINE", message, Text("写法如 192.168.1.20:502", "write 192.168.1.20:502"))
+            return None
+        return match[1].strip("[]"), int(match[2])
+
+    def _check_ports(self, lines: Mapping[int, LineModel], plans: Sequence[LinePlan]) -> None:
+        """One wire is one line: two owners of a port would talk over each other."""
+        first: dict[Hashable, str] = {}
+        for index, plan in zip(lines, plans, strict=True):
+            for key, port in (("serial", plan.serial), ("tcp", plan.tcp)):
+                if port is not None and first.setdefault(port, plan.id) != plan.id:
+                    message = Text(f"与线路 {quoted(first[port])} 相同", f"the same as line {quoted(first[port])}")
+                    hint = Text("把设备放到同一条线路下", "put the devices on one line")
+                    self._add(("lines", index, key), "E-DUP", message, hint)
+
+    # ------------------------------------------------------------------ devices
+
+    def _device(self, index: int, model: DeviceModel, lines: Mapping[str, LineModel]) -> DevicePlan | None:
+        path: Steps = ("devices", index)
+        self._check_roles(path, model)
+        line = lines.get(model.line)
+        if line is None:
+            self._check_reference((*path, "line"), model.line, self._written("lines", "id"), "线路", "line")
+        profile = self._profile(path, model)
+        type_ = self._protocol(path, model, profile, line) if profile and line else None
+        if profile is None or type_ is None:
+            return None
+        options = self._options(path, model, profile, type_)
+        layout = self._layout(path, model, profile, type_)
+        if options is None:
+            return None
+        plan = _device_plan(model, profile, type_, options, layout)
+        self._check_driver(path, plan, (profile.model.id, type_.name, tuple(name for name, *_ in layout.points)))
+        return plan
+
+    def _profile(self, path: Steps, model: DeviceModel) -> Profile | None:
+        try:
+            return self._profiles.get(model.profile)
+        except KeyError:
+            self._check_reference((*path, "profile"), model.profile, self._profiles.names, "设备型号", "profile")
+            return None
+
+    def _protocol(self, path: Steps, model: DeviceModel, profile: Profile, line: LineModel) -> ProtocolType | None:
+        """The protocol the entry names, or the only one of the profile's that this line can carry."""
+        names = list(profile.types)
+        if model.protocol is not None and model.protocol not in names:
+            words = one_of(names)
+            message = Text(
+                f"型号 {model.profile} 不使用协议 {quoted(model.protocol)}",
+                f"profile {model.profile} does not speak {quoted(model.protocol)}",
+            )
+            hint = Text(f"可用：{words.zh}", f"it speaks: {words.en}")
+            self._add((*path, "protocol"), "E-PROTOCOL", message, hint)
+            return None
+        wanted = [profile.types[model.protocol]] if model.protocol else list(profile.types.values())
+        serial = line.serial is not None
+        able = [each for each in wanted if (each.serial is not None if serial else each.tcp)]
+        if len(able) == 1:
+            return able[0]
+        words = one_of([each.name for each in able or wanted])
+        place = (*path, "protocol" if model.protocol else "line")
+        if able:
+            message = Text("请用 protocol 指明协议", "say which protocol")
+            self._add(place, "E-PROTOCOL", message, Text(f"protocol: {words.zh}", f"protocol: {words.en}"))
+        else:
+            wire = Text("串口", "a serial line") if serial else Text("TCP", "TCP")
+            message = Text(f"{words.zh} 不能走{wire.zh}", f"{words.en} cannot be spoken over {wire.en}")
+            self._add(place, "E-PROTOCOL", message)
+        return None
+
+    def _options(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> BaseModel | None:
+        own = model.model_extra or {}
+        try:
+            return parse(type_.device_options, {**profile.model.device, **own})
+        except ValidationError as exc:
+            faults = explain(exc, type_.device_options, self._document, path, allowed=DeviceModel.model_fields)
+            self._report.extend(faults)
+            return None
+
+    def _layout(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> _Layout:
+        """Cached by everything it is made of."""
+        for name in model.points:
+            if name not in profile.model.points:
+                self._check_reference(
+                    (*path, "points", name), name, list(profile.model.points), "测点", "point", "E-POINT", key=True
+                )
+        changes = frozenset((name, change.every, change.skip) for name, change in model.points.items())
+        cache_key = (profile.model.id, type_.name, model.every, changes)
+        if cache_key not in self._layouts:
+            self._layouts[cache_key] = _lay_out(model, profile, type_)
+        return self._layouts[cache_key]
+
+    def _check_driver(self, path: Steps, plan: DevicePlan, sort: Hashable) -> None:
+        """What only the driver knows does not fit together (a point's kind and its encoding): tried once a *sort*."""
+        if sort in self._tried:
+            return
+        self._tried.add(sort)
+        try:
+            plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())  # a link that is never opened
+        except ConfigError as exc:
+            zh, _, en = str(exc).partition(" / ")
+            self._add((*path, "profile"), "E-POINT", Text(zh, en or zh), Text(exc.hint, exc.hint) if exc.hint else None)
+
+    # ------------------------------------------------------------------ what entries say of each other
+
+    def _check_address(
+        self, index: int, model: DeviceModel, plan: DevicePlan, taken: dict[Hashable, tuple[int, str]]
+    ) -> None:
+        for key in _ADDRESS_KEYS:
+            address = getattr(plan.spec.options, key, None)
+            if not isinstance(address, str | int):
+                continue
+            other, name = taken.setdefault((model.line, plan.protocol.name, key, address), (index, model.id))
+            if other != index:
+                line, _ = self._document.locate(("devices", other, key))
+                message = Text(
+                    f"线路 {model.line} 上的设备 {quoted(name)} 已用此地址",
+                    f"device {quoted(name)} on line {model.line} already has this address",
+                )
+                hint = Text(f"见第 {line} 行", f"see line {line}")
+                self._add(("devices", index, key), "E-ADDRESS", message, hint)
+            return
+
+    def _check_roles(self, path: Steps, model: DeviceModel) -> None:
+        for role, device in model.roles.items():
+            self._check_reference((*path, "roles", role), device, self._written("devices", "id"), "设备", "device")
+
+    def _check_reference(
+        self,
+        path: Steps,
+        word: str,
+        known: Sequence[str] | frozenset[str],
+        zh: str,
+        en: str,
+        code: str = "E-REF",
+        *,
+        key: bool = False,
+    ) -> None:
+        if word in known:
+            return
+        hint = None if self._report.crowded(self._document.file) else did_you_mean(word, known)
+        if hint is None and 0 < len(known) <= _FEW:
+            words = one_of(sorted(known))
+            hint = Text(f"已有：{words.zh}", f"there are: {words.en}")
+        self._add(path, code, Text(f"没有{zh} {quoted(word)}", f"there is no {en} {quoted(word)}"), hint, key=key)
+
+    def _written(self, section: str, key: str) -> frozenset[str]:
+        """Every *key* of a section as written, of faulty entries too: what refers to one is not a second fault."""
+        if (section, key) not in self._words:
+            entries = self._document.data.get(section) if isinstance(self._document.data, dict) else None
+            found = (
+                [entry.get(key) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+            )
+            self._words[section, key] = frozenset(each for each in found if isinstance(each, str))
+        return self._words[section, key]
+
+    def _add(
+        self,
+        path: Steps,
+        code: str,
+        message: Text,
+        hint: Text | None = None,
+        *,
+        key: bool = False,
+        warning: bool = False,
+    ) -> None:
+        self._report.add(
+            self._document.fault(self._document.known(path), code, message, hint, key=key, warning=warning)
+        )
+
+
+def check_unique(section: str, models: Mapping[int, Any], document: Document, report: Report) -> None:
+    """The entries of one section (each has *id*) have different ids."""
+    first: dict[str, int] = {}
+    for index, model in models.items():
+        if first.setdefault(model.id, index) != index:
+            line, _ = document.locate((section, first[model.id], "id"))
+            message = Text(f"编号 {quoted(model.id)} 重复", f"id {quoted(model.id)} is used twice")
+            hint = Text(f"第 {line} 行已使用", f"it is used on line {line}")
+            report.add(document.fault((section, index, "id"), "E-DUP", message, hint))
+
+
+def as_text(model: TextModel) -> Text:
+    return Text(model.zh, model.en)
+
+
+def _lay_out(model: DeviceModel, profile: Profile, type_: ProtocolType) -> _Layout:
+    points = []
+    jobs: dict[float, list[str]] = {}
+    for name, point in profile.model.points.items():
+        change = model.points.get(name)
+        if change is not None and change.skip:
+            continue
+        # The nearest word counts: this point here, this point of the profile, this device, the profile.
+        interval_s = (change and change.every) or point.every or model.every or profile.model.every
+        points.append((name, _shared(point, interval_s), profile.options[type_.name][name]))
+        jobs.setdefault(interval_s, []).append(name)
+    return _Layout(tuple(points), tuple((interval_s, tuple(jobs[interval_s])) for interval_s in sorted(jobs)))
+
+
+def _shared(point: ProfilePoint, interval_s: float) -> Mapping[str, Any]:
+    return {
+        "kind": ValueKind(point.kind),
+        "label": as_text(point.name),
+        "interval_s": interval_s,
+        "unit": point.unit,
+        "lane": Lane(point.lane),
+        "states": tuple(point.states),
+        "minimum": point.minimum,
+        "maximum": point.maximum,
+        "counter": point.counter,
+        "writable": point.writable,
+        "personal": point.personal,
+    }
+
+
+def _device_plan(
+    model: DeviceModel, profile: Profile, type_: ProtocolType, options: BaseModel, layout: _Layout
+) -> DevicePlan:
+    prefix = f"{model.id}."
+    specs = {
+        (point := Point(id=prefix + name, **shared)).id: PointSpec(point, settings)
+        for name, shared, settings in layout.points
+    }
+    name = profile.model.name
+    label = as_text(model.name) if model.name else Text(f"{name.zh} {model.id}", f"{name.en} {model.id}")
+    device = Device(
+        id=model.id,
+        kind=model.kind or profile.model.kind,
+        label=label,
+        place=Place(**model.place.model_dump()),
+        protocol=type_.name,
+        points=tuple(spec.point for spec in specs.values()),
+        roles=dict(model.roles),
+    )
+    timeout_s = model.timeout or type_.default_timeout_s
+    jobs = tuple((interval_s, tuple(prefix + name for name in names)) for interval_s, names in layout.jobs)
+    return DevicePlan(device, type_, DeviceSpec(model.id, options, specs, timeout_s), jobs)
+
+
+def _short(format_: SerialFormat) -> str:
+    return f"{format_.baud} {format_.data_bits}{format_.parity}{format_.stop_bits}"

@@ -1,0 +1,92 @@
+"""rules/*.yaml read as one rule set: a rule may speak of an alarm in another file, and ids are unique across files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.config.faults import Fault, Report
+from gateway.config.yaml12 import Document, Steps, read_yaml
+from gateway.model import Device, Text
+from rules.definition import RuleSet, read_rules
+from rules.faults import RuleFault
+
+_FORMAT = "rules/1"
+
+
+def read_rule_files(
+    directory: Path, devices: Sequence[Device], report: Report, *, complete: bool
+) -> tuple[RuleSet, Mapping[str, bytes]]:
+    """The rules without faults, and what was read, by name.
+
+    complete: *devices* are all there are.  If not, a point that a rule misses may belong to a device with a fault of
+    its own, so nothing is said about points.
+    """
+    files: dict[str, bytes] = {}
+    documents: list[Document] = []
+    for path in sorted((directory / "rules").glob("*.yaml")):
+        document, files[f"rules/{path.name}"] = read_yaml(path, str(path))
+        report.extend(document.faults)
+        if not document.broken and _is_rule_file(document, report):
+            documents.append(document)
+    merged = _Merged(documents)
+    rules, faults = read_rules(merged.data, devices if complete else None)
+    for fault in faults:
+        report.add(merged.placed(fault))
+    return rules, files
+
+
+def _is_rule_file(document: Document, report: Report) -> bool:
+    """The outermost shape, which has to be right before files can be put together."""
+    data = document.data
+    if not isinstance(data, dict):
+        report.add(document.fault((), "E-TYPE", Text("这里应有 format 和 rules", "format and rules belong here")))
+        return False
+    if data.get("format") != _FORMAT:
+        message = Text(f"需要 format: {_FORMAT}", f"format: {_FORMAT} is needed")
+        report.add(document.fault(("format",), "E-VALUE" if "format" in data else "E-MISSING", message))
+        return False
+    if not isinstance(data.get("rules"), list):
+        message = Text("rules 应是规则列表", "rules must be a list of rules")
+        report.add(document.fault(("rules",), "E-TYPE" if "rules" in data else "E-MISSING", message))
+        return False
+    return True
+
+
+class _Merged:
+    """Several files as the data of one, and the way back from its paths to theirs."""
+
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self._sections: dict[str, Document] = {}
+        self._rules: list[tuple[Document, int]] = []
+        self.data: dict[str, Any] = {}
+        for document in documents:
+            for key, value in document.data.items():
+                self.data.setdefault(key, value)
+                self._sections.setdefault(key, document)
+            self._rules += [(document, index) for index in range(len(document.data["rules"]))]
+        self.data |= {"format": _FORMAT, "rules": [document.data["rules"][index] for document, index in self._rules]}
+
+    def placed(self, fault: RuleFault) -> Fault:
+        document, path = self._place(fault.path)
+        return document.fault(
+            document.known(path),
+            fault.code,
+            Text(fault.zh, fault.en),
+            Text(fault.hint_zh, fault.hint_en) if fault.hint_en else None,
+            key=fault.on_key,
+            offset=fault.offset or 0,
+            length=None if fault.offset is None else fault.length,
+            warning=not fault.is_error,
+        )
+
+    def _place(self, path: Steps) -> tuple[Document, Steps]:
+        match path:
+            case ("rules", int(index), *rest):
+                document, local = self._rules[index]
+                return document, ("rules", local, *rest)
+            case (str(section), *_):
+                return self._sections[section], path
+            case _:
+                return next(iter(self._sections.values())), path

@@ -1,0 +1,104 @@
+"""The gateway's own state: what ``health`` publishes once a minute and what the CLI asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.clock import Clock
+from gateway.model import AlarmState
+from gateway.pipeline import Pipeline
+from gateway.store.log import Store
+from gateway.supervisor import Line
+from gateway.uplink.mqtt import MqttUplink
+
+
+@dataclass(slots=True)
+class LoopLag:
+    """How late the event loop serves its timers, in seconds."""
+
+    worst_s: float = 0.0
+    """Since the last ``take``."""
+    interval_s: float = 0.25
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self.interval_s
+            await asyncio.sleep(self.interval_s)
+            self.worst_s = max(self.worst_s, loop.time() - due)
+
+    def take(self) -> float:
+        worst, self.worst_s = self.worst_s, 0.0
+        return worst
+
+
+@dataclass(slots=True)
+class Health:
+    """Collects from the parts; decides nothing."""
+
+    clock: Clock
+    started_ms: int
+    store: Store
+    store_directory: Path
+    pipeline: Pipeline
+    lines: Sequence[Line]
+    uplinks: Mapping[str, MqttUplink]
+    lag: LoopLag = field(default_factory=LoopLag)
+
+    async def snapshot(self) -> dict[str, Any]:
+        now_ms = self.clock.now_ms()
+        stats = await self.store.stats()
+        uptime_s = max((now_ms - self.started_ms) / 1000, 0.001)
+        return {
+            "v": 1,
+            "t": now_ms,
+            "uptime_s": round(uptime_s, 1),
+            "clock": str(self.clock.state()),
+            "store": stats.as_item(),
+            "accepted": self.pipeline.stats.accepted,
+            "dropped": self.pipeline.stats.dropped,
+            "lines": {line.id: self._line(line, uptime_s) for line in self.lines},
+            "uplinks": {name: asdict(uplink.status) for name, uplink in self.uplinks.items()},
+            "alarms": [
+                {"rule": alarm.rule, "device": alarm.device, "state": str(alarm.state), "priority": str(alarm.priority)}
+                for alarm in self.pipeline.engine.alarms()
+                if alarm.state not in (AlarmState.NORMAL, AlarmState.PENDING)
+            ],
+            "disk_free_bytes": _disk_free_bytes(self.store_directory),
+            "temperatures_c": _temperatures_c(),
+            "loop_lag_ms": round(self.lag.take() * 1000, 1),
+        }
+
+    @staticmethod
+    def _line(line: Line, uptime_s: float) -> dict[str, Any]:
+        return {
+            "open": line.stats.open,
+            "polls": line.stats.polls,
+            "failures": line.stats.failures,
+            "busy": round(min(line.stats.busy_s / uptime_s, 1.0), 3),
+            "skipped": line.skipped(),
+            "reopened": line.stats.reopened,
+            "devices": len(line.drivers),
+            "silent": sorted(line.silent()),
+        }
+
+
+def _disk_free_bytes(directory: Path) -> int:
+    free = os.statvfs(directory)
+    return free.f_bavail * free.f_frsize
+
+
+def _temperatures_c() -> list[float]:
+    """What the kernel's thermal zones report; empty on a box (or a virtual machine) without any."""
+    readings = []
+    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
+        try:
+            readings.append(int(zone.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue
+    return readings

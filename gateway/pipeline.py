@@ -1,0 +1,219 @@
+"""Readings become facts here.
+
+    submit ──▶ quality gate ──▶ rules ──▶ waiting records, by lane ──▶ one transaction (run) ──▶ uplinks look again
+                                              alarms: at once
+                                              the rest: after 200 ms or 2000 records, whichever is first
+
+A reading counts as accepted when its transaction is on disk, and the alarm it caused is in the same transaction.
+The rules have decided before that: a full disk delays no local decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from rules.engine import Changes, Engine, Instant
+
+from gateway.clock import Clock
+from gateway.envelope import Draft, Encoder, Envelope
+from gateway.errors import StoreError
+from gateway.model import Event, Gap, Lane, Point, PointId, Reading, Record
+from gateway.quality import QualityGate
+
+log = structlog.get_logger()
+
+GROUP_S = 0.2
+GROUP_RECORDS = 2000
+WAITING_LIMIT = 20_000
+"""Records held in memory.  While the store works, producers wait for room; while it fails, the oldest records of the
+lowest lane make room and the loss is announced."""
+RETRY_S = 1.0
+
+
+class Log(Protocol):
+    async def commit(self, drafts: Sequence[Draft], state: Mapping[str, bytes | None]) -> Sequence[Envelope]: ...
+
+
+@dataclass(slots=True)
+class PipelineStats:
+    """Counters since start."""
+
+    accepted: int = 0
+    """Records on disk."""
+    commits: int = 0
+    dropped: int = 0
+    """Records lost because the store failed for longer than memory could bridge."""
+
+
+@dataclass(slots=True)
+class Pipeline:
+    store: Log
+    engine: Engine
+    points: Mapping[PointId, Point]
+    clock: Clock
+    stats: PipelineStats = field(default_factory=PipelineStats)
+    _gate: QualityGate = field(init=False)
+    _encoder: Encoder = field(init=False)
+    _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=lambda: {lane: [] for lane in Lane})
+    _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
+    _count: int = field(init=False, default=0)
+    _some: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _hurry: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _room: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _timer: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _timer_due_s: float = field(init=False, default=0.0)
+    _failing_since_ms: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._gate = QualityGate(self.points)
+        self._encoder = Encoder(self.points)
+        self._room.set()
+
+    # ------------------------------------------------------------------ in
+
+    async def submit(self, records: Sequence[Record]) -> None:
+        """Take records from a line.  Returns when there is room for more, which is nearly always at once."""
+        readings = [record for record in records if isinstance(record, Reading)]
+        if readings:
+            checked = self._gate.check(readings)
+            self._apply(self.engine.observe(checked, self._now()))
+            for reading in checked:
+                self._waiting[self.points[reading.point].lane].append(reading)
+        self.note(*(record for record in records if not isinstance(record, Reading)))
+        self._added(len(readings))
+        await self._room.wait()
+
+    def note(self, *records: Gap | Event) -> None:
+        """Take what concerns no rule: events of the gateway itself, gaps."""
+        for record in records:
+            self._waiting[Lane.GAP if isinstance(record, Gap) else Lane.EVENT].append(record)
+        self._added(len(records))
+
+    def acknowledge(self, rule: str, device: str | None, who: str) -> None:
+        """An operator has seen the alarm.  Raises KeyError when there is no such alarm."""
+        self._apply(self.engine.acknowledge(rule, device, who, self._now()))
+
+    def _apply(self, changes: Changes) -> None:
+        self._saved.update(changes.saved)
+        if changes.alarms:
+            self._waiting[Lane.ALARM].extend(changes.alarms)
+            self._added(len(changes.alarms))
+            self._hurry.set()
+        elif changes.saved:
+            self._some.set()
+        due_s = self.engine.next_timer_s()
+        if due_s is not None and due_s < self._timer_due_s:
+            self._timer.set()
+
+    def _added(self, count: int) -> None:
+        if not count:
+            return
+        self._count += count
+        self._some.set()
+        if self._count >= GROUP_RECORDS:
+            self._hurry.set()
+        if self._count < WAITING_LIMIT:
+            return
+        if self._failing_since_ms is None:
+            self._room.clear()
+        else:
+            self._make_room()
+
+    def waiting(self) -> int:
+        """Records taken and not yet on disk."""
+        return self._count
+
+    # ------------------------------------------------------------------ out
+
+    async def run(self) -> None:
+        """Commit groups and fire the rules' timers until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commit_groups())
+            group.create_task(self._run_timers())
+
+    async def drain(self) -> None:
+        """Commit what is still waiting; one attempt."""
+        await self._commit()
+
+    async def _commit_groups(self) -> None:
+        while True:
+            await self._some.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GROUP_S):
+                    await self._hurry.wait()
+            await self._commit()
+
+    async def _commit(self) -> None:
+        self._some.clear()
+        self._hurry.clear()
+        if not self._count and not self._saved:
+            return
+        waiting, saved, count = self._waiting, self._saved, self._count
+        self._waiting, self._saved, self._count = {lane: [] for lane in Lane}, {}, 0
+        trust = self.clock.state()
+        drafts = [draft for lane in Lane for draft in self._encoder.drafts(lane, waiting[lane], trust)]
+        try:
+            await self.store.commit(drafts, {**saved, **self.engine.checkpoint(self._now())})
+        except StoreError as exc:
+            await self._put_back(waiting, saved, count, exc)
+            return
+        self._room.set()
+        self.stats.accepted += count
+        self.stats.commits += 1
+        if self._failing_since_ms is not None:
+            log.warning("store works again", dropped=self.stats.dropped)
+            self._failing_since_ms = None
+
+    async def _put_back(
+        self, waiting: dict[Lane, list[Record]], saved: dict[str, bytes | None], count: int, exc: StoreError
+    ) -> None:
+        """Nothing of the group was stored: keep it, in order, before what has come since."""
+        if self._failing_since_ms is None:
+            self._failing_since_ms = self.clock.now_ms()
+            log.error("store refuses, holding records in memory", error=str(exc), hint=exc.hint)
+        for lane in Lane:
+            self._waiting[lane] = waiting[lane] + self._waiting[lane]
+        self._saved = {**saved, **self._saved}
+        self._count += count
+        self._room.set()
+        if self._count >= WAITING_LIMIT:
+            self._make_room()
+        self._some.set()
+        await asyncio.sleep(RETRY_S)
+
+    def _make_room(self) -> None:
+        """Drop the oldest tenth of the lowest lane that has anything, and say so."""
+        for lane in (Lane.BULK, Lane.TELEMETRY, Lane.BILLING, Lane.EVENT):
+            records = self._waiting[lane]
+            if not records:
+                continue
+            dropped = records[: max(1, WAITING_LIMIT // 10)]
+            del records[: len(dropped)]
+            self._count -= len(dropped)
+            self.stats.dropped += len(dropped)
+            now_ms = self.clock.now_ms()
+            self._waiting[Lane.GAP].append(
+                Gap("store_unavailable", self._failing_since_ms or now_ms, now_ms, lane=lane, count=len(dropped))
+            )
+            self._count += 1
+            return
+
+    async def _run_timers(self) -> None:
+        while True:
+            self._timer.clear()
+            now_s, due_s = self.clock.monotonic_s(), self.engine.next_timer_s()
+            self._timer_due_s = now_s + 3600.0 if due_s is None else due_s
+            if self._timer_due_s <= now_s:
+                self._apply(self.engine.tick(self._now()))
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timer_due_s - now_s):
+                    await self._timer.wait()
+
+    def _now(self) -> Instant:
+        return Instant(self.clock.monotonic_s(), self.clock.now_ms())

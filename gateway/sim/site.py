@@ -1,0 +1,152 @@
+"""The configuration that describes the virtual compound to a gateway: what an installer would have written."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateway.model import PointId, Text
+from gateway.sim.broker import MqttVersion
+from gateway.sim.compound import BUILDINGS, GAS, GAS_FORMAT, METER_FORMAT, PUMPS, Compound, entrance_line, meter_id
+from gateway.sim.devices import meter_address
+
+SITE, GATEWAY, UPLINK = "demo", "gw-1", "platform"
+ROOT = f"compound/v1/{SITE}/{GATEWAY}"
+"""Of all topics of the gateway."""
+_RULES = Path(__file__).parent / "rules.yaml"
+_PARITY = {"N": "none", "E": "even", "O": "odd"}
+
+METER_POINTS = ("energy", "voltage", "current", "power")
+"""What the demonstration reads of a household's meter; each costs an exchange of about 0.3 s at 2400 baud."""
+_EXCHANGE_S = 0.3
+_MOST_LOAD = 0.8
+"""Share of a meter line's time that polling may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkTarget:
+    """The broker the gateway shall deliver to."""
+
+    host: str
+    port: int
+    mqtt: MqttVersion
+
+
+def meter_interval_s(compound: Compound) -> int:
+    """How often the meters of one line can all be read, with some time to spare."""
+    return max(10, math.ceil(compound.layout.households * len(METER_POINTS) * _EXCHANGE_S / _MOST_LOAD))
+
+
+def devices(compound: Compound) -> list[str]:
+    return [entry["id"] for entry in _devices(compound)]
+
+
+def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
+    """Points worth watching."""
+    home = next(compound.layout.homes())
+    meter = meter_id(home)
+    return [
+        (f"{meter}.energy", Text(f"1 号楼 {home.room} 室 电能", f"building 1, flat {home.room}: energy")),
+        (f"{meter}.power", Text(f"1 号楼 {home.room} 室 功率", f"building 1, flat {home.room}: power")),
+        ("bm-1.power", Text("1 号楼 总功率", "building 1: total power")),
+        ("bm-1.energy", Text("1 号楼 总电能", "building 1: total energy")),
+        ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
+        ("pumps-1.level", Text("地下室水位", "basement water level")),
+    ]
+
+
+def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget | None) -> None:
+    """site.yaml and rules/; the compound must be running, because its ports are written down."""
+    (directory / "rules").mkdir(parents=True, exist_ok=True)
+    rules = string.Template(_RULES.read_text(encoding="utf-8")).substitute(silent_s=2 * meter_interval_s(compound))
+    (directory / "rules" / "compound.yaml").write_text(rules, encoding="utf-8")
+    text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
+    (directory / "site.yaml").write_text(text, encoding="utf-8")
+
+
+def document(compound: Compound, store: Path, uplink: UplinkTarget | None) -> Mapping[str, Any]:
+    return {
+        "format": "site/1",
+        "site": {"id": SITE, "name": {"zh": "虚拟小区", "en": "Virtual compound"}},
+        "gateway": {"id": GATEWAY},
+        "store": {"path": str(store), "budget": "256 MiB"},
+        "uplinks": [] if uplink is None else [_uplink(uplink)],
+        "lines": list(_lines(compound)),
+        "devices": list(_devices(compound)),
+    }
+
+
+def _uplink(target: UplinkTarget) -> Mapping[str, Any]:
+    entry: dict[str, Any] = {"id": UPLINK, "host": target.host, "port": target.port}
+    if target.mqtt == "3.1.1":
+        entry["protocol"] = "mqtt311"
+    return entry
+
+
+def _lines(compound: Compound) -> Iterator[Mapping[str, Any]]:
+    for name, line in compound.serial.items():
+        serial = GAS_FORMAT if name == GAS else METER_FORMAT
+        yield {
+            "id": name,
+            "serial": line.path,
+            "baud": serial.baud,
+            "parity": _PARITY[serial.parity],
+            "stop_bits": serial.stop_bits,
+        }
+    for name, port in compound.tcp.items():
+        yield {"id": name, "tcp": f"127.0.0.1:{port}"}
+
+
+def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
+    layout = compound.layout
+    for home in layout.homes():
+        yield {
+            "id": meter_id(home),
+            "profile": "dlt645_single_phase",
+            "line": entrance_line(home),
+            "address": meter_address(home),
+            "place": {
+                "building": f"{home.building}#",
+                "unit": str(home.entrance),
+                "floor": f"{home.floor}F",
+                "room": home.room,
+            },
+            "every": f"{meter_interval_s(compound)}s",
+        }
+    for number in range(1, layout.buildings + 1):
+        yield {
+            "id": f"bm-{number}",
+            "profile": "eastron_sdm630",
+            "kind": "building_meter",
+            "line": BUILDINGS,
+            "protocol": "modbus-tcp",
+            "unit_id": number,
+            "name": {"zh": f"{number} 号楼总表", "en": f"Building {number} main meter"},
+            "place": {"building": f"{number}#"},
+            "every": "5s",
+        }
+    yield {
+        "id": "gas-1",
+        "profile": "gas_controller_4ch",
+        "line": GAS,
+        "unit_id": 1,
+        "name": {"zh": "燃气报警控制器", "en": "Gas alarm controller"},
+        "place": {"building": "1#"},
+        "every": "1s",
+    }
+    yield {
+        "id": "pumps-1",
+        "profile": "pump_room_plc",
+        "line": PUMPS,
+        "protocol": "modbus-tcp",
+        "unit_id": 1,
+        "name": {"zh": "地下室泵房", "en": "Basement pump room"},
+        "place": {"building": "1#", "floor": "B1"},
+        "every": "2s",
+    }

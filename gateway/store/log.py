@@ -1,0 +1,226 @@
+"""The store: what is accepted is on disk, numbered, and stays until every uplink has it or there is no room left.
+
+    pipeline ──commit──▶ one thread, one connection, one transaction ──▶ store.db
+    uplinks  ◀──after──┘        wait_for_commit ◀── counter ──┘
+
+See README.md for the layout of the file and the invariants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self, TypeVar, cast
+
+import aiosqlite
+import structlog
+
+from gateway.clock import Clock
+from gateway.envelope import Draft, Envelope
+from gateway.errors import StoreCorrupt, StoreError, StoreFull
+from gateway.model import Lane
+from gateway.store import lock, recovery
+from gateway.store.database import translated
+from gateway.store.disk import Disk
+from gateway.store.lanes import Cursors, LaneStats, StoreStats
+from gateway.store.ledger import Ledger
+
+__all__ = ["LaneStats", "Store", "StoreStats"]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_NO_STATE: Mapping[str, bytes | None] = MappingProxyType({})
+
+
+class _Worker(aiosqlite.Connection):
+    """aiosqlite's thread.  A whole transaction goes over in one hop: aiosqlite's own methods take one per statement,
+    which costs more than the transaction itself."""
+
+    async def call(self, act: Callable[[], T]) -> T:
+        return cast(T, await self._execute(act))  # type: ignore[no-untyped-call]
+
+
+class Store:
+    """An append-only log of envelopes, one numbered lane per priority.  Used as an async context manager, once."""
+
+    epoch: str
+    """Known once entered.  A new one begins only when the store was lost or had to be replaced."""
+
+    def __init__(
+        self, directory: Path, *, budget_bytes: int, boot_id: str, uplinks: Sequence[str], clock: Clock
+    ) -> None:
+        self._directory = directory
+        self._budget_bytes = budget_bytes
+        self._boot_id = boot_id
+        self._uplinks = tuple(uplinks)
+        self._clock = clock
+        self._cursors: Cursors = {}
+        self._commits = 0
+        self._committed = asyncio.Event()
+        self._suspect = False
+        self._ledger: Ledger
+        self.recovery: recovery.Recovery | None = None
+        """What happened to the store found at the start, if that could not be used."""
+
+    async def __aenter__(self) -> Self:
+        """Raises StoreLocked, StoreError."""
+        self._loop = asyncio.get_running_loop()
+        self._lock = self._take_directory()
+        entered = False
+        try:
+            self._worker = _Worker(self._start, iter_chunk_size=64)
+            await self._worker
+            entered = True
+        finally:
+            if not entered:
+                os.close(self._lock)
+        self.epoch = self._ledger.epoch
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._call(Ledger.flush)
+        except StoreError as fault:
+            log.warning("cursors not saved, envelopes will be sent again", error=str(fault))
+        finally:
+            await self._worker.close()
+            os.close(self._lock)
+
+    # ------------------------------------------------------------------ write
+
+    async def commit(
+        self, drafts: Sequence[Draft], state: Mapping[str, bytes | None] = _NO_STATE
+    ) -> Sequence[Envelope]:
+        """Accept all of it or nothing: returns when it is on disk.
+
+        Each draft becomes the next envelope of its lane; *state* changes saved key-values, None deletes.
+        Raises StoreFull, StoreCorrupt, StoreError; the store can be used afterwards.  When the caller is cancelled,
+        the transaction may happen nevertheless.
+        """
+        if not drafts and not state:
+            return ()
+        return await self._call(lambda ledger: ledger.commit(drafts, state))
+
+    async def acknowledge(self, uplink: str, upto: Mapping[Lane, int]) -> None:
+        """The uplink has delivered everything up to these.  Never goes back.
+
+        On disk with the next commit or the end at the latest; a lost cursor costs duplicates, nothing else.
+        """
+        for lane, seq in upto.items():
+            known = min(seq, self.last_seq(lane))
+            self._cursors[uplink, lane] = max(self._cursors[uplink, lane], known)
+
+    # ------------------------------------------------------------------ read
+
+    async def state(self) -> Mapping[str, bytes]:
+        return await self._call(Ledger.state)
+
+    async def after(self, lane: Lane, seq: int, limit: int) -> Sequence[Envelope]:
+        """The next envelopes, at most *limit*; empty only when there are none.
+
+        Numbers may be missing: what was evicted or is damaged has been announced on the gap lane.
+        """
+        return await self._call(lambda ledger: ledger.after(lane, seq, limit))
+
+    def cursor(self, uplink: str, lane: Lane) -> int:
+        """Up to where the uplink has acknowledged everything; 0 is nothing."""
+        return self._cursors[uplink, lane]
+
+    def last_seq(self, lane: Lane) -> int:
+        return self._ledger.lanes[lane].last.seq
+
+    async def wait_for_commit(self, seen: int) -> int:
+        """The number of commits as soon as it is larger than *seen*.
+
+        Call it with what it returned last (0 at first) and read in between: nothing can be missed.
+        """
+        while self._commits <= seen:
+            await self._committed.wait()
+        return self._commits
+
+    async def stats(self) -> StoreStats:
+        return await self._call(Ledger.stats)
+
+    # ------------------------------------------------------------------ the thread
+
+    async def _call(self, act: Callable[[Ledger], T]) -> T:
+        return await self._worker.call(partial(self._guarded, act))
+
+    def _guarded(self, act: Callable[[Ledger], T]) -> T:
+        """Runs in the thread.  After an error of the disk the same handle is not trusted again."""
+        try:
+            if self._suspect:
+                self._ledger.close()
+                self._ledger = self._open_ledger()
+                self._suspect = False
+            return act(self._ledger)
+        except sqlite3.Error as exc:
+            fault = translated(exc)
+            self._suspect = not isinstance(fault, StoreFull)
+            self._note_damage(fault)
+            raise fault from exc
+        except StoreCorrupt as fault:
+            self._note_damage(fault)
+            raise
+
+    def _note_damage(self, fault: StoreError) -> None:
+        if isinstance(fault, StoreCorrupt):
+            recovery.remember_damage(self._directory, str(fault))
+
+    def _start(self) -> sqlite3.Connection:
+        """Runs in the thread."""
+        disk = self._disk = Disk(self._directory, self._budget_bytes, self._clock)
+        try:
+            return self._prepare()
+        except StoreError:
+            if not disk.release_ballast():
+                raise
+        return self._prepare()
+
+    def _prepare(self) -> sqlite3.Connection:
+        self.recovery = recovery.prepare(self._directory, self._disk.limits, self._uplinks, self._clock)
+        try:
+            self._ledger = self._open_ledger()
+        except sqlite3.Error as exc:
+            raise translated(exc) from exc
+        self._disk.hold_ballast()
+        return self._ledger.connection
+
+    def _open_ledger(self) -> Ledger:
+        return Ledger(
+            self._directory / recovery.FILE,
+            self._disk,
+            boot_id=self._boot_id,
+            uplinks=self._uplinks,
+            cursors=self._cursors,
+            clock=self._clock,
+            on_commit=self._on_commit,
+        )
+
+    def _on_commit(self) -> None:
+        """Runs in the thread."""
+        self._loop.call_soon_threadsafe(self._announce)
+
+    def _announce(self) -> None:
+        self._commits += 1
+        self._committed.set()
+        self._committed = asyncio.Event()
+
+    def _take_directory(self) -> int:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return lock.acquire(self._directory)
+        except OSError as exc:
+            raise StoreError(
+                f"the store's directory cannot be used: {exc}",
+                hint="check store.path: the directory must belong to the gateway's user and must not be read-only",
+            ) from exc

@@ -1,0 +1,252 @@
+"""What the platform sees of this gateway: topics, payloads, and what the broker's reason codes ask of us.  Pure.
+
+The envelope itself is in gateway/envelope.py, because the store keeps it in the form in which it is sent.
+Reason codes: MQTT Version 5.0 (OASIS Standard, 7 March 2019), clause 2.4 and the tables of 3.2.2.2, 3.4.2.1, 3.14.2.1.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.clock import ClockState
+from gateway.envelope import VERSION, place_item
+from gateway.model import Device, Lane, Point
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who speaks.  *config_digest*: ``sha256:`` and 64 hex digits; *boot_id* names this start of the daemon."""
+
+    site: str
+    gateway: str
+    version: str
+    config_digest: str
+    boot_id: str
+
+
+class Topics:
+    """Every topic of one gateway, spelled once."""
+
+    def __init__(self, site: str, gateway: str) -> None:
+        self.root = f"compound/v1/{site}/{gateway}/"
+        self.status = self.root + "status"
+        self.catalog = self.root + "catalog"
+        self.health = self.root + "health"
+        self.receipt = self.root + "receipt"
+        self.commands = self.root + "command/+"
+        self.lanes: Mapping[Lane, str] = {lane: self.root + lane for lane in Lane}
+
+    def reply(self, command_id: str) -> str:
+        return f"{self.root}reply/{command_id}"
+
+    def command_id(self, topic: str) -> str | None:
+        """The last level of a command topic; None for any other topic."""
+        prefix = self.root + "command/"
+        return topic[len(prefix) :] if topic.startswith(prefix) else None
+
+
+def client_id(identity: Identity, uplink: str) -> str:
+    """One per uplink: two connections with the same id would throw each other out for ever."""
+    return f"{identity.site}-{identity.gateway}-{uplink}"
+
+
+class State(enum.StrEnum):
+    ONLINE = "online"
+    STOPPING = "stopping"  # on purpose, after the last publish
+    OFFLINE = "offline"  # only ever said by the broker, as the will
+
+
+def status_payload(identity: Identity, state: State, epoch: str, since_ms: int, clock: ClockState) -> bytes:
+    """*since_ms*: start of the daemon that *boot_id* names, so that a late will of an older boot is recognised."""
+    return _bytes(
+        {
+            "v": VERSION,
+            "state": state,
+            "boot_id": identity.boot_id,
+            "epoch": epoch,
+            "since_ms": since_ms,
+            "version": identity.version,
+            "config": identity.config_digest,
+            "clock": clock,
+        }
+    )
+
+
+def catalog_payload(identity: Identity, devices: Iterable[Device], destinations: Sequence[str]) -> bytes:
+    """The data-sharing list.  *destinations*: ids of the uplinks; every point goes to each of them."""
+    return _bytes(
+        {
+            "v": VERSION,
+            "site": identity.site,
+            "gateway": identity.gateway,
+            "config": identity.config_digest,
+            "destinations": list(destinations),
+            "devices": [_device_item(device) for device in devices],
+        }
+    )
+
+
+def _device_item(device: Device) -> dict[str, Any]:
+    return {
+        "id": device.id,
+        "kind": device.kind,
+        "name": {"zh": device.label.zh, "en": device.label.en},
+        "place": place_item(device.place),
+        "protocol": device.protocol,
+        "points": [_point_item(point) for point in device.points],
+    }
+
+
+def _point_item(point: Point) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "id": point.id,
+        "kind": point.kind,
+        "name": {"zh": point.label.zh, "en": point.label.en},
+        "lane": point.lane,
+        "interval_s": point.interval_s,
+        "personal": point.personal,
+        "counter": point.counter,
+        "writable": point.writable,
+    }
+    optional = {"unit": point.unit, "minimum": point.minimum, "maximum": point.maximum}
+    item |= {key: value for key, value in optional.items() if value is not None}
+    if point.states:
+        item["states"] = list(point.states)
+    return item
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHealth:
+    depth: int
+    """Envelopes not yet acknowledged by every uplink."""
+    oldest_age_s: float | None
+    dropped: int
+    """Envelopes given up since the start; each is also in a gap record."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineHealth:
+    load: float
+    """Share of the time the line was busy, 0..1."""
+    polls: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Once a minute; not stored, so a minute without a connection is a minute without this."""
+
+    time_ms: int
+    lanes: Mapping[Lane, LaneHealth]
+    lines: Mapping[str, LineHealth]
+    disk_free_bytes: int
+    store_bytes: int
+    loop_lag_ms: float
+    temperatures_c: Mapping[str, float] = field(default_factory=dict)
+
+
+def health_payload(health: Health) -> bytes:
+    return _bytes(
+        {
+            "v": VERSION,
+            "t": health.time_ms,
+            "lanes": {
+                lane: {"depth": one.depth, "oldest_age_s": one.oldest_age_s, "dropped": one.dropped}
+                for lane, one in health.lanes.items()
+            },
+            "lines": {
+                line: {"load": one.load, "polls": one.polls, "errors": one.errors} for line, one in health.lines.items()
+            },
+            "disk_free_bytes": health.disk_free_bytes,
+            "store_bytes": health.store_bytes,
+            "loop_lag_ms": health.loop_lag_ms,
+            "temperatures_c": dict(health.temperatures_c),
+        }
+    )
+
+
+def reply_payload(command_id: str, status: str, code: str, detail: str) -> bytes:
+    """*status*: ok, rejected, failed, expired or unknown."""
+    return _bytes({"id": command_id, "status": status, "code": code, "detail": detail})
+
+
+def _bytes(item: dict[str, Any]) -> bytes:
+    return _encode(item).encode()
+
+
+def packet_size(topic: str, payload: bytes) -> int:
+    """Bytes of a QoS 1 PUBLISH without properties, as Maximum Packet Size counts them (3.3.1, 3.3.2)."""
+    remaining = 2 + len(topic.encode()) + 2 + 1 + len(payload)
+    length_bytes = 1 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151)
+    return 1 + length_bytes + remaining
+
+
+class Verdict(enum.Enum):
+    """What one PUBACK means for its envelope."""
+
+    DONE = "done"
+    RETRY = "retry"  # the same envelope may be accepted later
+    QUARANTINE = "quarantine"  # the same envelope will never be accepted
+
+
+_PUBACK: Mapping[int, Verdict] = {
+    0x00: Verdict.DONE,
+    # No matching subscribers: the broker has taken it.  Brokers that consume by rules, without a subscription,
+    # answer so for every message, so holding data back here would stop them for ever.  Counted in the status.
+    0x10: Verdict.DONE,
+    0x80: Verdict.RETRY,  # unspecified error
+    0x83: Verdict.RETRY,  # implementation specific error
+    0x87: Verdict.QUARANTINE,  # not authorized
+    0x90: Verdict.QUARANTINE,  # topic name invalid
+    0x91: Verdict.RETRY,  # packet identifier in use
+    0x97: Verdict.RETRY,  # quota exceeded
+    0x99: Verdict.QUARANTINE,  # payload format invalid
+}
+
+NO_SUBSCRIBERS = 0x10
+TOPIC_REFUSALS = frozenset({0x87, 0x90})
+"""Quarantine codes that speak of the topic, not of this envelope: a mistake in the broker's rights, often mended soon.
+The lane is then probed with one envelope at a time and growing pauses, and an envelope is given up only after several
+refusals, so a wrong access list costs a few announced envelopes instead of the whole backlog."""
+
+
+def puback_verdict(code: int) -> Verdict:
+    """A code the standard does not list is retried: that loses nothing."""
+    return _PUBACK.get(code, Verdict.DONE if code < 0x80 else Verdict.RETRY)
+
+
+_PERSON: Mapping[int, str] = {
+    0x81: "the broker calls our CONNECT malformed: is this an MQTT 5 broker?",
+    0x82: "the broker calls our CONNECT a protocol error: is this an MQTT 5 broker?",
+    0x84: "the broker does not speak MQTT 5; enable it there, or name a broker that does",
+    0x85: "the broker does not accept this client id; register the gateway on the platform",
+    0x86: "check username and password_file of this uplink",
+    0x87: "check username, password_file and the rights of this gateway on the broker",
+    0x8A: "the broker has banned this client; ask the platform's operator",
+    0x8C: "the broker wants another authentication method; ask the platform's operator",
+    0x90: "the broker refuses the topic of the will; check site.id, gateway.id and the rights on the broker",
+    0x95: "the broker's maximum packet size is too small for the will; raise it to 64 KiB",
+    0x99: "the broker refuses the will's payload; it must accept JSON on the status topic",
+    0x9A: "the broker does not support retained messages, which status and catalog need",
+    0x9B: "the broker does not support QoS 1, without which nothing can be delivered safely",
+    0x9C: "the broker points to another server; name that one in this uplink",
+    0x9D: "the broker has moved; name the new one in this uplink",
+}
+"""CONNACK codes that another attempt does not change, and what to do about each."""
+
+
+def connack_hint(code: int) -> str | None:
+    """What a person has to do; None when it is enough to try again."""
+    return _PERSON.get(code)
+
+
+BLAMELESS_DISCONNECTS = frozenset({0x04, 0x89, 0x8B, 0x8D, 0x8E, 0x97, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
+"""DISCONNECT codes with a reason of their own (busy, shutting down, taken over, rate ...): no envelope is to blame."""
+
+SESSION_TAKEN_OVER = 0x8E

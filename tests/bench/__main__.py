@@ -1,0 +1,33 @@
+"""make bench: performance as ratios to named references, all in one run, medians.
+
+make bench ARGS="chain line footprint --rounds 5"
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+
+import structlog
+
+from tests.bench import chain, footprint, line
+
+SECTIONS = {"chain": chain.run, "line": line.run, "footprint": footprint.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=list(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, medians of {arguments.rounds} rounds")
+    for name in arguments.sections:
+        asyncio.run(SECTIONS[name](arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drivers.base import SerialFormat
+from gateway.config.faults import ConfigFaults
+from gateway.config.load import Configuration, check, load
+from gateway.model import Lane, Text, ValueKind
+
+PROFILES = Path(__file__).parent / "profiles"
+HEAD = """format: site/1
+site: {id: jiayuan, name: {zh: 佳园小区, en: Jiayuan Garden}}
+gateway: {id: gw1}
+"""
+
+
+def site(directory: Path, text: str) -> Path:
+    (directory / "devices").mkdir(exist_ok=True)
+    for profile in PROFILES.glob("*.yaml"):
+        shutil.copy(profile, directory / "devices")
+    (directory / "site.yaml").write_text(HEAD + text, encoding="utf-8")
+    return directory
+
+
+def loaded(directory: Path, text: str) -> Configuration:
+    return load(site(directory, text))
+
+
+def test_a_configuration_becomes_a_plan(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+lines:
+- {id: bus1, serial: /dev/ttyS1}
+- {id: plc, tcp: "plc.example:502"}
+devices:
+- id: m1
+  profile: meter
+  line: bus1
+  address: "17"
+  name: {zh: 一号表, en: Meter one}
+  place: {building: "3", room: "101"}
+  timeout: 800 ms
+- {id: p1, profile: pump, line: plc, protocol: modbus-tcp, unit_id: 5, kind: sump_pump, roles: {meter: m1}}
+""",
+    )
+    assert (config.site.id, config.gateway.id) == ("jiayuan", "gw1")
+    bus, plc = config.lines
+    assert (bus.serial, bus.tcp, plc.serial, plc.tcp) == ("/dev/ttyS1", None, None, ("plc.example", 502))
+    assert bus.format == SerialFormat(2400, "E", 8, 1)  # what DL/T 645 speaks when nobody says otherwise
+    assert plc.format is None
+    meter, pump = config.devices
+    assert (meter.label, meter.kind, meter.protocol) == (Text("一号表", "Meter one"), "power_meter", "dlt645")
+    assert (meter.place.building, meter.place.floor, meter.place.room) == ("3", None, "101")
+    assert (pump.label, pump.kind, dict(pump.roles)) == (Text("水泵 p1", "Pump p1"), "sump_pump", {"meter": "m1"})
+    assert set(config.points) == {"m1.energy", "m1.voltage", "p1.running", "p1.level"}
+    energy = config.points["m1.energy"]
+    assert (energy.unit, energy.lane, energy.counter, energy.personal) == ("kW.h", Lane.BILLING, True, True)
+    level = config.points["p1.level"]
+    assert (level.kind, level.minimum, level.maximum) == (ValueKind.NUMBER, 0, 5)
+    plan = bus.devices[0]
+    assert plan.spec.timeout_s == 0.8
+    assert plan.spec.options.address == "000000000017"
+    assert plan.spec.points["m1.energy"].point is energy
+    assert plc.devices[0].spec.options.max_registers == 16  # the profile's word
+    assert plc.devices[0].spec.timeout_s == plc.devices[0].protocol.default_timeout_s
+
+
+INTERVALS = [
+    # device's keys, seconds of energy (profile: 15 min), of voltage (point of the profile: 60 s)
+    ("", 900.0, 60.0),
+    ("every: 5 min", 300.0, 60.0),
+    ("points: {voltage: {every: 10s}}", 900.0, 10.0),
+    ("every: 5 min, points: {energy: {every: 1 h}, voltage: {every: 10s}}", 3600.0, 10.0),
+]
+
+
+def test_the_nearest_interval_counts(tmp_path: Path) -> None:
+    ran = 0
+    for keys, energy_s, voltage_s in INTERVALS:
+        entry = ", ".join(filter(None, ("id: m1, profile: meter, line: a", 'address: "1"', keys)))
+        config = loaded(tmp_path, f"lines: [{{id: a, serial: /dev/ttyS1}}]\ndevices:\n- {{{entry}}}\n")
+        assert config.points["m1.energy"].interval_s == energy_s
+        assert config.points["m1.voltage"].interval_s == voltage_s
+        wanted = sorted([(energy_s, ("m1.energy",)), (voltage_s, ("m1.voltage",))])
+        assert list(config.lines[0].devices[0].jobs) == wanted
+        ran += 1
+    assert ran == len(INTERVALS) == 4
+
+
+def test_points_of_one_interval_are_one_job_and_skipped_ones_are_gone(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n"
+        "- {id: p1, profile: pump, line: a, unit_id: 1}\n"
+        "- {id: p2, profile: pump, line: a, unit_id: 2, points: {level: {skip: true}}}\n",
+    )
+    first, second = config.lines[0].devices
+    assert first.jobs == ((60.0, ("p1.running", "p1.level")),)
+    assert second.jobs == ((60.0, ("p2.running",)),)
+    assert set(second.spec.points) == {"p2.running"}
+    assert "p2.level" not in config.points
+    assert first.protocol.name == "modbus-rtu"  # the only one of the profile's that a serial line carries
+
+
+def test_what_a_line_says_of_its_characters_counts(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+lines:
+- {id: a, serial: /dev/ttyS1, baud: 9600, parity: none}
+- {id: b, serial: /dev/ttyS2, stop_bits: 2}
+devices:
+- {id: m1, profile: meter, line: a, address: "1"}
+- {id: m2, profile: meter, line: b, address: "1"}
+""",
+    )
+    assert [line.format for line in config.lines] == [SerialFormat(9600, "N", 8, 1), SerialFormat(2400, "E", 8, 2)]
+
+
+def test_file_names_are_relative_to_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("secret")
+    (tmp_path / "ca.pem").write_text("")
+    config = loaded(
+        tmp_path,
+        """
+store: {path: data, budget: 1 GiB}
+uplinks:
+- {id: a, host: mqtt.example.cn, username: gw, password_file: pw, tls: {ca: ca.pem, certificate: /x.pem, key: /x.key}}
+- {id: b, host: 127.0.0.1, port: 1883}
+""",
+    )
+    assert (config.store.path, config.store.budget) == (tmp_path / "data", 2**30)
+    first, second = config.uplinks
+    assert first.password_file == tmp_path / "pw"
+    assert first.tls is not None
+    assert (first.tls.ca, first.tls.certificate) == (tmp_path / "ca.pem", Path("/x.pem"))
+    assert (second.tls, second.keepalive) == (None, 20.0)
+    assert {fault.code for fault in check(tmp_path)} == {"W-FILE"}  # /x.pem is not on this machine
+
+
+def test_the_digest_follows_every_byte_that_counts(tmp_path: Path) -> None:
+    text = 'lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- {id: m1, profile: meter, line: a, address: "1"}\n'
+    first = loaded(tmp_path, text).digest
+    assert first.startswith("sha256:")
+    assert len(first) == 71
+    assert loaded(tmp_path, text).digest == first
+    (tmp_path / "notes.txt").write_text("nobody reads this")
+    assert load(tmp_path).digest == first
+    (tmp_path / "devices" / "meter.yaml").write_text(
+        (PROFILES / "meter.yaml").read_text(encoding="utf-8") + "# x\n", encoding="utf-8"
+    )
+    second = load(tmp_path).digest
+    assert second != first
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.yaml").write_text("format: rules/1\nrules: []\n")
+    assert load(tmp_path).digest not in {first, second}
+
+
+def test_a_profile_of_the_site_stands_before_a_shipped_one(tmp_path: Path) -> None:
+    line = "lines: [{id: a, serial: /dev/ttyS1}]\n"
+    entry = f"{line}devices:\n- {{id: m1, profile: eastron_sdm120, line: a, unit_id: 1}}\n"
+    shipped = loaded(tmp_path, entry)
+    own = (PROFILES / "pump.yaml").read_text(encoding="utf-8").replace("id: pump", "id: eastron_sdm120")
+    (tmp_path / "devices" / "eastron_sdm120.yaml").write_text(own, encoding="utf-8")
+    config = load(tmp_path)
+    assert config.devices[0].label.en == "Pump m1"
+    assert config.digest != shipped.digest
+
+
+def test_rules_of_all_files_are_one_set(tmp_path: Path) -> None:
+    site(
+        tmp_path,
+        'lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- {id: m1, profile: meter, line: a, address: "1"}\n',
+    )
+    (tmp_path / "rules").mkdir()
+    rule = (
+        "format: rules/1\nrules:\n- id: {id}\n  name: {{zh: 电压, en: Voltage}}\n"
+        "  when: m1.voltage < {limit} V\n  priority: low\n"
+    )
+    for name, limit in (("low", 180), ("very_low", 100)):
+        (tmp_path / "rules" / f"{name}.yaml").write_text(rule.format(id=name, limit=limit), encoding="utf-8")
+    assert [each.id for each in load(tmp_path).rules.rules] == ["low", "very_low"]
+
+
+def test_many_devices_share_what_they_have_in_common(tmp_path: Path) -> None:
+    count = 5000
+    lines = "".join(f"- {{id: bus{n}, serial: /dev/ttyS{n}}}\n" for n in range(25))
+    devices = "".join(
+        f'- {{id: m-{n}, profile: meter, line: bus{n // 200}, address: "{n:012}", place: {{room: "{n}"}}}}\n'
+        for n in range(count)
+    )
+    config = loaded(tmp_path, f"lines:\n{lines}devices:\n{devices}")
+    assert len(config.devices) == count
+    assert len(config.points) == 2 * count
+    options = {id(spec.options) for line in config.lines for plan in line.devices for spec in plan.spec.points.values()}
+    assert len(options) == 2  # one for each point of the profile, not one for each device
+
+
+def test_many_faults_are_all_found(tmp_path: Path) -> None:
+    devices = "".join(f"- {{id: m-{n}, profile: meter{n}, line: bus}}\n" for n in range(1000))
+    site(tmp_path, f"lines: [{{id: bus, serial: /dev/ttyS1}}]\ndevices:\n{devices}")
+    with pytest.raises(ConfigFaults) as caught:
+        load(tmp_path)
+    assert sum(fault.code == "E-REF" for fault in caught.value.faults) == 1000
+
+
+def test_warnings_do_not_stop_the_gateway(tmp_path: Path) -> None:
+    site(tmp_path, "lines: [{id: spare, serial: /dev/ttyS1}]\n")
+    assert [(fault.code, fault.warning) for fault in check(tmp_path)] == [("W-LINE", True)]
+    assert load(tmp_path).devices == ()

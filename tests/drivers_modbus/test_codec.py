@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import logging
+import random
+import struct
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.modbus import codec
+from drivers.modbus.codec import Answer, Request
+from gateway.errors import ProtocolError
+
+READ = codec.read_request(1, 3, 0, 3)
+# 01 03 | 06 | 01EF 0144 0004 | B5 59: a soil sensor's captured answer to READ
+ANSWER = bytes.fromhex("01 03 06 01 EF 01 44 00 04 B5 59")
+REFUSAL = bytes.fromhex("01 83 02 C0 F1")
+FOREIGN = bytes.fromhex("11 03 06 AE 41 56 52 43 40 49 AD")  # unit 17, the same function and count
+
+
+def rtu(unit: int, pdu: bytes) -> bytes:
+    return bytes((unit,)) + pdu + codec.crc16(bytes((unit,)) + pdu)
+
+
+def tcp(transaction: int, unit: int, pdu: bytes) -> bytes:
+    return struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu
+
+
+# ---------------------------------------------------------------------- requests
+
+REQUESTS = [  # captured by others, see tests/vectors/modbus.json
+    (codec.read_request(1, 1, 117, 5), "01 01 00 75 00 05 ED D3"),
+    (codec.read_request(1, 2, 196, 22), "01 02 00 C4 00 16 B8 39"),
+    (codec.read_request(17, 3, 124, 2), "11 03 00 7C 00 02 07 43"),
+    (codec.read_request(1, 4, 0, 2), "01 04 00 00 00 02 71 CB"),
+    (codec.write_request(1, 5, 0, [1]), "01 05 00 00 FF 00 8C 3A"),
+    (codec.write_request(1, 5, 1, [0]), "01 05 00 01 00 00 9C 0A"),
+    (codec.write_request(1, 15, 19, [1, 0, 1, 1, 0, 0, 1, 1, 1, 0]), "01 0F 00 13 00 0A 02 CD 01 72 CB"),
+    (codec.write_request(1, 16, 1, [10, 258]), "01 10 00 01 00 02 04 00 0A 01 02 92 30"),
+]
+
+
+def test_requests_are_those_that_others_captured() -> None:
+    assert [request.rtu for request, _ in REQUESTS] == [bytes.fromhex(text) for _, text in REQUESTS]
+
+
+def test_a_request_over_tcp() -> None:
+    # the example of the standard's clause 6.3 behind a header: read registers 107..109
+    request = codec.read_request(0x11, 3, 0x6B, 3)
+    assert codec.tcp_frame(request, 0x0102) == bytes.fromhex("01 02 00 00 00 06 11 03 00 6B 00 03")
+
+
+@pytest.mark.parametrize(("function", "count"), [(1, 2001), (2, 0), (3, 126), (4, 0)])
+def test_a_count_outside_the_standard_is_our_own_error(function: int, count: int) -> None:
+    with pytest.raises(ProtocolError, match="no such request"):
+        codec.read_request(1, function, 0, count)
+
+
+# ---------------------------------------------------------------------- answers
+
+
+def test_registers() -> None:
+    assert codec.rtu_answer(READ, ANSWER) == Answer(ANSWER, [495, 324, 4], [])
+
+
+def test_bits_are_as_many_as_were_asked_for() -> None:
+    answer = codec.rtu_answer(codec.read_request(1, 1, 0, 20), bytes.fromhex("01 01 03 01 00 0A ED 89"))
+    assert answer is not None
+    assert [place for place, bit in enumerate(answer.bits) if bit] == [0, 17, 19]
+    assert len(answer.bits) == 20
+
+
+def test_an_exception() -> None:
+    answer = codec.rtu_answer(READ, REFUSAL)
+    assert answer is not None
+    error = codec.refusal(answer.exception or 0)
+    assert error.code == 2
+    assert "illegal data address" in str(error)
+    assert error.hint
+
+
+def test_every_code_of_the_standard_has_a_name() -> None:
+    assert set(codec.EXCEPTIONS) == {1, 2, 3, 4, 5, 6, 7, 8, 10, 11}
+    assert "outside the standard" in str(codec.refusal(99))
+
+
+NOISE = bytes.fromhex("00 FF 01 03 06 01")
+BEFORE = {
+    "nothing": b"",
+    "noise": NOISE,
+    "an echo": READ.rtu,
+    "noise and an echo": NOISE + READ.rtu,
+    "a foreign frame": FOREIGN,
+    "a foreign exception": rtu(2, b"\x83\x02"),
+    "the right unit with another function": rtu(1, b"\x04\x06" + bytes(6)),
+    "fewer registers": rtu(1, b"\x03\x04" + bytes(4)),
+    "more registers": rtu(1, b"\x03\x08" + bytes(8)),
+    "a bad checksum": ANSWER[:-1] + b"\x00",
+    "a piece of itself": ANSWER[:7],
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_what_stands_before_an_answer_is_passed_over(before: str) -> None:
+    for wanted in (ANSWER, REFUSAL):
+        answer = codec.rtu_answer(READ, BEFORE[before] + wanted + b"\x00")
+        assert answer is not None
+        assert answer.frame == wanted
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_what_is_not_the_answer_is_no_answer(before: str) -> None:
+    assert codec.rtu_answer(READ, BEFORE[before]) is None
+
+
+STALE = {
+    "an earlier transaction": tcp(6, 1, ANSWER[1:-2]),
+    "another unit": tcp(7, 2, ANSWER[1:-2]),
+    "another function": tcp(7, 1, b"\x04\x06" + bytes(6)),
+    "fewer registers": tcp(7, 1, b"\x03\x04" + bytes(4)),
+    "a length that disagrees": struct.pack(">HHHB", 7, 0, 8, 1) + ANSWER[1:-2],
+    "another protocol": struct.pack(">HHHB", 7, 1, 9, 1) + ANSWER[1:-2],
+    "noise": NOISE,
+}
+
+
+@pytest.mark.parametrize("before", STALE)
+def test_over_tcp_only_the_transaction_asked_counts(before: str) -> None:
+    right = tcp(7, 1, ANSWER[1:-2])
+    assert codec.tcp_answer(READ, 7, STALE[before]) is None
+    assert codec.tcp_answer(READ, 7, STALE[before] + right) == Answer(right, [495, 324, 4], [])
+    refused = codec.tcp_answer(READ, 7, STALE[before] + tcp(7, 1, b"\x83\x0b"))
+    assert refused is not None
+    assert refused.exception == 11
+
+
+@pytest.mark.parametrize("line_echoes", [False, True])
+@pytest.mark.parametrize("request_", [request for request, _ in REQUESTS if request.function >= 5], ids=lambda r: r.pdu)
+def test_a_write_is_confirmed_by_its_own_answer_only(request_: Request, line_echoes: bool) -> None:
+    answer = rtu(1, request_.pdu[:5])
+    on_the_line = (request_.rtu if line_echoes else b"") + answer
+    assert codec.rtu_answer(request_, on_the_line, line_echoes=line_echoes) is not None
+    assert codec.tcp_answer(request_, 9, tcp(9, 1, request_.pdu[:5])) is not None
+    other = rtu(1, request_.pdu[:4] + bytes((request_.pdu[4] ^ 1,)))
+    assert codec.rtu_answer(request_, other, line_echoes=line_echoes) is None
+
+
+def test_where_the_adapter_echoes_the_first_copy_of_a_single_write_confirms_nothing() -> None:
+    request = codec.write_request(1, 6, 3, [20])
+    for noise in (b"", b"\xff"):
+        assert codec.rtu_answer(request, noise + request.rtu, line_echoes=True) is None
+        assert codec.rtu_answer(request, noise + request.rtu + request.rtu, line_echoes=True) is not None
+
+
+ALL = [request for request, _ in REQUESTS]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(ALL), st.binary(max_size=300))
+def test_random_bytes_are_no_answer(request_: Request, data: bytes) -> None:
+    assert codec.rtu_answer(request_, data) is None
+    assert codec.tcp_answer(request_, 7, data) is None
+
+
+@settings(deadline=None)
+@given(st.sampled_from(ALL), st.binary(max_size=40), st.integers(0, 255), st.integers(0, 15))
+def test_one_changed_byte_makes_it_no_answer(request_: Request, noise: bytes, new: int, place: int) -> None:
+    good = rtu(request_.unit_id, request_.answer_head + bytes(request_.answer_size - len(request_.answer_head)))
+    assert codec.rtu_answer(request_, noise + good) is not None
+    place %= len(good)
+    if good[place] != new:
+        assert codec.rtu_answer(request_, good[:place] + bytes((new,)) + good[place + 1 :]) is None
+
+
+def test_a_long_stream_of_near_misses_is_passed_over_quickly() -> None:
+    chance = random.Random(1)
+    data = b"".join(b"\x01\x03\x06" + chance.randbytes(8) for _ in range(1000))
+    begin = time.process_time()
+    answer = codec.rtu_answer(READ, data + ANSWER)
+    assert answer is not None
+    assert time.process_time() - begin < 0.5
+
+
+def test_checksum() -> None:
+    assert codec.crc16(bytes.fromhex("12 34 23 45 34 56 45 67")) == bytes.fromhex("E2 DB")
+
+
+def test_pymodbus_does_not_log_our_parsing(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("pymodbus.logging")
+    before = logger.level
+    try:
+        with caplog.at_level(logging.DEBUG):
+            codec.quiet_pymodbus()
+            codec.rtu_answer(READ, ANSWER[:-1] + b"\x00" + ANSWER)
+            codec.tcp_answer(READ, 7, tcp(7, 1, ANSWER[1:-2]))
+        assert not caplog.records
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,245 @@
+"""The supervisor in virtual time: exact instants, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import DeviceUnreachable, DriverError, LineLost, ProtocolError
+from gateway.model import Gap, Quality, Reading, Record
+from gateway.schedule import Job
+from gateway.supervisor import Line
+from support.clock import LoopClock
+from support.virtual_time import run
+
+Step = float | Exception
+
+
+class FakeLine:
+    """A connection that opens, or refuses as often as it was told to."""
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals = refusals
+        self.log: list[tuple[str, float]] = []
+
+    async def __aenter__(self) -> Self:
+        self.log.append(("open", now_s()))
+        if self.refusals:
+            self.refusals -= 1
+            raise LineLost("no such port")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.log.append(("close", now_s()))
+
+
+class ScriptedDriver:
+    """Answers from a script: a number is a value after that many seconds, an exception is raised; then 0.1 s each."""
+
+    def __init__(self, name: str, script: list[Step], clock: LoopClock) -> None:
+        self.name, self.script, self.clock = name, script, clock
+
+    def batches(self, points: Sequence[str]) -> Sequence[Sequence[str]]:
+        return [[point] for point in points]
+
+    async def poll(self, points: Sequence[str]) -> Sequence[Reading]:
+        step = self.script.pop(0) if self.script else 0.1
+        if isinstance(step, Exception):
+            await asyncio.sleep(0.5)
+            raise step
+        await asyncio.sleep(step)
+        now_ms = self.clock.now_ms()
+        return [Reading(point, 1.0, now_ms, now_ms) for point in points]
+
+
+def now_s() -> float:
+    return round(asyncio.get_running_loop().time(), 2)
+
+
+Seen = list[tuple[float, str, str]]
+
+
+def play(
+    scripts: dict[str, list[Step]],
+    seconds: float,
+    *,
+    interval_s: float = 1.0,
+    points: int = 1,
+    connection: FakeLine | None = None,
+    during: Callable[[Line], Awaitable[Any]] | None = None,
+    driver: type[ScriptedDriver] = ScriptedDriver,
+    stall_s: float = 30.0,
+) -> tuple[Seen, FakeLine, Line]:
+    """Run one line for *seconds*; returns (time, point, quality or 'gap:reason') of all that was published."""
+    connection = connection or FakeLine()
+    clock = LoopClock()
+    seen: Seen = []
+
+    async def publish(records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, Reading):
+                what = record.quality if record.quality is Quality.GOOD else f"{record.quality}:{record.reason}"
+                seen.append((now_s(), record.point, str(what)))
+            elif isinstance(record, Gap):
+                seen.append((now_s(), str(record.point), f"gap:{record.reason}:{record.to_ms - record.from_ms}"))
+
+    async def main() -> Line:
+        drivers = {name: driver(name, script, clock) for name, script in scripts.items()}
+        jobs = [Job(name, tuple(f"{name}.p{i}" for i in range(points)), interval_s) for name in scripts]
+        line = Line("L1", connection, drivers, jobs, publish, clock, random.Random(7), stall_s)
+        try:
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                group.create_task(line.run())
+                if during is not None:
+                    await during(line)
+        except TimeoutError:
+            return line
+        raise AssertionError("the line ended by itself")
+
+    line = run(main())
+    return seen, connection, line
+
+
+def values(seen: Seen) -> list[tuple[float, str]]:
+    return [(t, what) for t, _, what in seen]
+
+
+def test_polls_on_the_grid_and_never_drifts() -> None:
+    seen, _, _ = play({"d": [0.3, 0.4, 0.1]}, 3.5)
+    assert values(seen) == [(0.3, "good"), (1.4, "good"), (2.1, "good"), (3.1, "good")]
+
+
+def test_a_late_poll_skips_ticks_and_keeps_the_grid() -> None:
+    seen, _, line = play({"d": [2.5]}, 4.5)
+    assert values(seen) == [(2.5, "good"), (3.1, "good"), (4.1, "good")]
+    assert line.skipped() == 2
+
+
+def test_silence_marks_every_point_once_and_the_return_announces_the_gap() -> None:
+    with capture_logs() as logs:
+        seen, _, _ = play({"d": [DeviceUnreachable("silent"), DeviceUnreachable("silent")]}, 9.0, points=2)
+    assert seen[:2] == [(0.5, "d.p0", "bad:no_answer"), (0.5, "d.p1", "bad:no_answer")]
+    back = [entry for entry in seen if entry[2].startswith("gap")]
+    assert [(point, what.split(":")[1]) for _, point, what in back] == [("d.p0", "no_answer"), ("d.p1", "no_answer")]
+    assert [what for _, _, what in seen[4:]] == ["good"] * (len(seen) - 4)
+    assert len(seen) > 6
+    assert [entry["event"] for entry in logs if "device" in entry] == ["device does not answer", "device answers again"]
+
+
+def test_noise_gets_a_second_chance_at_once() -> None:
+    seen, _, line = play({"d": [ProtocolError("garbage", b"\x00")]}, 0.9)
+    assert values(seen) == [(0.6, "good")]
+    assert line.stats.failures == 0
+
+
+def test_noise_twice_is_a_failure_with_its_reason() -> None:
+    seen, _, _ = play({"d": [ProtocolError("x", b"\x01"), ProtocolError("x", b"\x02")]}, 1.2)
+    assert values(seen) == [(1.0, "bad:bad_frame")]
+
+
+def test_a_failure_in_the_middle_keeps_what_was_read_and_ends_the_turn() -> None:
+    seen, _, line = play({"d": [0.1, DeviceUnreachable("gone"), 0.1]}, 1.5, points=3)
+    assert seen[0] == (0.1, "d.p0", "good")
+    assert [what for _, _, what in seen[1:]] == ["bad:no_answer"] * 3
+    assert line.stats.polls == 2
+
+
+def test_one_dead_device_delays_the_others_by_its_probes_only() -> None:
+    scripts: dict[str, list[Step]] = {"dead": [DeviceUnreachable("x")] * 100, "a": [], "b": []}
+    seen, _, _ = play(scripts, 60.0)
+    for name in ("a", "b"):
+        assert len([1 for _, point, what in seen if point == f"{name}.p0" and what == "good"]) >= 57
+
+
+def test_a_line_that_cannot_be_opened_is_tried_for_ever_and_said_once() -> None:
+    with capture_logs() as logs:
+        seen, line, _ = play({"a": [], "b": []}, 8.0, connection=FakeLine(refusals=4))
+    assert [(p, w) for _, p, w in seen[:2]] == [("a.p0", "bad:line_lost"), ("b.p0", "bad:line_lost")]
+    assert [what for what, _ in line.log].count("open") == 5
+    assert [entry["event"] for entry in logs if entry["event"].startswith("line")] == ["line lost", "line open"]
+    assert [w for _, _, w in seen].count("good") >= 2
+
+
+def test_a_lost_line_is_reopened_and_its_devices_asked_at_once() -> None:
+    seen, line, _ = play({"a": [0.1, LineLost("unplugged")], "b": []}, 5.0)
+    assert ("a.p0", "bad:line_lost") in [(p, w) for _, p, w in seen]
+    assert [what for what, _ in line.log].count("open") == 2
+    recovered = min(t for t, p, w in seen if p == "b.p0" and w == "good" and t > 1.6)
+    assert recovered < 3.0
+
+
+def test_a_line_that_is_up_but_silent_is_opened_anew() -> None:
+    _, line, _ = play({"a": [DeviceUnreachable("x")] * 50}, 60.0)
+    assert [what for what, _ in line.log].count("open") >= 2
+
+
+def test_a_driver_that_hangs_is_a_silent_device() -> None:
+    seen, _, _ = play({"d": [1000.0]}, 6.0, stall_s=5.0)
+    assert values(seen) == [(5.0, "bad:no_answer")]
+
+
+def test_a_bug_in_a_driver_costs_its_device_and_not_the_line() -> None:
+    with capture_logs() as logs:
+        seen, _, _ = play({"buggy": [ZeroDivisionError("bug"), ZeroDivisionError("bug")], "ok": []}, 3.0)
+    assert ("buggy.p0", "bad:bad_frame") in [(p, w) for _, p, w in seen]
+    assert [w for _, p, w in seen if p == "ok.p0"].count("good") >= 2
+    assert any(entry["event"] == "driver failed" for entry in logs)
+
+
+def test_cancel_closes_the_line_at_once() -> None:
+    _, line, _ = play({"d": [99.0]}, 2.0)
+    assert line.log == [("open", 0.0), ("close", 2.0)]
+
+
+def test_a_command_is_served_between_two_exchanges() -> None:
+    answers: list[tuple[float, str]] = []
+
+    async def command(line: Line) -> None:
+        async def act() -> str:
+            await asyncio.sleep(0.05)
+            return "written"
+
+        await asyncio.sleep(0.45)
+        answers.append((now_s(), await line.request(act)))
+        answers[-1] = (now_s(), answers[-1][1])
+
+    play({"d": [0.3, 0.3, 0.3]}, 3.0, points=3, during=command)
+    assert answers == [(0.65, "written")]
+
+
+def test_a_command_that_fails_raises_to_its_caller_and_polling_goes_on() -> None:
+    caught: list[DriverError] = []
+
+    async def command(line: Line) -> None:
+        async def act() -> None:
+            raise DeviceUnreachable("nobody home")
+
+        await asyncio.sleep(0.5)
+        with pytest.raises(DeviceUnreachable) as info:
+            await line.request(act)
+        caught.append(info.value)
+
+    seen, _, _ = play({"d": []}, 3.0, during=command)
+    assert caught
+    assert len(seen) == 3
+
+
+def test_a_command_to_a_closed_line_fails_at_once() -> None:
+    async def command(line: Line) -> None:
+        await asyncio.sleep(0.1)
+
+        async def act() -> None:
+            raise AssertionError("must not run")
+
+        with pytest.raises(LineLost):
+            await line.request(act)
+
+    play({"d": []}, 1.0, connection=FakeLine(refusals=100), during=command)

@@ -1,0 +1,203 @@
+"""The simulated line, driven by the product's own serial link as a real master."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from drivers.base import SerialFormat
+from drivers.transport import SerialLink
+from gateway.errors import DeviceUnreachable, ProtocolError
+from gateway.sim import faults
+from gateway.sim.faults import FaultBoard, LineFault
+from gateway.sim.line import SimLine
+
+METER_LINE = SerialFormat(2400, "E")
+FAST = SerialFormat(115_200)
+NO_WAIT = (0.001, 0.001)
+
+
+class Parrot:
+    """Answers ``?n`` with *answer*, as device ``n``; other bytes are nothing to it."""
+
+    def __init__(self, name: str, answer: bytes = b"0123456789") -> None:
+        self.name = name
+        self.answer = answer
+        self._heard = b""
+
+    def feed(self, data: bytes) -> Sequence[tuple[str, bytes]]:
+        self._heard += data
+        question = b"?" + self.name.encode()
+        count = self._heard.count(question)
+        if count:
+            self._heard = b""
+        return [(self.name, self.answer)] * count
+
+    def silence(self) -> None:
+        self._heard = b""
+
+
+async def ask(
+    link: SerialLink, question: bytes, answer: bytes = b"0123456789", timeout_s: float = 0.3
+) -> tuple[bytes, float]:
+    """What came, and how long it took from handing over the request."""
+    started_s = asyncio.get_running_loop().time()
+    data = await link.exchange(question, lambda b: b if b.endswith(answer) else None, peer="x", timeout_s=timeout_s)
+    return data, asyncio.get_running_loop().time() - started_s
+
+
+@pytest.mark.parametrize(
+    ("serial", "request_size", "answer_size"),
+    [(METER_LINE, 20, 24), (SerialFormat(9600), 8, 45)],
+    ids=["2400 8E1", "9600 8N1"],
+)
+def test_an_exchange_takes_as_long_as_the_wire_needs(serial: SerialFormat, request_size: int, answer_size: int) -> None:
+    async def scenario() -> list[float]:
+        parrot = Parrot("1", bytes(range(65, 65 + answer_size)))
+        async with (
+            SimLine("l", serial, [parrot], FaultBoard(), turnaround_s=(0.03, 0.03)) as line,
+            SerialLink(line.path, serial) as link,
+        ):
+            return [(await ask(link, b"-" * (request_size - 2) + b"?1", parrot.answer, 2.0))[1] for _ in range(4)]
+
+    expected_s = (request_size + answer_size) * serial.character_s + 0.03
+    took_s = asyncio.run(scenario())
+    assert min(took_s) > expected_s * 0.98
+    assert sorted(took_s)[1] == pytest.approx(expected_s, rel=0.15), "the middle of four: the machine may be busy"
+
+
+def test_an_absent_device_costs_the_master_its_whole_timeout() -> None:
+    async def scenario() -> None:
+        async with SimLine("l", FAST, [Parrot("1")], FaultBoard()) as line, SerialLink(line.path, FAST) as link:
+            with pytest.raises(DeviceUnreachable):
+                await ask(link, b"?2")
+            assert line.stats.answers == 0
+
+    asyncio.run(scenario())
+
+
+def test_several_protocols_share_one_line() -> None:
+    async def scenario() -> None:
+        field = [Parrot("1", b"first"), Parrot("2", b"second")]
+        async with SimLine("l", FAST, field, FaultBoard()) as line, SerialLink(line.path, FAST) as link:
+            assert (await ask(link, b"?2", b"second"))[0] == b"second"
+            assert (await ask(link, b"?1", b"first"))[0] == b"first"
+
+    asyncio.run(scenario())
+
+
+def test_the_line_survives_the_gateway_closing_and_opening_the_port() -> None:
+    async def scenario() -> None:
+        async with SimLine("l", FAST, [Parrot("1")], FaultBoard()) as line:
+            for _ in range(3):
+                async with SerialLink(line.path, FAST) as link:
+                    await ask(link, b"?1")
+
+    asyncio.run(scenario())
+
+
+def test_two_who_speak_at_once_destroy_each_other() -> None:
+    async def scenario() -> None:
+        async with (
+            SimLine("l", METER_LINE, [Parrot("1", b"a" * 60)], FaultBoard(), turnaround_s=NO_WAIT) as line,
+            SerialLink(line.path, METER_LINE) as link,
+        ):
+            with pytest.raises(ProtocolError):
+                await ask(link, b"?1", b"a" * 60, timeout_s=0.1)  # 275 ms on the wire: the master gives up too early
+            os.write(link._port.fileno(), b"?1")  # type: ignore[union-attr]  # and speaks into the answer
+            await asyncio.sleep(0.05)
+            assert line.stats.collisions == 1
+            await asyncio.sleep(0.3)
+            assert line.stats.answers == 1, "the second request was not heard"
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_left_open() -> None:
+    async def scenario() -> None:
+        async with (
+            SimLine("l", METER_LINE, [Parrot("1")], FaultBoard()) as line,
+            SerialLink(line.path, METER_LINE) as link,
+        ):
+            with pytest.raises(DeviceUnreachable):
+                await ask(link, b"?1", timeout_s=0.01)
+
+    before = set(os.listdir("/proc/self/fd"))
+    asyncio.run(scenario())
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+# ---------------------------------------------------------------------- faults on the wire
+
+
+def with_fault(fault: faults.DeviceFault | LineFault) -> FaultBoard:
+    return FaultBoard(lines={"l": fault}) if isinstance(fault, LineFault) else FaultBoard(devices={"1": fault})
+
+
+@pytest.mark.parametrize("fault", [faults.SILENT, LineFault(dead=True)], ids=["silent device", "dead line"])
+def test_silence_until_the_fault_is_mended(fault: faults.DeviceFault | LineFault) -> None:
+    async def scenario() -> None:
+        board = with_fault(fault)
+        async with SimLine("l", FAST, [Parrot("1")], board) as line, SerialLink(line.path, FAST) as link:
+            with pytest.raises(DeviceUnreachable):
+                await ask(link, b"?1")
+            board.devices.clear()
+            board.lines.clear()
+            await ask(link, b"?1")
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_device_takes_longer() -> None:
+    async def scenario() -> float:
+        board = with_fault(faults.slow(0.1))
+        async with (
+            SimLine("l", FAST, [Parrot("1")], board, turnaround_s=NO_WAIT) as line,
+            SerialLink(line.path, FAST) as link,
+        ):
+            return (await ask(link, b"?1"))[1]
+
+    assert asyncio.run(scenario()) >= 0.1
+
+
+def test_a_late_answer_comes_after_the_timeout() -> None:
+    async def scenario() -> None:
+        async with (
+            SimLine("l", FAST, [Parrot("1")], with_fault(faults.late(0.1))) as line,
+            SerialLink(line.path, FAST) as link,
+        ):
+            with pytest.raises(DeviceUnreachable):
+                await ask(link, b"?1", timeout_s=0.1)
+            assert line.stats.answers == 0
+            await asyncio.sleep(0.25)
+            assert line.stats.answers == 1
+            assert len(link._buffer) == 10
+
+    asyncio.run(scenario())
+
+
+def test_an_echoing_adapter_returns_the_request_first() -> None:
+    async def scenario() -> bytes:
+        async with (
+            SimLine("l", FAST, [Parrot("1")], with_fault(LineFault(echo=True))) as line,
+            SerialLink(line.path, FAST) as link,
+        ):
+            return (await ask(link, b"?1"))[0]
+
+    assert asyncio.run(scenario()) == b"?10123456789"
+
+
+def test_a_wrong_checksum_arrives_and_does_not_check() -> None:
+    async def scenario() -> None:
+        async with (
+            SimLine("l", FAST, [Parrot("1")], with_fault(faults.wrong_checksum())) as line,
+            SerialLink(line.path, FAST) as link,
+        ):
+            with pytest.raises(ProtocolError) as caught:
+                await ask(link, b"?1", timeout_s=0.8)
+            assert caught.value.frame[:-2] + caught.value.frame[-1:] == b"012345679"
+
+    asyncio.run(scenario())

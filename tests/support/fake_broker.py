@@ -1,0 +1,100 @@
+"""The smallest MQTT 5 broker: it answers CONNECT, SUBSCRIBE and PUBLISH exactly as a test tells it to.
+
+For what a real broker cannot be made to do: chosen reason codes, missing PUBACKs, a connection closed by one message.
+Packets: MQTT Version 5.0, chapter 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+CLOSE = -1
+SILENCE = -2
+
+
+@dataclass
+class FakeBroker:
+    """*on_publish*: (topic, payload) -> reason code of the PUBACK, CLOSE or SILENCE."""
+
+    on_publish: Callable[[str, bytes], int] = lambda _topic, _payload: 0
+    connack: int = 0
+    connack_properties: bytes = b""
+    suback: int = 1
+    after_connack: bytes = b""
+    """Raw bytes thrown in after the CONNACK."""
+    port: int = 0
+    connects: int = 0
+    published: list[tuple[str, bytes]] = field(default_factory=list)
+    most_unanswered: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        unanswered = 0
+        try:
+            while True:
+                kind, body = await _packet(reader)
+                if kind >> 4 == 1:
+                    self.connects += 1
+                    properties = bytes([len(self.connack_properties)]) + self.connack_properties
+                    writer.write(_frame(0x20, bytes([0, self.connack]) + properties) + self.after_connack)
+                elif kind >> 4 == 8:
+                    topics = body.count(b"compound/v1/")
+                    writer.write(_frame(0x90, body[:2] + b"\0" + bytes([self.suback]) * topics))
+                elif kind >> 4 == 3:
+                    unanswered += 1
+                    self.most_unanswered = max(self.most_unanswered, unanswered)
+                    topic, mid, payload = _publish(body)
+                    self.published.append((topic, payload))
+                    code = self.on_publish(topic, payload)
+                    if code == CLOSE:
+                        return
+                    if code != SILENCE:
+                        await asyncio.sleep(0)
+                        unanswered -= 1
+                        writer.write(_frame(0x40, struct.pack("!HBB", mid, code, 0)))
+                elif kind >> 4 == 12:
+                    writer.write(_frame(0xD0, b""))
+                elif kind >> 4 == 14:
+                    return
+        except (asyncio.IncompleteReadError, OSError):
+            return
+        finally:
+            writer.close()
+
+
+async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    kind = (await reader.readexactly(1))[0]
+    length = shift = 0
+    while True:
+        byte = (await reader.readexactly(1))[0]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return kind, await reader.readexactly(length)
+
+
+def _publish(body: bytes) -> tuple[str, int, bytes]:
+    end = 2 + struct.unpack_from("!H", body)[0]
+    (mid,) = struct.unpack_from("!H", body, end)
+    properties = body[end + 2]
+    assert properties < 0x80
+    return body[2:end].decode(), mid, body[end + 3 + properties :]
+
+
+def _frame(kind: int, body: bytes) -> bytes:
+    assert len(body) < 0x80
+    return bytes([kind, len(body)]) + body
+
+
+@contextlib.asynccontextmanager
+async def fake_broker(behaviour: FakeBroker) -> AsyncIterator[FakeBroker]:
+    server = await asyncio.start_server(behaviour.serve, "127.0.0.1", 0)
+    behaviour.port = server.sockets[0].getsockname()[1]
+    try:
+        yield behaviour
+    finally:
+        server.close()
+        await asyncio.sleep(0.01)  # for its handlers to see their connections end

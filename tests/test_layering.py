@@ -1,0 +1,146 @@
+"""Who may import whom.  One table; the test reads the source, so it cannot be talked out of it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("gateway", "drivers", "rules")
+VOCABULARY = ("gateway.model", "gateway.errors", "gateway.clock")
+ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key wins
+    "gateway.model": (),
+    "gateway.errors": (),
+    "gateway.clock": (),
+    "rules": ("gateway.model", "rules"),
+    "drivers.base": VOCABULARY,
+    "drivers.transport": (*VOCABULARY, "drivers.base"),
+    "drivers.registry": ("drivers",),
+    "drivers": (*VOCABULARY, "drivers.base", "drivers.transport"),  # plus the driver's own folder, see below
+    # inside gateway/, downward only: each line may use those above it
+    "gateway.ids": (),
+    "gateway.notify": (),
+    "gateway.logs": (),
+    "gateway.envelope": VOCABULARY,
+    "gateway.quality": VOCABULARY,
+    "gateway.schedule": VOCABULARY,
+    "gateway.local_api": VOCABULARY,
+    "gateway.config": (*VOCABULARY, "drivers.base", "drivers.registry", "drivers.transport", "rules", "gateway.config"),
+    "gateway.store": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.store"),
+    "gateway.uplink": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.config.models", "gateway.uplink"),
+    "gateway.supervisor": (*VOCABULARY, "drivers.base", "gateway.schedule", "gateway.quality"),
+    "gateway.field": (*VOCABULARY, "drivers.base", "drivers.transport", "gateway.config.load", "gateway.quality"),
+    "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope", "gateway.quality"),
+    "gateway.health": (
+        *VOCABULARY,
+        "gateway.pipeline",
+        "gateway.store.log",
+        "gateway.supervisor",
+        "gateway.uplink.mqtt",
+    ),
+    "gateway.sim": OURS,  # the virtual compound stands outside the product and may look at all of it
+    "gateway.cli": OURS,
+    "gateway.app": OURS,  # the composition root knows everything; nothing but the CLI knows it
+}
+UPPERMOST = ("gateway.app", "gateway.cli", "gateway.sim")
+PURE = ("rules",)
+FORBIDDEN_IN_PURE = {
+    "asyncio",
+    "time",
+    "socket",
+    "sqlite3",
+    "threading",
+    "subprocess",
+    "yaml",
+    "pydantic",
+    "os",
+    "random",
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in OURS:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            yield ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), file
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any((name + ".").startswith(prefix + ".") for prefix in prefixes)
+
+
+def key_of(module: str) -> str | None:
+    return max((key for key in ALLOWED if within(module, (key,))), key=len, default=None)
+
+
+MODULES = [(name, file) for name, file in modules() if name not in OURS]
+
+
+@pytest.mark.parametrize(("module", "file"), MODULES, ids=[name for name, _ in MODULES])
+def test_imports(module: str, file: Path) -> None:
+    key = key_of(module)
+    assert key is not None, f"{module} has no line in the table: where does it belong?"
+    allowed = ALLOWED[key]
+    if key == "drivers":
+        allowed = (*allowed, ".".join(module.split(".")[:2]))
+    for name in imports(file):
+        top = name.split(".")[0]
+        if top in OURS and name != top:
+            assert within(name, allowed), f"{module} may not import {name}"
+            assert key in UPPERMOST or not within(name, UPPERMOST), f"{module} may not look upward at {name}"
+        elif key in VOCABULARY or key in PURE:
+            assert top in sys.stdlib_module_names, f"{module} may use only the standard library, not {name}"
+        if key in PURE:
+            assert top not in FORBIDDEN_IN_PURE, f"{module} must stay pure: it imports {name}"
+
+
+def test_no_import_cycle() -> None:
+    names = {name for name, _ in modules()}
+    graph = {
+        name: {found for wanted in imports(file) for found in (wanted, wanted.rpartition(".")[0]) if found in names}
+        for name, file in modules()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"import cycle: {' -> '.join((*path, name))}"
+        if name in done:
+            return
+        for other in graph[name] - {name} - set(OURS):
+            visit(other, (*path, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+    assert done == set(graph)
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    """Catches bugs too, and does not hand them on (cleaning up and raising again is fine)."""
+    broad = handler.type is None or (
+        isinstance(handler.type, ast.Name) and handler.type.id in ("Exception", "BaseException")
+    )
+    last = handler.body[-1]
+    return broad and not (isinstance(last, ast.Raise) and last.exc is None)
+
+
+def test_exactly_one_broad_except() -> None:
+    """Around a driver, in the supervisor; everywhere else a bug must end the process."""
+    found = [
+        name
+        for name, file in modules()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler) and is_broad(node)
+    ]
+    assert found == ["gateway.supervisor"]
