@@ -212,7 +212,7 @@ class _Reader:
         read = {key: self.words(mapping[key], (*path, key)) for key in ("zh", "en") if key in mapping}
         spoken = [words for words in read.values() if words]
         if not spoken:
-            if isinstance(found, Mapping) and not read:
+            if isinstance(found, Mapping) and not found:
                 self.fault("E-MISSING", path, ("缺少 zh 或 en", "zh or en is missing"))
             return None
         return Text(read.get("zh") or spoken[0], read.get("en") or spoken[0])

@@ -44,7 +44,8 @@ def parse_template(text: str) -> tuple[Template, tuple[RuleFault, ...]]:
 
 
 def holes(template: Template) -> tuple[Hole, ...]:
-    return tuple(part for part in template if isinstance(part, Hole) and part.name not in RESERVED)
+    """The places where points are shown."""
+    return tuple(part for part in template if isinstance(part, Hole) and part.name not in RESERVED + _UNBUILT)
 
 
 def render(template: Template, texts: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ Source: The Unified Code for Units of Measure (UCUM), tables 1-4 and 26; %[LEL] 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -78,8 +79,8 @@ _TABLE = (
     ("MW", "MW", "", _POWER, 1e6, 0.0),
     ("V.A", "VA", "V.A", "VA", 1.0, 0.0),
     ("kV.A", "kVA", "kV.A", "VA", 1e3, 0.0),
-    ("var", "var", "", "var", 1.0, 0.0),
-    ("kvar", "kvar", "", "var", 1e3, 0.0),
+    ("V.A{reactive}", "var", "", "var", 1.0, 0.0),
+    ("kV.A{reactive}", "kvar", "", "var", 1e3, 0.0),
     ("J", "J", "", _ENERGY, 1.0, 0.0),
     ("kJ", "kJ", "", _ENERGY, 1e3, 0.0),
     ("MJ", "MJ", "", _ENERGY, 1e6, 0.0),
@@ -87,8 +88,8 @@ _TABLE = (
     ("W.h", "Wh", "W.h", _ENERGY, 3.6e3, 0.0),
     ("kW.h", "kWh", "kW.h", _ENERGY, 3.6e6, 0.0),
     ("MW.h", "MWh", "MW.h", _ENERGY, 3.6e9, 0.0),
-    ("kvar.h", "kvarh", "kvar.h", "var s", 3.6e6, 0.0),
-    ("var.h", "varh", "var.h", "var s", 3.6e3, 0.0),
+    ("V.A{reactive}.h", "varh", "var.h", "var s", 3.6e3, 0.0),
+    ("kV.A{reactive}.h", "kvarh", "kvar.h", "var s", 3.6e6, 0.0),
     ("mHz", "mHz", "", "s-1", 1e-3, 0.0),
     ("Hz", "Hz", "", "s-1", 1.0, 0.0),
     ("kHz", "kHz", "", "s-1", 1e3, 0.0),
@@ -119,15 +120,20 @@ _TABLE = (
 _BY_CODE = {
     code: Unit(symbol, _dimension(dimension), factor, offset) for code, symbol, _, dimension, factor, offset in _TABLE
 }
+_ANNOTATION = re.compile(r"\{[^{}]*\}")
 WRITTEN = {spelling: _BY_CODE[code] for code, symbol, others, *_ in _TABLE for spelling in (symbol, *others.split())}
 """Every spelling a rule may use."""
 
 
 def of_point(code: str | None) -> Unit | None:
-    """The unit of a point's UCUM code; None when the table does not have it.  {annotations} are pure numbers."""
-    if code is None or code in ("", "1") or (code.startswith("{") and code.endswith("}")):
-        return PURE
-    return _BY_CODE.get(code)
+    """The unit of a point's UCUM code; None when the table does not have it.
+
+    {annotations} do not change a unit (UCUM, 6): ``{households}`` is a pure number.  The table's {reactive} does.
+    """
+    if code is None or code in _BY_CODE:
+        return PURE if code is None else _BY_CODE[code]
+    bare = _ANNOTATION.sub("", code)
+    return PURE if bare in ("", "1") else _BY_CODE.get(bare)
 
 
 def convert(value: float, source: Unit, target: Unit, *, difference: bool = False) -> float:

@@ -73,8 +73,9 @@ class Dlt645Meter:
         worth_it = {block for block, members in identifiers.items() if len(members) > 1}
         groups: dict[str, list[PointId]] = {}
         for point, source in zip(points, sources, strict=True):
-            through_block = source.block is not None and source.block.di in worth_it
-            groups.setdefault(source.block.di if source.block and through_block else source.di, []).append(point)
+            block = source.block
+            question = block.di if block is not None and block.di in worth_it else source.di
+            groups.setdefault(question, []).append(point)
         return list(groups.values())
 
     async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:

@@ -14,6 +14,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from rules import units
+
 FINE, FOUND_WRONG, USAGE, CONFIG_INVALID = 0, 1, 2, 78
 """Exit codes (docs: the contract's table of commands)."""
 
@@ -67,3 +69,9 @@ def command_options(function: F) -> F:
 def language_of_the_user() -> str:
     spoken = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
     return "zh" if locale.normalize(spoken).startswith("zh") else "en"
+
+
+def unit_symbol(code: str | None) -> str | None:
+    """A UCUM code as people write the unit: ``kW.h`` -> ``kWh``; the code itself where there is no other word."""
+    unit = units.of_point(code)
+    return unit.symbol if code is not None and unit is not None and unit.symbol else code

@@ -11,7 +11,7 @@ import click
 
 from drivers.base import Decoded, DecodedFrame
 from drivers.registry import decoder, decoders
-from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options
+from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
 from gateway.config.faults import did_you_mean, one_of, quoted
 
 MAX_BYTES = 1024 * 1024
@@ -60,7 +60,7 @@ def parse_file(content: bytes) -> bytes:
 
 
 def as_json(protocol: str, found: Decoded) -> dict[str, Any]:
-    """The document of the contract."""
+    """The document of the contract.  Units as the protocols' own documents print them (kWh, kvarh), not as UCUM."""
     fault = found.fault
     return {
         "protocol": protocol,
@@ -70,7 +70,7 @@ def as_json(protocol: str, found: Decoded) -> dict[str, Any]:
                 "direction": frame.direction,
                 "address": frame.address,
                 "function": frame.function,
-                "items": [{"id": item.id, "value": item.value, "unit": item.unit} for item in frame.items],
+                "items": [{"id": item.id, "value": item.value, "unit": unit_symbol(item.unit)} for item in frame.items],
                 "error": {"code": frame.error.code, "text": frame.error.text} if frame.error else None,
             }
             for frame in found.frames
@@ -123,7 +123,8 @@ def _explain_frame(shell: Shell, number: int, frame: DecodedFrame) -> None:
     )
     widest = max((len(item.id) for item in frame.items), default=0)
     for item in frame.items:
-        value = shell.t("无值", "no value") if item.value is None else f"{item.value} {item.unit or ''}".rstrip()
+        unit = unit_symbol(item.unit) or ""
+        value = shell.t("无值", "no value") if item.value is None else f"{item.value} {unit}".rstrip()
         print(f"  {item.id:{widest}}  {value}")
     if frame.error:
         shell.say(

@@ -12,6 +12,7 @@ import click
 
 from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options
 from gateway.errors import GatewayError
+from gateway.sim.broker import AMQTT, best_kind, mosquitto
 from gateway.sim.demo import Facts, Outcome, Program, give
 from gateway.sim.scenarios import NOT_YET, SCENARIOS
 from gateway.sim.summary import Snapshot, fit, one_line, render
@@ -36,9 +37,23 @@ LOG_EVERY_S = 5.0
     default=None,
     help="保留全部文件的目录 / keep files here",
 )
+@click.option(
+    "--broker",
+    type=click.Choice(["auto", "mosquitto", "amqtt"]),
+    default="auto",
+    show_default=True,
+    help="MQTT 服务器；auto 优先用 mosquitto / auto prefers mosquitto",
+)
 @command_options
 def command(
-    shell: Shell, duration: float | None, name: str, buildings: int, entrances: int, households: int, keep: Path | None
+    shell: Shell,
+    duration: float | None,
+    name: str,
+    buildings: int,
+    entrances: int,
+    households: int,
+    keep: Path | None,
+    broker: str,
 ) -> None:
     scenario = SCENARIOS.get(name)
     if scenario is None:
@@ -47,12 +62,17 @@ def command(
     if keep is not None and keep.exists() and any(keep.iterdir()):
         shell.complain(f"目录 {keep} 不是空的", f"the directory {keep} is not empty")
         shell.stop(USAGE)
-    program = Program(scenario, Layout(buildings, entrances, households), duration, keep)
-    screen = Screen(shell)
+    kind = {"auto": best_kind(), "mosquitto": mosquitto(), "amqtt": AMQTT}[broker]
+    if kind is None:
+        shell.complain("系统未安装 mosquitto", "mosquitto is not installed")
+        shell.stop(USAGE)
+    program = Program(scenario, Layout(buildings, entrances, households), duration, keep, kind)
     try:
-        outcome = asyncio.run(_give(program, screen))
+        outcome = asyncio.run(_give(program, Screen(shell)))
     except GatewayError as exc:
         shell.complain(f"演示失败：{exc}", f"the demonstration failed: {exc}")
+        if exc.hint:
+            shell.complain(f"  {exc.hint}", f"  {exc.hint}")
         shell.stop(FOUND_WRONG)
     report(shell, outcome, keep)
     shell.stop(FOUND_WRONG if outcome.lost or outcome.faults else FINE)
@@ -103,7 +123,7 @@ class Screen:
             say(f"  看平台收到什么：{watch}", f"  what the platform receives:  {watch}")
         else:
             say(f"  平台主题：{topic}（任意 MQTT 客户端）", f"  subscribe any MQTT client to:  {topic}")
-        program = Path(sys.argv[0]).name if sys.argv[0].endswith("gateway") else "python -m gateway.cli.main"
+        program = sys.argv[0] if sys.argv[0].endswith("/gateway") else "python -m gateway.cli.main"
         say(
             f"  读一个测点：    {program} read m-1-1-101.energy --config {facts.config}",
             f"  read a point:                {program} read m-1-1-101.energy --config {facts.config}",
@@ -120,6 +140,9 @@ class Screen:
             self._draw(snapshot)
         else:
             self._append(snapshot)
+
+    def ending(self) -> None:
+        self._shell.say("正在结束：送出余下数据……", "ending: delivering what is left ...")
 
     def _draw(self, snapshot: Snapshot) -> None:
         width = shutil.get_terminal_size().columns

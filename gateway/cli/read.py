@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gateway import local_api
-from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, command_options
+from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
 from gateway.clock import SystemClock
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, LinePlan, load
@@ -78,4 +78,5 @@ def _table(shell: Shell, config: Configuration, items: Sequence[dict[str, Any]])
         label = config.points[item["p"]].label
         value = "—" if item["v"] is None else f"{item['v']}"
         quality = "" if item["q"] == Quality.GOOD else f"  {item['q']}: {item.get('r', '')}"
-        print(f"{item['p']:<{width}}  {value:>14} {item.get('u', ''):<8} {shell.t(label.zh, label.en)}{quality}")
+        unit = unit_symbol(item.get("u")) or ""
+        print(f"{item['p']:<{width}}  {value:>14} {unit:<6} {shell.t(label.zh, label.en)}{quality}")

@@ -114,6 +114,16 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
     ), faults
 
 
+def devices_of(directory: Path) -> tuple[Device, ...] | None:
+    """The devices of a site whose rules may still be wrong; None when lines or devices have faults of their own."""
+    report = Report()
+    site, _ = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
+    report.extend(site.faults)
+    parts = _Parts.of(site, report)
+    lines = Planner(site, Profiles(directory, report), report).plan(parts.lines, parts.devices)
+    return None if report.failed else tuple(plan.device for line in lines for plan in line.devices)
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What of site.yaml has the right shape; when some of it has not, the rest is still checked against each other."""
@@ -177,10 +187,10 @@ def _uplink_faults(document: Document, path: Steps, uplink: UplinkModel, directo
         **{("tls", key): getattr(tls, key) for key in TlsModel.model_fields},
     }
     for steps, file in named.items():
+        # os.path.isfile, not Path.is_file: a name too long for the file system is an absent file, not an error
         if file is not None and not os.path.isfile(directory / file):
-            message = Text(
-                f"此机器上没有文件 {directory / file}", f"there is no file {directory / file} on this machine"
-            )
+            name = quoted(directory / file)
+            message = Text(f"此机器上没有文件 {name}", f"there is no file {name} on this machine")
             yield document.fault((*path, *steps), "W-FILE", message, warning=True)
 
 

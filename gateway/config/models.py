@@ -107,6 +107,9 @@ class UplinkModel(Model):
     username: str | None = None
     password_file: Path | None = None
     """A file with nothing but the password; the password itself never stands in site.yaml."""
+    protocol: Literal["mqtt5", "mqtt311"] = "mqtt5"
+    """mqtt311 only for a broker that has nothing better: in 3.1.1 a message that the broker refuses (no right to the
+    topic, quota) is acknowledged like one that it took, so what it throws away counts as delivered."""
     delivery: Literal["puback"] = "puback"
     window: int = Field(default=20, ge=1, le=100)
     """Envelopes on their way at the same time; the broker's Receive Maximum may lower it."""

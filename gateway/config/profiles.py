@@ -78,7 +78,7 @@ class Profiles:
             self._check_point(model.points[point], ("points", point), document)
         types = self._types(model, document)
         options = {each.name: self._options(model, each, document) for each in types}
-        if len(self._report.faults) > before:
+        if document.faults or len(self._report.faults) > before:
             return None
         return Profile(model, document, options, {each.name: each for each in types})
 

@@ -23,15 +23,23 @@ def read_rule_files(
     complete: *devices* are all there are.  If not, a point that a rule misses may belong to a device with a fault of
     its own, so nothing is said about points.
     """
+    paths = {f"rules/{path.name}": path for path in sorted((directory / "rules").glob("*.yaml"))}
+    return read_rule_paths(paths, devices if complete else None, report)
+
+
+def read_rule_paths(
+    paths: Mapping[str, Path], devices: Sequence[Device] | None, report: Report
+) -> tuple[RuleSet, Mapping[str, bytes]]:
+    """The same for files anywhere; *devices* None when they are not known."""
     files: dict[str, bytes] = {}
     documents: list[Document] = []
-    for path in sorted((directory / "rules").glob("*.yaml")):
-        document, files[f"rules/{path.name}"] = read_yaml(path, str(path))
+    for name, path in paths.items():
+        document, files[name] = read_yaml(path, str(path))
         report.extend(document.faults)
         if not document.broken and _is_rule_file(document, report):
             documents.append(document)
     merged = _Merged(documents)
-    rules, faults = read_rules(merged.data, devices if complete else None)
+    rules, faults = read_rules(merged.data, devices)
     for fault in faults:
         report.add(merged.placed(fault))
     return rules, files

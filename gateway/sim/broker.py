@@ -7,6 +7,7 @@ amqtt       MQTT 3.1.1 only, everything in memory: a subscriber must be there be
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import socket
@@ -39,12 +40,16 @@ class BrokerKind:
 AMQTT = BrokerKind("amqtt", "3.1.1", None)
 
 
-def best_kind() -> BrokerKind:
-    """mosquitto from PATH or from where Debian puts it, else amqtt."""
+def mosquitto() -> BrokerKind | None:
+    """The system's own, from PATH or from where Debian puts it."""
     found = shutil.which(
         "mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
     )
-    return BrokerKind("mosquitto", "5", os.path.abspath(found)) if found else AMQTT
+    return BrokerKind("mosquitto", "5", os.path.abspath(found)) if found else None
+
+
+def best_kind() -> BrokerKind:
+    return mosquitto() or AMQTT
 
 
 def free_port() -> int:
@@ -79,7 +84,14 @@ class Broker:
         return self._child is not None and self._child.running
 
     async def start(self) -> None:
-        """Start (again), on the same port and with what the last one left on disk; returns when it listens."""
+        """Start (again), on the same port and with what the last one left on disk; returns when it listens.
+
+        Raises BrokerFailed.
+        """
+        if self.kind == AMQTT and importlib.util.find_spec("amqtt") is None:
+            raise BrokerFailed(
+                "there is no MQTT broker here", hint="install mosquitto, or pip install 'compound-gateway[demo]'"
+            )
         self._directory.mkdir(parents=True, exist_ok=True)
         child = Child(self._argv(), self._directory / "broker.log")
         self._child = await child.__aenter__()

@@ -23,7 +23,7 @@ from gateway import local_api
 from gateway.errors import GatewayError
 from gateway.model import Lane, Text
 from gateway.sim import site
-from gateway.sim.broker import Broker, MqttVersion, best_kind
+from gateway.sim.broker import Broker, BrokerKind, MqttVersion, best_kind
 from gateway.sim.compound import Compound
 from gateway.sim.ledger import Ledger, Subscriber
 from gateway.sim.process import Child
@@ -49,6 +49,7 @@ class Program:
     duration_s: float | None
     """From the moment the gateway is online; None: until stopped."""
     keep: Path | None
+    broker: BrokerKind = field(default_factory=best_kind)
     seed: int = 1
 
 
@@ -95,6 +96,9 @@ class Show(Protocol):
     def started(self, facts: Facts) -> None: ...
 
     def update(self, snapshot: Snapshot) -> None: ...
+
+    def ending(self) -> None:
+        """The curtain falls; delivering the rest may take some seconds."""
 
 
 @dataclass(slots=True)
@@ -149,7 +153,7 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
     """Run the whole demonstration until its duration is over or *stop* is set.  Raises GatewayError."""
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(_directory(program.keep))
-        broker = await stack.enter_async_context(Broker(best_kind(), directory / "broker"))
+        broker = await stack.enter_async_context(Broker(program.broker, directory / "broker"))
         relay = await stack.enter_async_context(Relay(broker.host, broker.port))
         compound = await stack.enter_async_context(Compound(program.layout, seed=program.seed))
         ledger = Ledger()
@@ -174,6 +178,7 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
             show.started(facts)
             await _online(ledger, daemon, stop)
             await _perform(program, stage, facts, ledger, daemon, show, stop)
+            show.ending()
             died = not daemon.running
             await stage.restore()
             if not died:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -131,7 +131,8 @@ class Ledger:
     def missing(self, last: Mapping[Stream, int] | None = None) -> list[tuple[str, str, int]]:
         """(epoch, lane, seq) of every number that never came and that no gap record announced.
 
-        last: the highest number given out in each stream, where the caller knows it; else the highest that came.
+        last: the highest number given out in each stream, as the gateway's store knows it; without it the highest
+        that came, and then a loss at the very end cannot be seen.
         """
         known: dict[Stream, int] = {stream: max(seen) for stream, seen in self._seen.items()}
         for stream, highest in (last or {}).items():
@@ -143,13 +144,9 @@ class Ledger:
             if seq not in self._seen.get(stream, {}) and seq not in self._announced.get(stream, set())
         ]
 
-    def lost(self, held: Iterable[tuple[str, str, int]] = (), last: Mapping[Stream, int] | None = None) -> int:
-        """How many envelopes the platform should have and has not.
-
-        held: (epoch, lane, seq) of what the gateway's store contains.
-        """
-        absent = {(epoch, lane, seq) for epoch, lane, seq in held if seq not in self._seen.get((epoch, lane), {})}
-        return len(absent.union(self.missing(last)))
+    def lost(self, last: Mapping[Stream, int] | None = None) -> int:
+        """How many envelopes the platform should have and has not; *last* as in ``missing``."""
+        return len(self.missing(last))
 
 
 class Subscriber:

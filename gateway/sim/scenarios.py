@@ -54,7 +54,7 @@ _ALL = (
         Text("平台连接中断，随后恢复", "the broker is killed and comes back"),
         (
             Act(6.0, Text("MQTT 服务器被杀死", "the MQTT broker is killed"), lambda stage: stage.lose_broker()),
-            Act(16.0, Text("MQTT 服务器恢复", "the MQTT broker is started again"), lambda stage: stage.return_broker()),
+            Act(13.0, Text("MQTT 服务器恢复", "the MQTT broker is started again"), lambda stage: stage.return_broker()),
         ),
     ),
     Scenario(

@@ -15,6 +15,7 @@ _STATES = {
     "acked": Text("已确认", "acknowledged"),
     "rtn_unack": Text("已恢复，未确认", "over, not acknowledged"),
 }
+_PRIORITIES = {"critical": "紧急", "high": "高", "medium": "中", "low": "低", "journal": "记录"}
 _MOST_ALARMS = 6
 
 
@@ -74,7 +75,8 @@ def render(now: Snapshot, lang: str) -> list[str]:
     lines.append(f"{label['alarms']} {len(now.alarms)}")
     for alarm in now.alarms[:_MOST_ALARMS]:
         state = _say(_STATES.get(alarm.state, Text(alarm.state, alarm.state)), zh)
-        lines.append(f"  [{alarm.priority}] {_say(alarm.message, zh)} ({state})")
+        priority = _PRIORITIES.get(alarm.priority, alarm.priority) if zh else alarm.priority
+        lines.append(f"  [{priority}] {_say(alarm.message, zh)} ({state})")
     if len(now.alarms) > _MOST_ALARMS:
         lines.append(f"  … +{len(now.alarms) - _MOST_ALARMS}")
     return lines

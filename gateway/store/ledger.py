@@ -302,7 +302,8 @@ class Ledger:
         last = held.last.seq if len(found) < limit else max(good, default=first + limit - 1)
         if len(good) != last - first + 1:
             self._replace_damaged(lane, good, first, last, limit)
-        return list(good.values()), last
+        # Sorted: the pages of a damaged table may come in any order.
+        return [good[number] for number in sorted(good)], last
 
     def _replace_damaged(self, lane: Lane, good: Mapping[int, Row], first: int, last: int, limit: int) -> None:
         if last - first + 1 - len(good) > limit:

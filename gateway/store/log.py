@@ -92,6 +92,7 @@ class Store:
         except StoreError as fault:
             log.warning("cursors not saved, envelopes will be sent again", error=str(fault))
         finally:
+            await self._worker.call(self._ledger.close)
             await self._worker.close()
             os.close(self._lock)
 

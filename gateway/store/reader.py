@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from gateway.errors import StoreCorrupt, StoreError
@@ -99,7 +100,7 @@ class Reader:
         for lane in Lane:
             try:
                 yield from self._verify_lane(lane, checked)
-            except sqlite3.DatabaseError as exc:
+            except (sqlite3.DatabaseError, StoreCorrupt) as exc:
                 yield Finding(Wrong.UNREADABLE, lane, None, str(exc))
 
     def _verify_lane(self, lane: Lane, checked: Callable[[Lane, int], None]) -> Iterator[Finding]:
@@ -132,8 +133,11 @@ class Reader:
                 raise StoreCorrupt(f"lane {lane} has no entry")
             if not rows:
                 return
+            numbers = [seq, *(row[0] for row in rows)]
+            if any(later <= earlier for earlier, later in pairwise(numbers)):
+                raise StoreCorrupt(f"the rows of lane {lane} are not in order")
             yield found[0], [Row._make(row) for row in rows]
-            seq = rows[-1][0]
+            seq = numbers[-1]
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:

@@ -160,15 +160,17 @@ class MqttUplink:
     async def run(self) -> None:
         """For ever, until cancelled; then delivers what it still can within ``drain_s`` and says goodbye."""
         backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        down_since_s = loop.time()
         while True:
             opened = self._connections
             error = await self._connection()
-            now_s = asyncio.get_running_loop().time()
+            now_s = loop.time()
             if self._connections > opened and now_s - self._opened_s >= self._limits.short_session_s:
                 backoff.reset()
-            await asyncio.sleep(
-                backoff.delay_s(rejected=isinstance(error, UplinkRejected), jitter=self._jitter()),
-            )
+                down_since_s = now_s
+            rejected = isinstance(error, UplinkRejected)
+            await asyncio.sleep(backoff.delay_s(now_s - down_since_s, rejected=rejected, jitter=self._jitter()))
 
     def publish_health(self, body: bytes) -> None:
         """Not stored: without a connection it is dropped, and a newer one replaces one that still waits."""
@@ -229,6 +231,7 @@ class MqttUplink:
             username=config.username,
             password_file=config.password_file,
             tls=config.tls,
+            mqtt311=config.protocol == "mqtt311",
             address_s=self._limits.address_s,
             tick_s=self._limits.tick_s,
         )

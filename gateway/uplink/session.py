@@ -42,8 +42,9 @@ _MAX_READS = 32
 _MAX_MESSAGES = 64
 """Commands that may wait for the uplink; more than that is a flood, and the newest is dropped."""
 _MAX_MESSAGE_BYTES = 64 * 1024
-_USER_TIMEOUT_MS = 20_000
-"""tcp(7): sent data may stay unacknowledged this long before the kernel gives the connection up."""
+_USER_TIMEOUT_MS = 30_000
+"""tcp(7): sent data may stay unacknowledged this long before the kernel gives the connection up.  The last resort, and
+not shorter: measured, Linux also ends a connection whose receiver is merely slow, when its window stays near zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Options:
     username: str | None = None
     password_file: Path | None = None
     tls: TlsModel | None = None
+    mqtt311: bool = False
+    """Speak MQTT 3.1.1, where the broker has nothing better: a message that it refuses then looks like one it took."""
     address_s: float = 8.0
     """For each address the name resolves to, and for the TLS handshake."""
     dial_s: float = 30.0
@@ -159,9 +162,12 @@ class Session:
 
     async def subscribe(self, topics: Sequence[str]) -> list[tuple[int, str]]:
         """(reason code, its name) for each topic, in order; a code of 0x80 or more is a refusal."""
-        # Retained commands are never wanted: a command is an act at one moment.
-        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        _, mid = self._paho.subscribe([(topic, options) for topic in topics])
+        if self._options.mqtt311:
+            _, mid = self._paho.subscribe([(topic, 1) for topic in topics])
+        else:
+            # Retained commands are never wanted: a command is an act at one moment.
+            wish = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            _, mid = self._paho.subscribe([(topic, wish) for topic in topics])
         if mid is None or self.lost is not None:
             raise self._lost_error()
         answer = self._subacks[mid] = self._loop.create_future()
@@ -206,7 +212,9 @@ class Session:
         """In a worker thread: everything that may block."""
         options = self._options
         client = self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=options.client_id, protocol=mqtt.MQTTv5
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            protocol=mqtt.MQTTv311 if options.mqtt311 else mqtt.MQTTv5,
         )
         client.max_inflight_messages = 0  # no second window inside paho: what is published is sent
         client.connect_timeout = options.address_s
@@ -215,12 +223,9 @@ class Session:
         # Set already here, so that the CONNECT waits for the loop.  Written from this thread it would often meet a
         # socket that a broker without our certificate has closed, and paho would drop the alert that says why.
         client.on_socket_register_write = self._on_register_write
-        properties = _properties(PacketTypes.CONNECT)
-        properties.ReceiveMaximum = _MAX_MESSAGES
-        properties.MaximumPacketSize = _MAX_MESSAGE_BYTES
         try:
             _set_credentials(client, options)
-            _open(client, options, properties)
+            _open(client, options)
         finally:
             with self._gate:
                 self._dialled = True
@@ -459,10 +464,20 @@ def _no_passphrase() -> str:
     return ""
 
 
-def _open(client: mqtt.Client, options: Options, properties: Properties) -> None:
+def _send_connect(client: mqtt.Client, options: Options) -> None:
+    if options.mqtt311:
+        client.connect(options.host, options.port, options.keepalive_s)
+        return
+    properties = _properties(PacketTypes.CONNECT)
+    properties.ReceiveMaximum = _MAX_MESSAGES
+    properties.MaximumPacketSize = _MAX_MESSAGE_BYTES
+    client.connect(options.host, options.port, options.keepalive_s, clean_start=True, properties=properties)
+
+
+def _open(client: mqtt.Client, options: Options) -> None:
     where = f"{options.host}:{options.port}"
     try:
-        client.connect(options.host, options.port, options.keepalive_s, clean_start=True, properties=properties)
+        _send_connect(client, options)
         _tune(client.socket())
     except ssl.SSLCertVerificationError as exc:
         raise _untrusted(where, exc) from exc

@@ -87,6 +87,7 @@ def codes(text: str) -> list[str]:
         ("a.x / a.y > 0.5", {"x": 600.0, "y": 1.0}, True),  # V / kV is a plain number
         ("a.p * 2 V + 1 V < a.x", {"p": 3.0, "x": 7.5}, True),
         ("-a.x < -5 V", {"x": 6.0}, True),
+        ("a.x-a.y > 5 V", {"x": 1006.0, "y": 1.0}, True),
         ("a.p - -1 == 3", {"p": 2.0}, True),
         ("2 + 3 * a.p == 8", {"p": 2.0}, True),
         ("(2 + 3) * a.p == 10", {"p": 2.0}, True),
@@ -129,7 +130,7 @@ def test_meaning(text: str, values: dict[str, Any], expected: bool | None) -> No
         ("a.u * a.t > 5 °C", "E-UNIT", 0, 9),
         ("a.x + 5 > 3 V", "E-NOUNIT", 6, 1),
         ("a.q > 5", "E-POINT", 0, 3),
-        ("a.x-a.y > 5 V", "E-POINT", 0, 7),
+        ("x-a.y > 5 V", "E-POINT", 0, 5),  # device ids may have hyphens: a minus needs a space before it here
         ("a.s == opne", "E-VALUE", 7, 4),
         ("a.b == on", "E-VALUE", 7, 2),
         ("a.s > open", "E-TYPE", 0, 10),
@@ -407,8 +408,7 @@ def test_a_deadband_only_widens(text: str, values: dict[str, Any], deadband: flo
     assume(checked is not None)
     still, moved = relax(checked, deadband, WRITTEN["V"])
     when, held = run(compiled(checked), checker, values), run(compiled(still), checker, values)
-    assert (when is None) == (held is None) or any(value is None or abs(value) > 1e100 for value in values.values())
-    if when is True:
-        assert held is True
+    order = [False, None, True]
+    assert order.index(held) >= order.index(when)
     if not moved:
         assert held is when

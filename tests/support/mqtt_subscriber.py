@@ -72,7 +72,7 @@ async def subscriber(port: int, topic: str = "#", *, qos: int = 1) -> AsyncItera
     *qos* 0 where the broker is killed: with QoS 1 paho closes the socket as soon as one of its own PUBACKs cannot be
     sent any more, and throws away what it has not yet read.
     """
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
     seen = Subscriber(client)
     granted = threading.Event()
     client.on_connect = lambda client, *_: client.subscribe(topic, qos=qos)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 from gateway.errors import UplinkRejected
 from gateway.model import Lane
@@ -459,6 +460,23 @@ def test_connections_that_are_reset_all_the_time_still_make_progress(tmp_path: P
             assert not rig.quarantined
 
     asyncio.run(main())
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
+    async def main() -> None:
+        async with fake_broker(FakeBroker()) as fake, proxy(fake.port) as line:
+            rig = build(line.port)
+            async with running(rig):
+                await until(lambda: rig.uplink.status.connected, "connected")
+                line.open = False
+                line.cut()
+                await until(lambda: line.accepted >= 4, "three attempts that fail")
+                line.open = True
+                await until(lambda: rig.uplink.status.reconnects == 1, "connected again")
+
+    with structlog.testing.capture_logs() as logs:
+        asyncio.run(main())
+    assert [entry["event"] for entry in logs] == ["uplink connected", "uplink is down", "uplink is back"]
 
 
 # --- the other direction ---

@@ -1,0 +1,58 @@
+"""gateway rules: check rule files before anybody relies on them, and the schema for an editor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.config.faults import Report, render_all
+from gateway.config.load import devices_of
+from gateway.config.rule_files import read_rule_paths
+from rules.definition import Mode, RuleSet
+from rules.schema import json_schema
+
+
+@click.group(help="报警规则 / Alarm rules")
+def command() -> None:
+    pass
+
+
+@command.command(help="检查规则文件 / Check rule files against the devices of the configuration")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@command_options
+def check(files: tuple[Path, ...], shell: Shell) -> None:
+    devices = devices_of(shell.config)
+    report = Report()
+    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report)
+    faults = report.in_order()
+    if shell.json:
+        shell.document({"ok": not report.failed, "faults": [fault.as_json(shell.lang) for fault in faults]})
+    for text in render_all(faults, shell.lang):
+        if not shell.json:
+            print(text)
+    if devices is None:
+        shell.complain(
+            f"{shell.config} 中没有有效的设备配置：只检查了语法、键和函数，没有检查测点和单位",
+            f"no valid devices in {shell.config}: syntax, keys and functions were checked, points and units were not",
+        )
+    _sum_up(shell, rules, failed=report.failed)
+    shell.stop(FOUND_WRONG if report.failed else FINE)
+
+
+@command.command(help="规则格式的 JSON Schema / JSON Schema of the rule format")
+@command_options
+def schema(shell: Shell) -> None:
+    shell.document(json_schema())
+
+
+def _sum_up(shell: Shell, rules: RuleSet, *, failed: bool) -> None:
+    if failed:
+        shell.say("规则有误", "the rules have faults")
+        return
+    count, watches = len(rules.rules), len(rules.watches)
+    shell.say(f"规则正确：{count} 条规则，监视 {watches} 处", f"valid: {count} rules, watching {watches} times")
+    for rule in rules.rules:
+        if rule.mode is Mode.SHADOW:
+            shell.say(f"  {rule.id}：试运行，只记录", f"  {rule.id}: shadow, journaled only")

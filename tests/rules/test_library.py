@@ -1,0 +1,68 @@
+"""The shipped rule packs: each passes the tests beside it, and every rule is raised by one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rules
+from gateway.config.yaml12 import load_yaml
+from rules.definition import read_rules
+from rules.units import of_point
+from tests.rules.case_runner import Player
+
+LIBRARY = Path(rules.__file__).parent / "library"
+PROFILES = Path(rules.__file__).parent.parent / "config" / "devices"
+PACKS = sorted(LIBRARY.glob("*.yaml"))
+
+
+def read(path: Path) -> Any:
+    document = load_yaml(path.read_text(encoding="utf-8"), path.name)
+    assert not document.faults
+    return document.data
+
+
+CASES = [
+    (case | {"rules": read(LIBRARY / data["rule_file"])["rules"]}, data["rule_file"])
+    for path in sorted((LIBRARY / "tests").glob("*.yaml"))
+    for data in [read(path)]
+    for case in data["cases"]
+]
+
+
+@pytest.mark.parametrize(("case", "file"), CASES, ids=[case["id"] for case, _ in CASES])
+def test_pack(case: dict[str, Any], file: str) -> None:
+    player = Player(case)
+    player.play()
+    assert player.checked == sum("expect" in step for step in case["steps"]) > 0
+
+
+def test_every_rule_of_every_pack_is_raised_by_a_test() -> None:
+    assert [path.stem for path in PACKS] == ["gas", "meters", "water"]
+    assert len(CASES) == 6
+    raised = set()
+    for case, _ in CASES:
+        player = Player(case)
+        player.play()
+        raised |= {change.rule for change in player.changes}
+    assert raised == {entry["id"] for path in PACKS for entry in read(path)["rules"]}
+
+
+def test_packs_load_without_devices_and_share_no_id() -> None:
+    joined = [entry for path in PACKS for entry in read(path)["rules"]]
+    made, faults = read_rules({"format": "rules/1", "rules": joined}, None)
+    assert faults == ()
+    assert len(made.rules) == 9
+
+
+def test_gas_rules_ship_in_shadow_until_somebody_signs_them_off() -> None:
+    assert {entry["mode"] for entry in read(LIBRARY / "gas.yaml")["rules"]} == {"shadow"}
+
+
+def test_the_rules_know_the_units_of_every_shipped_device_profile() -> None:
+    points = [point for path in sorted(PROFILES.glob("*.yaml")) for point in read(path)["points"].values()]
+    units = {point["unit"] for point in points if "unit" in point}
+    assert len(units) > 10
+    assert {unit for unit in units if of_point(unit) is None} == set()
