@@ -22,7 +22,6 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from rules.engine import Engine, Instant
 
 from gateway import local_api
 from gateway.clock import Clock
@@ -40,6 +39,7 @@ from gateway.store.log import Store
 from gateway.supervisor import Line
 from gateway.uplink.contract import Identity, catalog_payload
 from gateway.uplink.mqtt import MqttUplink
+from rules.engine import Engine, Instant
 
 log = structlog.get_logger()
 

@@ -86,8 +86,10 @@ class Encoder:
 
     def _reading(self, reading: Reading, clock: ClockState) -> str:
         value = reading.value
-        # repr of a finite float is its JSON; going through the encoder would cost as much as all the rest
-        number = repr(value) if type(value) is float and isfinite(value) else _encode(value)
+        # repr of a number is its JSON; going through the encoder would cost as much as all the rest
+        kind = type(value)
+        plain = kind is int or (kind is float and isfinite(value))  # type: ignore[arg-type]
+        number = repr(value) if plain else _encode(value)
         item = f'{self._heads[reading.point]},"t":{reading.source_time_ms},"v":{number}'
         if reading.reason is None:
             item += ',"q":"good"'

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
-from rules.engine import Changes, Engine, Instant
 
 from gateway.clock import Clock
 from gateway.envelope import Draft, Encoder, Envelope
 from gateway.errors import StoreError
 from gateway.model import Event, Gap, Lane, Point, PointId, Reading, Record
 from gateway.quality import QualityGate
+from rules.engine import Changes, Engine, Instant
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Pipeline:
             self._apply(self.engine.observe(checked, self._now()))
             for reading in checked:
                 self._waiting[self.points[reading.point].lane].append(reading)
-        self.note(*(record for record in records if not isinstance(record, Reading)))
+        self.note(*(record for record in records if isinstance(record, (Gap, Event))))
         self._added(len(readings))
         await self._room.wait()
 

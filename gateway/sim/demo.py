@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -267,8 +267,10 @@ def _waiting(status: dict[str, Any]) -> int:
     return sum(lane["unacknowledged"].get(site.UPLINK, 0) for lane in status["store"]["lanes"].values())
 
 
-def _silent(status: dict[str, Any]) -> int:
-    return sum(len(line["silent"]) if line["open"] else line["devices"] for line in status["lines"].values())
+def _answering(status: dict[str, Any], ledger: Ledger, devices: Mapping[str, str]) -> int:
+    silent = {device for line in status["lines"].values() for device in line["silent"]}
+    heard = {point.partition(".")[0] for point in ledger.latest} - silent
+    return sum(status["lines"][line]["open"] for device, line in devices.items() if device in heard)
 
 
 def _snapshot(
@@ -286,7 +288,7 @@ def _snapshot(
         elapsed_s=elapsed_s,
         duration_s=program.duration_s,
         devices=facts.devices,
-        silent=None if status is None else _silent(status),
+        answering=None if status is None else _answering(status, ledger, site.devices(compound)),
         readings=ledger.readings,
         readings_per_s=rate,
         envelopes=ledger.envelopes,

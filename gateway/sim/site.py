@@ -43,8 +43,9 @@ def meter_interval_s(compound: Compound) -> int:
     return max(10, math.ceil(compound.layout.households * len(METER_POINTS) * _EXCHANGE_S / _MOST_LOAD))
 
 
-def devices(compound: Compound) -> list[str]:
-    return [entry["id"] for entry in _devices(compound)]
+def devices(compound: Compound) -> Mapping[str, str]:
+    """Device id -> line id."""
+    return {entry["id"]: entry["line"] for entry in _devices(compound)}
 
 
 def showcase(compound: Compound) -> list[tuple[PointId, Text]]:

@@ -42,7 +42,8 @@ class Snapshot:
     elapsed_s: float
     duration_s: float | None
     devices: int
-    silent: int | None
+    answering: int | None
+    """Devices of which the platform has readings and that are not silent now."""
     readings: int
     readings_per_s: float
     envelopes: int
@@ -134,7 +135,7 @@ def _labels(zh: bool) -> dict[str, str]:
 
 
 def _answering(now: Snapshot) -> str:
-    return f"{'?' if now.silent is None else now.devices - now.silent}/{now.devices}"
+    return f"{'?' if now.answering is None else now.answering}/{now.devices}"
 
 
 def _uplink(now: Snapshot, zh: bool) -> str:

@@ -43,6 +43,18 @@ class _Worker(aiosqlite.Connection):
     """aiosqlite's thread.  A whole transaction goes over in one hop: aiosqlite's own methods take one per statement,
     which costs more than the transaction itself."""
 
+    stopped: asyncio.Future[object] | None = None
+    """Done when the thread has nothing more to do with the loop."""
+
+    def stop(self) -> asyncio.Future[object] | None:
+        self.stopped = super().stop()
+        return self.stopped
+
+    async def gone(self) -> None:
+        """After a failed start, for which aiosqlite does not wait."""
+        if self.stopped is not None:
+            await self.stopped
+
     async def call(self, act: Callable[[], T]) -> T:
         return cast(T, await self._execute(act))  # type: ignore[no-untyped-call]
 
@@ -73,13 +85,14 @@ class Store:
         """Raises StoreLocked, StoreError."""
         self._loop = asyncio.get_running_loop()
         self._lock = self._take_directory()
+        self._worker = _Worker(self._start, iter_chunk_size=64)
         entered = False
         try:
-            self._worker = _Worker(self._start, iter_chunk_size=64)
             await self._worker
             entered = True
         finally:
             if not entered:
+                await self._worker.gone()
                 os.close(self._lock)
         self.epoch = self._ledger.epoch
         return self

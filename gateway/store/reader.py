@@ -6,6 +6,7 @@ Nothing is read under one long transaction: an open reader keeps SQLite from emp
 from __future__ import annotations
 
 import enum
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -46,9 +47,10 @@ class Finding:
 def opened(directory: Path) -> Iterator[Reader]:
     """Raises StoreError when there is no store or it cannot be read at all."""
     path = directory / FILE
-    if not path.exists():
+    if not os.access(path, os.R_OK):
         raise StoreError(
-            f"there is no store in {directory}", hint="check store.path; the daemon makes it when it starts"
+            f"there is no readable store in {directory}",
+            hint="check store.path and who you are: only the gateway's user and root may read it",
         )
     # Without a log nobody is writing; then not even the log's index file needs to be made.
     idle = not path.with_name(path.name + "-wal").exists()

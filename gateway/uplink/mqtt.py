@@ -206,10 +206,7 @@ class MqttUplink:
             async with Session(self._options(), self._wake.set) as session:
                 self._begin()
                 try:
-                    await self._introduce(session)
                     lost = await self._serve(session)
-                except UplinkError as exc:
-                    lost = Lost(exc)
                 finally:
                     self._connected = False
                 self._after(lost)
@@ -272,7 +269,7 @@ class MqttUplink:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._follow_commits()), group.create_task(self._save_regularly())]
             try:
-                return await self._pump(session)
+                return await self._work(session)
             except asyncio.CancelledError:
                 # The group cancels us too, when a helper failed; then there is nothing to wait for.
                 if not any(helper.done() for helper in helpers):
@@ -281,6 +278,13 @@ class MqttUplink:
             finally:
                 for helper in helpers:
                     helper.cancel()
+
+    async def _work(self, session: Session) -> Lost:
+        try:
+            await self._introduce(session)
+        except UplinkError as exc:
+            return Lost(exc)
+        return await self._pump(session)
 
     async def _pump(self, session: Session) -> Lost:
         while session.lost is None:

@@ -215,6 +215,7 @@ class Session:
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             protocol=mqtt.MQTTv311 if options.mqtt311 else mqtt.MQTTv5,
+            reconnect_on_failure=False,  # paho would fall back to MQTT 3.1 with a blocking connect on the event loop
         )
         client.max_inflight_messages = 0  # no second window inside paho: what is published is sent
         client.connect_timeout = options.address_s

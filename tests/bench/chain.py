@@ -16,7 +16,7 @@ SECONDS = 6.0
 
 
 async def run(rounds: int) -> None:
-    print(f"\n== Modbus TCP, {DEVICES} devices x {REGISTERS} registers in one request each, 10 times a second offered ==")
+    print(f"\n== Modbus TCP, {DEVICES} devices x {REGISTERS} registers, one request each, 10 times a second offered ==")
     ours: list[Sample] = []
     bare: list[Sample] = []
     async with canned_devices(DEVICES) as ports:

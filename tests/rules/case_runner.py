@@ -41,8 +41,8 @@ def devices_of(case: Mapping[str, Any]) -> tuple[Device, ...]:
     points: dict[str, list[Point]] = {name: [] for name in described}
     for point_id, given in case.get("points", {}).items():
         points.setdefault(point_id.partition(".")[0], []).append(_point(point_id, given or {}))
-    generated = case.get("generate")
-    for index in range(generated["count"] if generated else 0):
+    generated: Mapping[str, Any] = case.get("generate", {"count": 0})
+    for index in range(generated["count"]):
         name = f"{generated['prefix']}{index}"
         described[name] = {"type": generated["type"], "building": f"B{index % generated['buildings']}"}
         points[name] = [_point(f"{name}.{point}", given) for point, given in generated["points"].items()]
@@ -57,14 +57,14 @@ def _device(name: str, given: Mapping[str, Any], points: tuple[Point, ...]) -> D
 def _point(point_id: str, given: Mapping[str, Any]) -> Point:
     kind = ValueKind.BOOLEAN if given.get("type") == "bool" else ValueKind.NUMBER
     states = tuple(given.get("values", ()))
-    unit = given.get("unit")
+    unit: str | None = given.get("unit")
     period = seconds(given["period"]) if "period" in given else float("inf")
     return Point(
         point_id,
         ValueKind.STATE if states else kind,
         Text(point_id, point_id),
         period,
-        UCUM.get(unit, unit),
+        unit and UCUM.get(unit, unit),
         states=states,
     )
 

@@ -441,7 +441,7 @@ def test_the_engine_agrees_with_a_model(script: list[object], on_s: int, off_s: 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from([0.5, 3.0, 11.0, 31.0]), st.sampled_from([20.0, 31.0, None])), max_size=25))
 def test_ticking_late_changes_nothing(script: list[tuple[float, float | None]]) -> None:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"id": "a", "when": "t1.temp > 30 °C", "for": "7s", "clear_after": "5s"},
         {"id": "b", "when": "t1.temp > 30 °C", "if_no_data": "alarm", "no_data_after": "20s"},
         {"id": "c", "for_each": {"type": "any", "building": "B1"}, "when": "silent() > 25s"},

@@ -328,10 +328,9 @@ def interpret(node: Node, values: Mapping[str, Any], *, distance: bool = False) 
         case Truth(value=value):
             return value
         case Name(text=text) if text in POINTS:
-            value, unit = values[text], of_point(POINTS[text].unit)
-            assert unit is not None
-            number = isinstance(value, float)
-            return value * unit.factor + unit.offset if number else value
+            value, own = values[text], of_point(POINTS[text].unit)
+            assert own is not None
+            return value * own.factor + own.offset if isinstance(value, float) else value
         case Name(text=text):
             return text
         case Minus(operand=operand):
@@ -370,7 +369,8 @@ def _interpret_compare(node: Compare, values: Mapping[str, Any]) -> bool | None:
         "==": lambda: left == right,
         "!=": lambda: left != right,
     }
-    return answers[node.operator]()
+    answer: bool = answers[node.operator]()
+    return answer
 
 
 def _calculate(operator: str, left: Any, right: Any) -> float | None:

@@ -11,7 +11,7 @@ NOW = Snapshot(
     elapsed_s=12.4,
     duration_s=30,
     devices=66,
-    silent=2,
+    answering=64,
     readings=1234,
     readings_per_s=41.27,
     envelopes=80,
@@ -43,7 +43,7 @@ def test_the_picture_says_it_in_the_viewers_language(lang: str, words: list[str]
 
 
 def test_what_nobody_knows_is_a_question_mark_and_no_value_a_dash() -> None:
-    blind = replace(NOW, silent=None, waiting=None, connected=None, duration_s=None)
+    blind = replace(NOW, answering=None, waiting=None, connected=None, duration_s=None)
     lines = render(blind, "en")
     assert "running 12 s" in lines[0]
     assert "?/66" in lines[1]

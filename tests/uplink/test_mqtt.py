@@ -157,6 +157,23 @@ def test_receive_maximum_of_one_is_kept_and_order_too() -> None:
     asyncio.run(main())
 
 
+def test_mqtt_3_1_1_delivers_where_a_broker_has_nothing_better(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with broker(tmp_path) as server, subscriber(server.port) as seen:
+            rig = build(server.port, protocol="mqtt311")
+            seen.publish(TOPICS.root + "command/rebirth", retain=True)  # cannot be held back by 3.1.1, is not obeyed
+            rig.store.append(Lane.EVENT, 100)
+            async with running(rig):
+                await rig.until_delivered()
+                await until(lambda: not rig.uplink.status.in_flight, "everything acknowledged")
+            await seen.until(lambda: states(seen)[-1:] == ["stopping"], "stopping")
+            assert seen.seqs("event") == list(range(1, 101))
+            assert states(seen) == ["online", "stopping"]
+            assert "as site-1-gw-1-main (p2, c1, k20)" in server.log  # mosquitto's name for 3.1.1
+
+    asyncio.run(main())
+
+
 # --- refusals ---
 
 
