@@ -27,15 +27,16 @@ from gateway import local_api
 from gateway.clock import Clock
 from gateway.config.load import Configuration
 from gateway.envelope import Envelope, reading_item
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreError
 from gateway.field import drivers_on, open_line, read_now
 from gateway.health import Health, LoopLag
 from gateway.ids import uuid7
-from gateway.model import Event, Gap, Place, Reading
+from gateway.model import Event, Gap, Place, Reading, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.schedule import Job
 from gateway.store.log import Store
+from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
 from gateway.uplink.contract import Identity, catalog_payload
 from gateway.uplink.mqtt import MqttUplink
@@ -72,7 +73,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         lines = _lines(config, pipeline, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
-        pipeline.note(_started(identity, started_ms))
+        pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
             local_api.serve(config.store.path, _handlers(config, lines, health, clock)),
             asyncio.TaskGroup() as group,
@@ -150,7 +151,11 @@ def _handlers(
 async def _publish_health(health: Health) -> None:
     while True:
         await asyncio.sleep(HEALTH_S)
-        message = json.dumps(await health.snapshot(), ensure_ascii=False).encode()
+        try:
+            message = json.dumps(await health.snapshot(), ensure_ascii=False).encode()
+        except StoreError as exc:
+            log.warning("no health message this minute", error=exc.advice())
+            continue
         for uplink in health.uplinks.values():
             uplink.publish_health(message)
 
@@ -174,12 +179,17 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _started(identity: Identity, now_ms: int) -> Event:
-    return Event(
-        uuid7(now_ms),
-        "gateway.started",
-        now_ms,
-        None,
-        Place(),
-        {"version": identity.version, "boot_id": identity.boot_id, "config": identity.config_digest},
-    )
+def _history(identity: Identity, now_ms: int, recovery: Recovery | None) -> list[Event]:
+    """What the platform should know about this start."""
+    about = {"version": identity.version, "boot_id": identity.boot_id, "config": identity.config_digest}
+    events = [Event(uuid7(now_ms), "gateway.started", now_ms, None, Place(), about)]
+    if recovery is not None:
+        saved = recovery.salvage
+        damage: dict[str, Value | None] = {
+            "fault": recovery.fault,
+            "kept": recovery.moved_to.name,
+            "salvaged": sum(saved.envelopes.values()),
+            "complete": saved.complete,
+        }
+        events.append(Event(uuid7(now_ms), "gateway.store_replaced", now_ms, None, Place(), damage))
+    return events

@@ -10,6 +10,10 @@ class GatewayError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def advice(self) -> str:
+        """Message and hint in one line."""
+        return f"{self}; {self.hint}" if self.hint else str(self)
+
 
 class ConfigError(GatewayError):
     """A person must edit a file.  Exit code 78, never retried."""

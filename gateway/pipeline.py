@@ -20,7 +20,7 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.envelope import Draft, Encoder, Envelope
-from gateway.errors import StoreError
+from gateway.errors import StoreCorrupt, StoreError
 from gateway.model import Event, Gap, Lane, Point, PointId, Reading, Record
 from gateway.quality import QualityGate
 from rules.engine import Changes, Engine, Instant
@@ -159,6 +159,8 @@ class Pipeline:
         drafts = [draft for lane in Lane for draft in self._encoder.drafts(lane, waiting[lane], trust)]
         try:
             await self.store.commit(drafts, {**saved, **self.engine.checkpoint(self._now())})
+        except StoreCorrupt:
+            raise  # the process ends, and the next start sets the damaged file aside and saves what it can
         except StoreError as exc:
             await self._put_back(waiting, saved, count, exc)
             return

@@ -1,7 +1,7 @@
 """Which device is asked next on one line.  Pure: time is a parameter, seconds of any monotonic clock.
 
 Every job has a fixed grid, ``start + n * interval``; a turn that comes late skips grid points and never shifts them.
-The earliest due job goes first.  A device that does not answer leaves the grid; it is probed after a back-off, and
+Of the jobs that are due, the one whose interval ends first goes first.  A device that does not answer leaves the grid; it is probed after a back-off, and
 probes together may spend only a small share of the line, unless the line would be idle anyway.
 """
 
@@ -75,7 +75,7 @@ class LineSchedule:
 
     def next(self, now_s: float) -> Job | float:
         """The job to do now, or how many seconds to wait before asking again (infinity: nothing to do)."""
-        healthy = min((s for s in self._slots.values() if s.job.device not in self._silent), key=_due, default=None)
+        healthy = self._most_urgent(now_s)
         probe = min(self._probes(), key=lambda slot: self._silent[slot.job.device].retry_s, default=None)
         if probe is not None and self._may_probe(probe, healthy, now_s):
             return probe.job
@@ -121,6 +121,12 @@ class LineSchedule:
         """Grid points passed over because the line was busy."""
         return sum(slot.skipped for slot in self._slots.values())
 
+    def _most_urgent(self, now_s: float) -> _Slot | None:
+        """Of the jobs that are due the one whose interval ends first; of those that are not, the next one due."""
+        slots = [slot for slot in self._slots.values() if slot.job.device not in self._silent]
+        due = [slot for slot in slots if slot.due_s <= now_s]
+        return min(due, key=_deadline) if due else min(slots, key=_due, default=None)
+
     def _of(self, device: str) -> Iterable[_Slot]:
         return (slot for slot in self._slots.values() if slot.job.device == device)
 
@@ -149,6 +155,10 @@ class LineSchedule:
 
 def _due(slot: _Slot) -> float:
     return slot.due_s
+
+
+def _deadline(slot: _Slot) -> float:
+    return slot.due_s + slot.job.interval_s
 
 
 def _grid_after(slot: _Slot, now_s: float) -> float:

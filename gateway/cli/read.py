@@ -43,7 +43,7 @@ def command(shell: Shell, points: tuple[str, ...], device: tuple[str, ...]) -> N
     try:
         items = asyncio.run(_read(config, wanted, shell))
     except GatewayError as exc:
-        shell.complain(f"读取失败：{exc} {exc.hint}", f"could not read: {exc} {exc.hint}".rstrip())
+        shell.complain(f"读取失败：{exc.advice()}", f"could not read: {exc.advice()}")
         shell.stop(FOUND_WRONG)
     if shell.json:
         shell.document({"readings": items})

@@ -33,7 +33,7 @@ def command(shell: Shell, log_form: Literal["auto", "json", "console"]) -> None:
     try:
         asyncio.run(_run(config, shell))
     except StoreError as exc:
-        shell.complain(f"存储不可用：{exc} {exc.hint}", f"the store cannot be used: {exc} {exc.hint}")
+        shell.complain(f"存储不可用：{exc.advice()}", f"the store cannot be used: {exc.advice()}")
         shell.stop(FOUND_WRONG)
     shell.stop(FINE)
 

@@ -112,6 +112,7 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
             "profile": "dlt645_single_phase",
             "line": entrance_line(home),
             "address": meter_address(home),
+            "name": {"zh": f"{home.room} 室电表", "en": f"Meter of flat {home.room}"},
             "place": {
                 "building": f"{home.building}#",
                 "unit": str(home.entrance),

@@ -7,8 +7,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from gateway.envelope import Draft, Envelope
-from gateway.errors import StoreFull
+from gateway.errors import StoreCorrupt, StoreFull
 from gateway.ids import uuid7
 from gateway.model import Device, Lane, Place, Point, Reading, Reason, Text, ValueKind, bad_reading
 from gateway.pipeline import GROUP_RECORDS, WAITING_LIMIT, Pipeline
@@ -197,3 +199,21 @@ def test_a_store_that_refuses_for_long_costs_the_oldest_telemetry_and_says_so() 
     assert {(gap["lane"], gap["reason"]) for gap in gaps} == {("telemetry", "store_unavailable")}
     assert sum(gap["count"] for gap in gaps) + len(store.items(Lane.TELEMETRY)) == 30_000
     assert len(store.items(Lane.BILLING)) == 1
+
+
+def test_a_damaged_store_ends_the_pipeline_so_that_the_next_start_can_replace_it() -> None:
+    class Damaged(FakeStore):
+        async def commit(self, drafts: Sequence[Draft], state: Mapping[str, bytes | None]) -> Sequence[Envelope]:
+            raise StoreCorrupt("page 7")
+
+    async def main() -> None:
+        clock = LoopClock()
+        rules, _ = read_rules(RULES, DEVICES)
+        engine = Engine(rules, POINTS, DEVICES, new_id=uuid7, started=Instant(0.0, clock.now_ms()))
+        pipeline = Pipeline(Damaged(), engine, POINTS, clock)
+        await pipeline.submit([reading(clock, "m1.energy", 1.0)])
+        with pytest.raises(ExceptionGroup) as info:
+            await pipeline.run()
+        assert info.group_contains(StoreCorrupt)
+
+    run(main())

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 
 import pytest
 
 from drivers.base import SerialFormat
+from drivers.dlt645.frame import READ, Frame, find_frame
+from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
+from drivers.modbus.codec import crc16
+from drivers.modbus.config import Table
+from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit
 from drivers.transport import SerialLink
 from gateway.errors import DeviceUnreachable, ProtocolError
 from gateway.sim import faults
+from gateway.sim.compound import Bus
 from gateway.sim.faults import FaultBoard, LineFault
 from gateway.sim.line import SimLine
 
@@ -87,6 +94,33 @@ def test_several_protocols_share_one_line() -> None:
             assert (await ask(link, b"?1", b"first"))[0] == b"first"
 
     asyncio.run(scenario())
+
+
+def test_dlt645_and_modbus_share_one_line() -> None:
+    meter = Dlt645SimMeter("202601010101", lambda di: Decimal("123.45"))
+    unit = SimUnit()
+    unit.tables[Table.HOLDING][0] = 0x1234
+    modbus = RtuLine(ModbusBank({7: unit}))
+    field = [
+        Bus(Dlt645SimLine([meter]).feed, {"202601010101": "meter"}),
+        Bus(modbus.feed, {7: "unit"}, modbus.silence),
+    ]
+    question = Frame("202601010101", READ, bytes.fromhex("00000100"))
+    read_one = bytes.fromhex("07 03 0000 0001")
+    read_one += crc16(read_one)
+    value = bytes.fromhex("07 03 02 1234")
+
+    async def scenario() -> list[str]:
+        board = FaultBoard(devices={"unit": faults.slow(0.05)})
+        async with SimLine("l", FAST, field, board) as line, SerialLink(line.path, FAST) as link:
+            said = []
+            for _ in range(3):
+                data = await link.exchange(question.to_bytes(4), find_frame, peer="m", timeout_s=0.5)
+                said.append(data[0].data[4:].hex())
+                said.append((await ask(link, read_one, value + crc16(value)))[0].hex())
+            return said
+
+    assert asyncio.run(scenario()) == ["45230100", (value + crc16(value)).hex()] * 3
 
 
 def test_the_line_survives_the_gateway_closing_and_opening_the_port() -> None:
