@@ -58,6 +58,7 @@ class Link(Connection, Protocol):
         peer: Hashable,
         timeout_s: float,
         embargo_s: float = 0.0,
+        gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
     ) -> T:
         """Send *request*, return the first answer that *parse* accepts.
@@ -67,6 +68,8 @@ class Link(Connection, Protocol):
         timeout_s: from the request's last bit to the answer's last byte.
         embargo_s: protocols whose answers do not say what they answer (Modbus RTU) give how long *peer* must
         be left alone after a time-out, so that its late answer cannot be taken for the next one.
+        gap_characters: silence that must precede a request on a serial line, in character times.  Protocols whose
+        requests begin with a preamble need none.
         serial: the format this device speaks, where a line carries several.
 
         Raises DeviceUnreachable (silence), ProtocolError (bytes came, no valid answer among them), LineLost.

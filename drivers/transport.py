@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import math
 import os
 import socket
 import termios
@@ -48,6 +49,7 @@ class ByteLine(abc.ABC):
         self._arrived = asyncio.Event()
         self._lost: str | None = None
         self._dirty = False
+        self._heard_s = -math.inf
         self._embargo_until: dict[Hashable, float] = {}
 
     # ------------------------------------------------------------------ for the core
@@ -55,7 +57,7 @@ class ByteLine(abc.ABC):
     async def __aenter__(self) -> Self:
         self._buffer.clear()
         self._arrived = asyncio.Event()
-        self._lost, self._dirty = None, False
+        self._lost, self._dirty, self._heard_s = None, False, -math.inf
         await self._open()
         return self
 
@@ -72,11 +74,12 @@ class ByteLine(abc.ABC):
         peer: Hashable,
         timeout_s: float,
         embargo_s: float = 0.0,
+        gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
     ) -> T:
         loop = asyncio.get_running_loop()
         await self._wait_for_embargo(peer)
-        await self._drain()
+        await self._drain(self._gap_s(gap_characters))
         self._dirty = True  # until the answer is here; stays so when we are cancelled or time out
         if embargo_s:
             self._embargo_until[peer] = loop.time() + timeout_s + embargo_s
@@ -106,7 +109,12 @@ class ByteLine(abc.ABC):
     def _quiet_s(self) -> float:
         """How long an unclean line must be silent before it is used again."""
 
+    @abc.abstractmethod
+    def _gap_s(self, characters: float) -> float:
+        """The pause between an answer and the next request."""
+
     def _received(self, data: bytes) -> None:
+        self._heard_s = asyncio.get_running_loop().time()
         if self.tap is not None:
             self.tap("rx", data)
         self._buffer += data
@@ -142,21 +150,31 @@ class ByteLine(abc.ABC):
             await asyncio.sleep(until - asyncio.get_running_loop().time())
             del self._embargo_until[peer]
 
-    async def _drain(self) -> None:
-        """Throw away what nobody asked for; after an unclean exchange, wait until nothing more comes."""
+    async def _drain(self, gap_s: float) -> None:
+        """Throw away what nobody asked for, and leave the pause that the protocol wants after the frame before.
+
+        After an unclean exchange, wait until nothing more comes.
+        """
         self._check_open()
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.settle_limit_s
-        while self._dirty and loop.time() < give_up:
+        while loop.time() < give_up:
             self._discard()
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(self._quiet_s()):
-                    await self._arrived.wait()
-            except TimeoutError:
+            pause_s = self._quiet_s() if self._dirty else self._heard_s + gap_s - loop.time()
+            if pause_s <= 0 or not await self._hears(pause_s):
                 break
             self._check_open()
         self._discard()
+
+    async def _hears(self, seconds: float) -> bool:
+        """Whether anything arrives, or the line is lost, within *seconds*."""
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _discard(self) -> None:
         self.stale_bytes += len(self._buffer)
@@ -256,6 +274,10 @@ class SerialLink(ByteLine):
     def _quiet_s(self) -> float:
         return max(0.05, 20 * self._default.character_s)
 
+    def _gap_s(self, characters: float) -> float:
+        # Modbus over Serial Line V1.02, 2.5.1.1: never less than 1.75 ms, however fast the line
+        return max(0.00175, characters * self._default.character_s) if characters else 0.0
+
 
 class TcpLink(ByteLine):
     """A TCP connection to a device, or to a converter with a serial line behind it."""
@@ -295,6 +317,9 @@ class TcpLink(ByteLine):
 
     def _quiet_s(self) -> float:
         return 0.02
+
+    def _gap_s(self, characters: float) -> float:
+        return 0.0  # whatever serial line is behind it, the converter keeps its pauses
 
 
 class _Receiver(asyncio.Protocol):

@@ -29,7 +29,7 @@ from gateway.config.load import Configuration
 from gateway.envelope import Envelope, reading_item
 from gateway.errors import GatewayError, StoreError
 from gateway.field import drivers_on, open_line, read_now
-from gateway.health import Health, LoopLag
+from gateway.health import Health, LoopLag, status_item
 from gateway.ids import uuid7
 from gateway.model import Event, Gap, Place, Reading, Value
 from gateway.notify import notify, watchdog_interval_s
@@ -69,13 +69,15 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             saved=await store.state(),
             started=Instant(clock.monotonic_s(), started_ms),
         )
+        if engine.unreadable:
+            log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
         pipeline = Pipeline(store, engine, config.points, clock)
         lines = _lines(config, pipeline, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, _handlers(config, lines, health, clock)),
+            local_api.serve(config.store.path, _handlers(config, lines, health, pipeline, clock)),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -125,7 +127,7 @@ def _uplinks(
 
 
 def _handlers(
-    config: Configuration, lines: Sequence[Line], health: Health, clock: Clock
+    config: Configuration, lines: Sequence[Line], health: Health, pipeline: Pipeline, clock: Clock
 ) -> Mapping[str, local_api.Handler]:
     """What the CLI may ask."""
 
@@ -145,7 +147,18 @@ def _handlers(
     async def status(request: Mapping[str, Any]) -> dict[str, Any]:
         return await health.snapshot()
 
-    return {"read": read, "status": status}
+    async def alarms(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [status_item(alarm) for alarm in pipeline.engine.alarms()]
+
+    async def acknowledge(request: Mapping[str, Any]) -> dict[str, Any]:
+        rule, device = str(request.get("rule", "")), request.get("device")
+        try:
+            await pipeline.acknowledge(rule, device, str(request.get("who", "")))
+            return status_item(pipeline.engine.alarm(rule, device))
+        except KeyError:
+            raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
+
+    return {"read": read, "status": status, "alarms": alarms, "acknowledge": acknowledge}
 
 
 async def _publish_health(health: Health) -> None:

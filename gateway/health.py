@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from gateway.clock import Clock
+from gateway.envelope import place_item
 from gateway.model import AlarmState
 from gateway.pipeline import Pipeline
 from gateway.store.log import Store
 from gateway.supervisor import Line
 from gateway.uplink.mqtt import MqttUplink
+from rules.engine import AlarmStatus
+
+ANNOUNCED = (AlarmState.UNACK, AlarmState.ACKED, AlarmState.RTN_UNACK)
+"""What is an alarm; a condition whose delay still runs is not one yet."""
 
 
 @dataclass(slots=True)
@@ -64,11 +69,7 @@ class Health:
             "dropped": self.pipeline.stats.dropped,
             "lines": {line.id: self._line(line, uptime_s) for line in self.lines},
             "uplinks": {name: asdict(uplink.status) for name, uplink in self.uplinks.items()},
-            "alarms": [
-                {"rule": alarm.rule, "device": alarm.device, "state": str(alarm.state), "priority": str(alarm.priority)}
-                for alarm in self.pipeline.engine.alarms()
-                if alarm.state not in (AlarmState.NORMAL, AlarmState.PENDING)
-            ],
+            "alarms": [status_item(alarm) for alarm in self.pipeline.engine.alarms() if alarm.state in ANNOUNCED],
             "disk_free_bytes": _disk_free_bytes(self.store_directory),
             "temperatures_c": _temperatures_c(),
             "loop_lag_ms": round(self.lag.take() * 1000, 1),
@@ -86,6 +87,27 @@ class Health:
             "devices": len(line.drivers),
             "silent": sorted(line.silent()),
         }
+
+
+def status_item(alarm: AlarmStatus) -> dict[str, Any]:
+    """One alarm for programs that ask."""
+    return {
+        "rule": alarm.rule,
+        "device": alarm.device,
+        "name": asdict(alarm.name),
+        "place": place_item(alarm.place),
+        "state": str(alarm.state),
+        "priority": str(alarm.priority),
+        "count": alarm.count,
+        "since_ms": alarm.since_ms,
+        "reason": alarm.reason,
+        "known": alarm.known,
+        "shadow": alarm.shadow,
+        "acked_by": alarm.acked_by,
+        "message": asdict(alarm.message),
+        "response": asdict(alarm.response),
+        "values": dict(alarm.values),
+    }
 
 
 def _disk_free_bytes(directory: Path) -> int:

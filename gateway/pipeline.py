@@ -67,6 +67,7 @@ class Pipeline:
     _room: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _timer: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _timer_due_s: float = field(init=False, default=0.0)
+    _committing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _failing_since_ms: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -94,9 +95,10 @@ class Pipeline:
             self._waiting[Lane.GAP if isinstance(record, Gap) else Lane.EVENT].append(record)
         self._added(len(records))
 
-    def acknowledge(self, rule: str, device: str | None, who: str) -> None:
-        """An operator has seen the alarm.  Raises KeyError when there is no such alarm."""
+    async def acknowledge(self, rule: str, device: str | None, who: str) -> None:
+        """An operator has seen the alarm; on disk when this returns.  Raises KeyError when there is no such alarm."""
         self._apply(self.engine.acknowledge(rule, device, who, self._now()))
+        await self.drain()
 
     def _apply(self, changes: Changes) -> None:
         self._saved.update(changes.saved)
@@ -149,6 +151,10 @@ class Pipeline:
             await self._commit()
 
     async def _commit(self) -> None:
+        async with self._committing:  # one group at a time, so that a group put back keeps its place
+            await self._commit_group()
+
+    async def _commit_group(self) -> None:
         self._some.clear()
         self._hurry.clear()
         if not self._count and not self._saved:

@@ -1,8 +1,9 @@
 """Which device is asked next on one line.  Pure: time is a parameter, seconds of any monotonic clock.
 
 Every job has a fixed grid, ``start + n * interval``; a turn that comes late skips grid points and never shifts them.
-Of the jobs that are due, the one whose interval ends first goes first.  A device that does not answer leaves the grid; it is probed after a back-off, and
-probes together may spend only a small share of the line, unless the line would be idle anyway.
+Of the jobs that are due, the one whose interval ends first goes first.  A device that does not answer leaves the
+grid; it is probed after a back-off, and probes together may spend only a small share of the line, unless the line
+would be idle anyway.
 """
 
 from __future__ import annotations

@@ -464,7 +464,7 @@ def _moved(test: Comparison, deadband: float, negated: bool) -> Comparison:
         limit: Checked = Const(float(f"{moved:.12g}"))  # 0.3 - 0.1 is 0.2
     else:
         limit = Calc("-" if down else "+", test.right, Const(deadband))
-    # A negated comparison ends when it holds again beyond the band, so there the limit itself counts as over.
+    # At the moved limit itself the alarm is not over yet: it must be passed, in either direction.
     operator = (">" if above else "<") if negated else (">=" if above else "<=")
     return Comparison(operator, test.left, limit)
 

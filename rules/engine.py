@@ -10,12 +10,9 @@ Every instant is one step: inputs first, then timers, so a condition must still 
 
 from __future__ import annotations
 
-import heapq
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Protocol
 
 from gateway.model import (
     AlarmChange,
@@ -29,7 +26,6 @@ from gateway.model import (
     Reason,
     Text,
     Value,
-    ValueKind,
 )
 from rules import journal
 from rules.alarm import (
@@ -47,17 +43,15 @@ from rules.alarm import (
 )
 from rules.check import Input, Source
 from rules.definition import Mode, Rule, RuleSet, Watch
-from rules.program import Condition
+from rules.parts import LOOK_AGAIN, NEVER, Cell, Elapsed, Origin, Queue, Runner
 from rules.text import Template, duration, render, shown, where_is
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
 
-STALE_INTERVALS = 3
 BACKLOG_S = 300.0
 """A reading older than this is history and decides nothing."""
 _FUTURE_S = 5.0
 _SILENT = (Reason.NO_ANSWER, Reason.LINE_LOST)
-_NEVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,176 +106,6 @@ class _Output:
         return Changes(tuple(self.alarms), self.saved) if self.alarms or self.saved else _NOTHING
 
 
-class _Timer(Protocol):
-    queued_s: float
-    """When its live entry in the queue is due; infinity when it has none."""
-
-    @property
-    def due_s(self) -> float: ...
-
-
-class _Queue:
-    """Timers by due time.  A timer that moves later keeps its entry; the entry is renewed when it comes up."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, _Timer]] = []
-        self._serial = 0
-
-    def push(self, timer: _Timer) -> None:
-        due_s = timer.due_s
-        if due_s >= timer.queued_s:
-            return
-        timer.queued_s = due_s
-        self._serial += 1
-        heapq.heappush(self._heap, (due_s, self._serial, timer))
-
-    def next_s(self) -> float:
-        heap = self._heap
-        while heap:
-            queued_s, _, timer = heap[0]
-            if queued_s == timer.queued_s and timer.due_s <= queued_s:
-                return queued_s
-            heapq.heappop(heap)
-            if queued_s == timer.queued_s:
-                timer.queued_s = _NEVER
-                self.push(timer)
-        return _NEVER
-
-    def pop_due(self, now_s: float) -> list[_Timer]:
-        """All timers that are due at exactly *now_s*."""
-        due: list[_Timer] = []
-        while self.next_s() == now_s:
-            timer = heapq.heappop(self._heap)[2]
-            timer.queued_s = _NEVER
-            due.append(timer)
-        return due
-
-
-class _Origin:
-    """One point: its newest reading, and who is interested."""
-
-    __slots__ = ("cells", "clocks", "good_s", "is_number", "newest_s", "point", "stale_s", "value")
-
-    def __init__(self, point: Point, started_s: float) -> None:
-        self.point = point
-        self.is_number = point.kind is ValueKind.NUMBER
-        self.stale_s = STALE_INTERVALS * point.interval_s
-        self.value: float | bool | str | None = None
-        self.newest_s = -_NEVER
-        self.good_s = started_s
-        """When the newest usable value was measured; until there is one, when the engine started."""
-        self.cells: tuple[_Cell, ...] = ()
-        self.clocks: tuple[_Elapsed, ...] = ()
-
-    def usable(self, reading: Reading) -> float | bool | str | None:
-        """The value as the conditions want it; None when it must not be believed."""
-        value = reading.value
-        if reading.reason is not None or value is None:
-            return None
-        match self.point.kind:
-            case ValueKind.NUMBER:
-                return _number(value)
-            case ValueKind.BOOLEAN:
-                return None if isinstance(value, str) or value not in (0, 1) else bool(value)
-            case ValueKind.STATE:
-                return value if isinstance(value, str) and value in self.point.states else None
-            case ValueKind.TEXT:
-                return value if isinstance(value, str) else None
-
-
-def _number(value: Value) -> float | None:
-    if isinstance(value, str | bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-class _Cell:
-    """The live value of a point as long as it is younger than *limit_s*."""
-
-    __slots__ = ("limit_s", "origin", "queued_s", "readers", "value")
-
-    def __init__(self, origin: _Origin, limit_s: float) -> None:
-        self.origin = origin
-        self.limit_s = limit_s
-        self.value: float | bool | str | None = None
-        self.readers: list[_Runner] = []
-        self.queued_s = _NEVER
-
-    @property
-    def due_s(self) -> float:
-        return _NEVER if self.value is None else self.origin.newest_s + self.limit_s
-
-    def expire(self) -> None:
-        self.value = None
-
-
-class _Elapsed:
-    """True once nothing has been heard for *limit_s*; None while the first word or the limit is awaited."""
-
-    __slots__ = ("counts_from_start", "limit_s", "queued_s", "readers", "since_s", "value")
-
-    def __init__(self, limit_s: float, started_s: float, *, counts_from_start: bool) -> None:
-        self.limit_s = limit_s
-        self.counts_from_start = counts_from_start
-        self.since_s = started_s
-        self.value: bool | None = None
-        self.readers: list[_Runner] = []
-        self.queued_s = _NEVER
-
-    @property
-    def due_s(self) -> float:
-        waiting = self.value is False or (self.value is None and self.counts_from_start)
-        return self.since_s + self.limit_s if waiting else _NEVER
-
-    def expire(self) -> None:
-        self.value = True
-
-
-class _Runner:
-    """One alarm at work: its condition, the cells that it reads, and its state."""
-
-    __slots__ = (
-        "alarm",
-        "device",
-        "due_s",
-        "inputs",
-        "key",
-        "last",
-        "messaged",
-        "probe",
-        "queued_s",
-        "rule",
-        "saved",
-        "starving",
-        "watch",
-    )
-
-    def __init__(self, watch: Watch, device: Device | None) -> None:
-        self.watch = watch
-        self.rule: Rule = watch.rule
-        self.device = device
-        """Whose place and label the alarm bears."""
-        self.key = journal.key(watch.rule.id, watch.device)
-        self.inputs: tuple[_Cell | _Elapsed, ...] = ()
-        self.starving: tuple[tuple[_Cell, float], ...] = ()
-        """Inputs and how long each may be without a usable value; empty where the rule just holds."""
-        self.messaged: Mapping[str, _Origin] = {}
-        self.alarm = Alarm(basis=watch.rule.basis)
-        self.probe: Condition = watch.program.when
-        self.last: object = None
-        self.saved = False
-        self.due_s = _NEVER
-        self.queued_s = _NEVER
-
-
-_LOOK_AGAIN = object()
-"""As the last answer of a condition: whatever it says next, it must be looked at."""
-
-
 class Engine:
     """Runs the rules of a site.
 
@@ -303,12 +127,12 @@ class Engine:
         """Journal keys whose records could not be understood; their alarms begin anew."""
         self._new_id = new_id
         self._now = started
-        self._queue = _Queue()
-        self._origins: dict[PointId, _Origin] = {}
-        self._cells: dict[tuple[PointId, float], _Cell] = {}
-        self._elapsed: dict[tuple[Source, str, float], _Elapsed] = {}
+        self._queue = Queue()
+        self._origins: dict[PointId, Origin] = {}
+        self._cells: dict[tuple[PointId, float], Cell] = {}
+        self._elapsed: dict[tuple[Source, str, float], Elapsed] = {}
         self._devices = {device.id: device for device in devices}
-        self._runners: dict[str, _Runner] = {}
+        self._runners: dict[str, Runner] = {}
         for watch in rules.watches:
             self._add(watch, points, started.monotonic_s)
         self._early: _Output | None = None
@@ -343,7 +167,7 @@ class Engine:
         if self._early is not None:
             return self._now.monotonic_s
         due_s = self._queue.next_s()
-        return None if due_s == _NEVER else due_s
+        return None if due_s == NEVER else due_s
 
     def acknowledge(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
         """Raises KeyError for an alarm that does not exist; one that needs no acknowledgement stays as it is."""
@@ -403,44 +227,47 @@ class Engine:
         target = watch.device or next(
             (t.partition(".")[0] for each, t in inputs if each.source is not Source.SILENT), ""
         )
-        runner = _Runner(watch, self._devices.get(target))
+        runner = Runner(watch, self._devices.get(target))
         runner.inputs = tuple(self._input(each, t, watch.rule, points, started_s) for each, t in inputs)
         for source in dict.fromkeys(runner.inputs):
             source.readers.append(runner)
         runner.messaged = {name: self._origin(points[point], started_s) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
-            cells = [source for source in runner.inputs if isinstance(source, _Cell)]
+            cells = [source for source in runner.inputs if isinstance(source, Cell)]
             runner.starving = tuple((cell, watch.rule.no_data_after_s or cell.origin.stale_s) for cell in cells)
-            runner.last = _LOOK_AGAIN
+            runner.last = LOOK_AGAIN
         self._runners[runner.key] = runner
 
-    def _origin(self, point: Point, started_s: float) -> _Origin:
+    def _origin(self, point: Point, started_s: float) -> Origin:
         origin = self._origins.get(point.id)
         if origin is None:
-            origin = self._origins[point.id] = _Origin(point, started_s)
+            origin = self._origins[point.id] = Origin(point, started_s)
         return origin
 
     def _input(
         self, wanted: Input, target: str, rule: Rule, points: Mapping[PointId, Point], started_s: float
-    ) -> _Cell | _Elapsed:
+    ) -> Cell | Elapsed:
         if wanted.source is Source.VALUE:
-            return self._cell(self._origin(points[target], started_s), rule.no_data_after_s or _NEVER)
+            return self._cell(self._origin(points[target], started_s), rule.no_data_after_s or NEVER)
         key = (wanted.source, target, wanted.limit_s)
         if key in self._elapsed:
             return self._elapsed[key]
         silent = wanted.source is Source.SILENT
-        elapsed = self._elapsed[key] = _Elapsed(wanted.limit_s, started_s, counts_from_start=silent)
-        concerned = self._devices[target].points if silent else (points[target],)
-        for point in concerned:
+        elapsed = self._elapsed[key] = Elapsed(wanted.limit_s, started_s, counts_from_start=silent)
+        if not silent:
+            origin = self._origin(points[target], started_s)
+            origin.ages = (*origin.ages, elapsed)
+            return elapsed
+        for point in self._devices[target].points:
             origin = self._origin(point, started_s)
-            origin.clocks = (*origin.clocks, elapsed)
+            origin.silences = (*origin.silences, elapsed)
         return elapsed
 
-    def _cell(self, origin: _Origin, no_data_after_s: float) -> _Cell:
+    def _cell(self, origin: Origin, no_data_after_s: float) -> Cell:
         limit_s = min(origin.stale_s, no_data_after_s)
         cell = self._cells.get((origin.point.id, limit_s))
         if cell is None:
-            cell = self._cells[origin.point.id, limit_s] = _Cell(origin, limit_s)
+            cell = self._cells[origin.point.id, limit_s] = Cell(origin, limit_s)
             origin.cells = (*origin.cells, cell)
         return cell
 
@@ -450,7 +277,7 @@ class Engine:
             alive_s = journal.read_alive(saved.get(journal.ALIVE_KEY))
         except journal.Unreadable:
             self.unreadable += (journal.ALIVE_KEY,)
-            alive_s = -_NEVER
+            alive_s = -NEVER
         for key, record in saved.items():
             if journal.parse_key(key) is None:
                 continue
@@ -514,7 +341,7 @@ class Engine:
             if known is None:
                 continue
             elapsed.since_s = known.since_s
-            overdue = now.monotonic_s >= known.since_s + elapsed.limit_s
+            overdue = elapsed.due_if_quiet_s <= now.monotonic_s
             elapsed.value = overdue if known.value is not None else None
             self._queue.push(elapsed)
 
@@ -525,9 +352,9 @@ class Engine:
         output, self._early = self._early, None
         return output or _Output()
 
-    def _take(self, readings: Sequence[Reading], now: Instant) -> list[_Runner]:
+    def _take(self, readings: Sequence[Reading], now: Instant) -> list[Runner]:
         """Make the readings the live values.  Returns the alarms whose inputs changed, some perhaps twice."""
-        touched: list[_Runner] = []
+        touched: list[Runner] = []
         now_s, now_ms, origins = now.monotonic_s, now.utc_ms, self._origins
         for reading in readings:
             origin = origins.get(reading.point)
@@ -539,14 +366,17 @@ class Engine:
             age_s = (now_ms - reading.source_time_ms) * 0.001
             if age_s < -_FUTURE_S:
                 age_s = 0.0
-            if origin.clocks:
-                self._hear(origin, reading, value, now_s, now_s - age_s, touched)
+            if origin.silences and reading.reason not in _SILENT:
+                for clock in origin.silences:
+                    self._hear(clock, now_s, now_s, touched)
             measured_s = now_s - age_s
             if measured_s < origin.newest_s or age_s > BACKLOG_S:
                 continue
             origin.newest_s, origin.value = measured_s, value
             if value is not None:
                 origin.good_s = measured_s
+                for clock in origin.ages:
+                    self._hear(clock, measured_s, now_s, touched)
             for cell in origin.cells:
                 fresh = value if age_s < cell.limit_s else None
                 if cell.value != fresh:
@@ -557,29 +387,13 @@ class Engine:
                         self._queue.push(cell)
         return touched
 
-    def _hear(
-        self,
-        origin: _Origin,
-        reading: Reading,
-        value: float | bool | str | None,
-        now_s: float,
-        measured_s: float,
-        touched: list[_Runner],
-    ) -> None:
-        for clock in origin.clocks:
-            if clock.counts_from_start:
-                if reading.reason in _SILENT:
-                    continue
-                clock.since_s = now_s
-            else:
-                if value is None or measured_s < origin.newest_s:
-                    continue
-                clock.since_s = measured_s
-            over = clock.since_s + clock.limit_s <= now_s
-            if clock.value is not over:
-                clock.value = over
-                touched += clock.readers
-            self._queue.push(clock)
+    def _hear(self, clock: Elapsed, since_s: float, now_s: float, touched: list[Runner]) -> None:
+        clock.since_s = since_s
+        over = clock.due_if_quiet_s <= now_s
+        if clock.value is not over:
+            clock.value = over
+            touched += clock.readers
+        self._queue.push(clock)
 
     def _run_timers(self, now: Instant, output: _Output, *, before: bool = False) -> None:
         """Everything due until *now*, or strictly before it, each at its own instant."""
@@ -587,22 +401,22 @@ class Engine:
         while due_s < now.monotonic_s or (due_s == now.monotonic_s and not before):
             at = Instant(due_s, now.utc_ms - round((now.monotonic_s - due_s) * 1000))
             timers = self._queue.pop_due(due_s)
-            runners: dict[_Runner, None] = {}
+            runners: dict[Runner, None] = {}
             for timer in timers:
-                if isinstance(timer, _Cell | _Elapsed):
+                if isinstance(timer, Cell | Elapsed):
                     timer.expire()
                     runners |= dict.fromkeys(timer.readers)
-            runners |= dict.fromkeys(timer for timer in timers if isinstance(timer, _Runner))
+            runners |= dict.fromkeys(timer for timer in timers if isinstance(timer, Runner))
             for runner in runners:
                 self._decide(runner, at, output)
             due_s = self._queue.next_s()
 
-    def _decide(self, runner: _Runner, now: Instant, output: _Output) -> None:
+    def _decide(self, runner: Runner, now: Instant, output: _Output) -> None:
         condition = runner.probe(runner.inputs)
         rule, before = runner.rule, runner.alarm
         starved = condition is None and self._starved_s(runner) <= now.monotonic_s
         after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved)
-        runner.last = _LOOK_AGAIN if condition is None and runner.starving else condition
+        runner.last = LOOK_AGAIN if condition is None and runner.starving else condition
         if after is not before:
             if after.count != before.count:
                 after = replace(after, id=self._new_id(now.utc_ms))
@@ -615,13 +429,13 @@ class Engine:
         if reason is not None:
             self._announce(runner, reason, now, output)
 
-    def _settle(self, runner: _Runner) -> None:
+    def _settle(self, runner: Runner) -> None:
         """An alarm that its own condition raised ends by the clear rule; any other by the plain condition."""
         alarm, program = runner.alarm, runner.watch.program
         own = alarm.active and alarm.reason == CONDITION and alarm.basis == runner.rule.basis
         runner.probe = program.still if own else program.when
 
-    def _schedule(self, runner: _Runner, condition: bool | None, now: Instant) -> None:
+    def _schedule(self, runner: Runner, condition: bool | None, now: Instant) -> None:
         due_s = runner.alarm.due_s(runner.rule.timing)
         if condition is None and runner.starving:
             starved_s = self._starved_s(runner)
@@ -630,14 +444,14 @@ class Engine:
         runner.due_s = due_s
         self._queue.push(runner)
 
-    def _starved_s(self, runner: _Runner) -> float:
+    def _starved_s(self, runner: Runner) -> float:
         """When the first of the unknown inputs will have been without a usable value for too long."""
         unknown = [cell.origin.good_s + limit_s for cell, limit_s in runner.starving if cell.value is None]
-        return min(unknown, default=_NEVER)
+        return min(unknown, default=NEVER)
 
     # ------------------------------------------------------------------ what comes out
 
-    def _save(self, runner: _Runner, output: _Output) -> None:
+    def _save(self, runner: Runner, output: _Output) -> None:
         alarm = runner.alarm
         if alarm.count or alarm.shown is not AlarmState.NORMAL:
             output.saved[runner.key] = journal.alarm_record(alarm, runner.rule.priority)
@@ -646,7 +460,7 @@ class Engine:
             output.saved[runner.key] = None
             runner.saved = False
 
-    def _announce(self, runner: _Runner, reason: str, now: Instant, output: _Output) -> None:
+    def _announce(self, runner: Runner, reason: str, now: Instant, output: _Output) -> None:
         alarm, shadow = runner.alarm, runner.rule.mode is Mode.SHADOW
         output.alarms.append(
             AlarmChange(
@@ -664,14 +478,14 @@ class Engine:
             )
         )
 
-    def _values(self, runner: _Runner) -> Mapping[PointId, Value | None]:
-        cells = [source for source in runner.inputs if isinstance(source, _Cell)]
+    def _values(self, runner: Runner) -> Mapping[PointId, Value | None]:
+        cells = [source for source in runner.inputs if isinstance(source, Cell)]
         return {cell.origin.point.id: cell.value for cell in cells}
 
-    def _message(self, runner: _Runner, alarm: Alarm, now: Instant) -> Text:
+    def _message(self, runner: Runner, alarm: Alarm, now: Instant) -> Text:
         held = duration(alarm.held.read_s(now.monotonic_s) if alarm.held is not None else 0.0)
         where = where_is(runner.device)
-        cell = next((source for source in runner.inputs if isinstance(source, _Cell)), None)
+        cell = next((source for source in runner.inputs if isinstance(source, Cell)), None)
         value = Text("", "") if cell is None else shown(cell.origin.point, cell.value)
         texts = {"where": where, "held": held, "value": value}
         texts |= {name: shown(origin.point, origin.value) for name, origin in runner.messaged.items()}
@@ -681,7 +495,7 @@ class Engine:
             _filled(en, {name: text.en for name, text in texts.items()}),
         )
 
-    def _status(self, runner: _Runner) -> AlarmStatus:
+    def _status(self, runner: Runner) -> AlarmStatus:
         alarm, rule = runner.alarm, runner.rule
         return AlarmStatus(
             rule=rule.id,

@@ -37,6 +37,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope", "gateway.quality"),
     "gateway.health": (
         *VOCABULARY,
+        "rules",
+        "gateway.envelope",
         "gateway.pipeline",
         "gateway.store.log",
         "gateway.supervisor",

@@ -32,9 +32,12 @@ from gateway.sim.scenarios import Scenario
 from gateway.sim.summary import ActiveAlarm, Sample, Snapshot
 from gateway.sim.world import Layout
 from gateway.store import reader
+from gateway.store.lanes import StoreStats
 
 ONLINE_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 25.0
+LAST_DELIVERY_S = 10.0
+"""For what the broker has acknowledged to the gateway and not yet handed to the ledger."""
 RATE_WINDOW_S = 5.0
 
 
@@ -184,9 +187,11 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
             if not died:
                 await _settle(facts, ledger)
             code = await daemon.stop()
-            await subscriber.quiet(0.3, 5.0)
-        faults = _faults(ledger, died, code, daemon)
-        return _outcome(program, facts, ledger, faults)
+        with reader.opened(facts.store) as store:
+            stats = store.status()
+        last = {(stats.epoch, str(lane)): stats.lanes[lane].last_seq for lane in stats.lanes}
+        await subscriber.complete(last, LAST_DELIVERY_S)
+        return _outcome(program, facts, ledger, stats, ledger.lost(last), _faults(ledger, died, code, daemon))
 
 
 async def _online(ledger: Ledger, daemon: Child, stop: asyncio.Event) -> None:
@@ -311,9 +316,9 @@ def _snapshot(
 _READINGS = (Lane.BILLING, Lane.TELEMETRY, Lane.BULK)
 
 
-def _outcome(program: Program, facts: Facts, ledger: Ledger, faults: tuple[str, ...]) -> Outcome:
-    with reader.opened(facts.store) as store:
-        stats = store.status()
+def _outcome(
+    program: Program, facts: Facts, ledger: Ledger, stats: StoreStats, lost: int, faults: tuple[str, ...]
+) -> Outcome:
     lanes = stats.lanes
     return Outcome(
         scenario=program.scenario.name,
@@ -321,7 +326,7 @@ def _outcome(program: Program, facts: Facts, ledger: Ledger, faults: tuple[str, 
         readings_committed=sum(lanes[lane].items + lanes[lane].evicted_items for lane in _READINGS),
         envelopes_acknowledged=sum(lane.last_seq - lane.unacknowledged[site.UPLINK] for lane in lanes.values()),
         alarms_raised=len(ledger.alarms),
-        lost=ledger.lost(last={(stats.epoch, str(lane)): lanes[lane].last_seq for lane in lanes}),
+        lost=lost,
         faults=faults,
     )
 

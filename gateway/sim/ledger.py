@@ -211,6 +211,13 @@ class Subscriber:
             count = self._count()
             await asyncio.sleep(for_s)
 
+    async def complete(self, last: Mapping[Stream, int], limit_s: float) -> None:
+        """Until nothing is missing up to *last* (as in ``Ledger.missing``), at most *limit_s*."""
+        assert self._loop is not None
+        end = self._loop.time() + limit_s
+        while self._ledger.missing(last) and self._loop.time() < end:  # noqa: ASYNC110 (no event says it)
+            await asyncio.sleep(0.1)
+
     def _count(self) -> int:
         return self._ledger.envelopes + self._ledger.duplicates
 

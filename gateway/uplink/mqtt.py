@@ -297,10 +297,10 @@ class MqttUplink:
         self._wake.clear()
         self._take_in(session)
         await self._read_ahead()
-        self._send(session)
+        sent = self._send(session)
         self._report_quarantined()
         self._watch(session)
-        return self._may_read_on()
+        return sent
 
     async def _drain(self, session: Session) -> None:
         """Deliver on until the log is empty or the deadline comes, then leave in an orderly way."""
@@ -426,17 +426,10 @@ class MqttUplink:
             if self._window.next_lane(now_s) is lane:
                 return
 
-    def _may_read_on(self) -> bool:
-        """Whether the next turn could send something that this one has not seen."""
-        if self._window.in_flight >= self._config.window:
-            return False
-        if self._window.next_lane(asyncio.get_running_loop().time()) is not None:
-            return False  # read already, but not allowed to go now
-        return any(self._window.wants(lane) and self._log.last_seq(lane) > self._window.position(lane) for lane in Lane)
-
-    def _send(self, session: Session) -> None:
+    def _send(self, session: Session) -> bool:
+        """Controls, then envelopes of the most urgent lane.  True when there may be more to send."""
         if session.lost is not None:
-            return
+            return False
         now_s = asyncio.get_running_loop().time()
         room = session.accepted.receive_maximum - len(self._flights)
         while self._controls and room > 0:
@@ -448,8 +441,10 @@ class MqttUplink:
             room -= 1
         alone = self._proved and len(self._flights) == self._window.in_flight
         sent_ms = self._clock.now_ms()
-        for envelope, replay in self._window.take(now_s, room, alone=alone):
+        batch = self._window.take(now_s, room, alone=alone)
+        for envelope, replay in batch:
             self._publish_envelope(session, envelope, now_s, sent_ms, replay=replay)
+        return bool(batch)
 
     def _publish_envelope(
         self, session: Session, envelope: Envelope, now_s: float, sent_ms: int, *, replay: bool
@@ -459,7 +454,6 @@ class MqttUplink:
         limit = session.accepted.maximum_packet
         if limit is not None and (size := packet_size(topic, body)) > limit:
             self._window.too_large(envelope, size, limit)
-            self._wake.set()  # its place in the window is free again
             return
         self._flights[session.publish(topic, body)] = _Flight(envelope, topic, now_s)
         self._sent += 1

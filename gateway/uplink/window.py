@@ -61,7 +61,7 @@ class _Lane:
         self.pending: deque[Envelope] = deque()
         self.flying: dict[int, Envelope] = {}
         self.settled: set[int] = set()
-        self.dry = False
+        self.dry = False  # the last page was empty
         self.pause_s = 0.0  # greater than 0: the lane was refused, and is probed with one envelope at a time
         self.paused_until_s = 0.0
 
@@ -179,24 +179,24 @@ class Window:
     # --- sending ---
 
     def take(self, now_s: float, room: int, *, alone: bool) -> list[Sending]:
-        """What to publish now, most urgent first; from here on it counts as on its way.
+        """What to publish now, of one lane; from here on it counts as on its way.
 
-        *room*: how many the broker still accepts.  *alone*: nothing but envelopes is on its way, and the broker has
-        acknowledged something on this connection; suspects wait for that.
+        Only one lane, because a more urgent one may have more in the log than was read: read on between two calls,
+        and call again until nothing comes.  *room*: how many the broker still accepts.  *alone*: nothing but
+        envelopes is on its way, and the broker has acknowledged something on this connection; suspects wait for that.
         """
         batch: list[Sending] = []
+        lane = self.next_lane(now_s)
+        if lane is None:
+            return batch
+        state = self._lanes[lane]
         room = min(room, self._size - self._flying)
-        while room > 0 and (lane := self.next_lane(now_s)) is not None:
-            state = self._lanes[lane]
-            envelope = state.pending[0]
-            if not self._fits(envelope, alone=alone):
-                break
-            state.pending.popleft()
+        while len(batch) < room and state.may_send(now_s) and self._fits(state.pending[0], alone=alone):
+            envelope = state.pending.popleft()
             state.flying[envelope.seq] = envelope
             self._flying += 1
             self._flying_bytes += len(envelope.items)
             batch.append(Sending(envelope, envelope.seq <= state.backlog_upto))
-            room -= 1
         return batch
 
     def _fits(self, envelope: Envelope, *, alone: bool) -> bool:

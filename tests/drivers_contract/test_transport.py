@@ -314,3 +314,26 @@ def test_a_late_answer_on_tcp_is_not_the_next_one_either() -> None:
             assert await ask(link) == b"right!"
 
     asyncio.run(main())
+
+
+def test_a_request_keeps_its_distance_from_the_answer_before_it() -> None:
+    """3.5 characters at 2400 8E1 are 16 ms; noise behind the answer starts the pause anew."""
+
+    async def main() -> None:
+        async with scripted([Chunk(0.1, b"one!"), Chunk(0.11, b"\x00")], [Chunk(0.1, b"two!")]) as line:
+            line.gap_s = 0.016
+            assert await ask(line) == b"one!"
+            assert now() == pytest.approx(0.1)
+            assert await ask(line) == b"two!"
+            assert now() == pytest.approx(0.11 + 0.016 + 0.1)
+            assert line.stale_bytes == 1
+
+    run(main())
+
+
+def test_the_pause_is_counted_in_characters_of_the_line_and_has_a_floor() -> None:
+    slow, fast = SerialLink("/dev/null", SERIAL), SerialLink("/dev/null", SerialFormat(115200))
+    assert slow._gap_s(3.5) == pytest.approx(3.5 * 11 / 2400)
+    assert fast._gap_s(3.5) == 0.00175
+    assert slow._gap_s(0.0) == 0.0
+    assert TcpLink("127.0.0.1", 1)._gap_s(3.5) == 0.0

@@ -139,6 +139,7 @@ class MemoryLine(ByteLine):
     requests: list[bytes] = field(default_factory=list)
     serials: list[SerialFormat | None] = field(default_factory=list)
     quiet_s: float = 0.02
+    gap_s: float = 0.0
 
     def __post_init__(self) -> None:
         super().__init__("memory")
@@ -159,3 +160,6 @@ class MemoryLine(ByteLine):
 
     def _quiet_s(self) -> float:
         return self.quiet_s
+
+    def _gap_s(self, characters: float) -> float:
+        return self.gap_s

@@ -46,6 +46,9 @@ class FakeLine(ByteLine):
     def _quiet_s(self) -> float:
         return 0.05
 
+    def _gap_s(self, characters: float) -> float:
+        return 0.0
+
 
 def device(
     protocol: ProtocolType,

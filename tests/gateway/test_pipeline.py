@@ -116,14 +116,18 @@ def test_an_alarm_is_committed_at_once_with_the_reading_that_caused_it_and_its_j
 
 
 def test_acknowledging_is_journaled_and_published() -> None:
+    store = FakeStore()
+
     async def script(pipeline: Pipeline, clock: LoopClock) -> None:
         for value in (12.0, 12.5):
             await pipeline.submit([reading(clock, "gas1.lel", value)])
             await asyncio.sleep(3.1)
-        pipeline.acknowledge("gas_high", None, "li")
-        await asyncio.sleep(0.1)
+        await pipeline.acknowledge("gas_high", None, "li")
+        assert b"acked" in (store.commits[-1][2]["alarm/gas_high"] or b""), "on disk when the call returns"
+        with pytest.raises(KeyError):
+            await pipeline.acknowledge("gas_low", None, "li")
 
-    store = play(script)
+    play(script, store)
     assert [item["state"] for item in store.items(Lane.ALARM)][-1] == "acked"
 
 

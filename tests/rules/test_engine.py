@@ -140,6 +140,24 @@ def test_two_kills_in_a_row_lose_nothing_and_invent_nothing() -> None:
     assert box.engine.alarm("hot").held_s == 65.0
 
 
+def test_a_kill_right_after_the_records_were_rewritten_invents_no_time() -> None:
+    box = Box([HOT | {"for": 0}])
+    box.see(0, slow=31)
+    box.commit(65.0)
+    box.start(500.0, clock_s=3.0)
+    box.run(500)  # rewrites the records; killed before the next commit
+    box.start(900.0, clock_s=1.0)
+    assert box.engine.alarm("hot").held_s == 65.0
+
+
+def test_a_shadow_rule_asks_for_nobody() -> None:
+    box = Box([HOT | {"for": 0, "mode": "shadow"}])
+    box.see(0, slow=31)
+    assert [(c.priority, c.reason) for c in box.out] == [(Priority.JOURNAL, "shadow")]
+    status = box.engine.alarm("hot")
+    assert (status.shadow, status.priority, status.reason) == (True, Priority.HIGH, "condition")
+
+
 def test_without_a_sign_of_life_no_time_is_credited() -> None:
     box = Box([HOT])
     box.see(0, slow=31)
@@ -234,6 +252,23 @@ def test_what_no_rule_names_costs_nothing_and_changes_nothing() -> None:
     box = Box([HOT])
     changes = box.see(0, temp=99, plate="A12345")
     assert (changes.alarms, dict(changes.saved)) == ((), {})
+
+
+def test_since_when_the_shown_state_lasts() -> None:
+    box = Box([HOT | {"for": "10s"}])
+    since = []
+    for t, value in ((0, 31), (5, 32), (20, 20), (30, 31), (35, 31), (50, 31)):
+        box.see(t, slow=value)
+        status = box.engine.alarm("hot")
+        since.append((str(status.state), (status.since_ms - MS) // 1000))
+    assert since == [
+        ("pending", 0),
+        ("pending", 0),
+        ("rtn_unack", 20),
+        ("rtn_unack", 20),
+        ("rtn_unack", 20),
+        ("unack", 40),
+    ]
 
 
 def test_the_journal_is_written_with_the_change_and_only_then() -> None:

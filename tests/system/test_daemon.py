@@ -186,3 +186,44 @@ def test_the_demonstration_ends_with_the_contracts_document_and_leaves_nothing_b
     assert list(tmp_path.iterdir()) == []
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False).stdout
     assert left == "", "a process was left behind"
+
+
+def test_an_alarm_and_its_acknowledgement_survive_kill_9(tmp_path: Path) -> None:
+    async def alarms(config: str) -> list[dict[str, Any]]:
+        code, out, err = await call("alarms", "list", "--config", config, "--json")
+        assert code == 0, err
+        found: list[dict[str, Any]] = json.loads(out)["alarms"]
+        return [alarm for alarm in found if alarm["state"] != "pending"]
+
+    async def main() -> None:
+        config, store = str(tmp_path / "config"), tmp_path / "store"
+        command = gateway("run", "--config", config)
+        async with compound(tmp_path) as field:
+            async with Child(command, tmp_path / "log") as daemon:
+                await status(store)
+                field.leak_gas(0, peak_lel=30.0, rise_s=1.0, hold_s=120.0, fall_s=1.0)
+                async with asyncio.timeout(40):
+                    while not await alarms(config):
+                        await asyncio.sleep(0.5)
+                await daemon.kill()
+            async with Child(command, tmp_path / "log") as daemon:
+                await status(store)
+                (alarm,) = await alarms(config)
+                assert (alarm["rule"], alarm["device"], alarm["state"], alarm["count"]) == (
+                    "gas_high", "gas-1", "unack", 1
+                )  # fmt: skip
+                code, _, err = await call("alarms", "ack", "gas_high@gas-1", "--by", "li", "--config", config)
+                assert code == 0, err
+                code, _, err = await call("alarms", "ack", "gas_hihg", "--config", config, "--lang", "en")
+                assert (code, "no alarm gas_hihg" in err) == (1, True)
+                await asyncio.sleep(0.5)  # the acknowledgement is on disk
+                await daemon.kill()
+            async with Child(command, tmp_path / "log") as daemon:
+                await status(store)
+                (alarm,) = await alarms(config)
+                assert (alarm["state"], alarm["acked_by"], alarm["count"]) == ("acked", "li", 1)
+                assert await daemon.stop() == 0
+            code, _, err = await call("alarms", "list", "--config", config, "--lang", "en")
+            assert (code, "not running" in err) == (1, True)
+
+    asyncio.run(main())

@@ -206,6 +206,16 @@ def test_lanes_go_in_the_order_of_their_urgency() -> None:
     assert names(one.take()) == [(lane, seq) for lane in LANES for seq in range(1, 8)]
 
 
+def test_a_page_that_ends_does_not_let_the_next_lane_pass() -> None:
+    one = world(size=100)
+    one.commit(Lane.GAP)
+    one.read_ahead()
+    one.commit(Lane.ALARM, PAGE + 1)
+    one.commit(Lane.EVENT)
+    alarms = [(Lane.ALARM, seq) for seq in range(1, PAGE + 2)]
+    assert names(one.take()) == [*alarms, (Lane.EVENT, 1), (Lane.GAP, 1)]
+
+
 def test_an_alarm_overtakes_what_waits_but_not_what_flies() -> None:
     one = world(size=3)
     one.commit(Lane.TELEMETRY, 10)
