@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.clock import ClockState
@@ -119,56 +119,6 @@ def _point_item(point: Point) -> dict[str, Any]:
     if point.states:
         item["states"] = list(point.states)
     return item
-
-
-@dataclass(frozen=True, slots=True)
-class LaneHealth:
-    depth: int
-    """Envelopes not yet acknowledged by every uplink."""
-    oldest_age_s: float | None
-    dropped: int
-    """Envelopes given up since the start; each is also in a gap record."""
-
-
-@dataclass(frozen=True, slots=True)
-class LineHealth:
-    load: float
-    """Share of the time the line was busy, 0..1."""
-    polls: int
-    errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Once a minute; not stored, so a minute without a connection is a minute without this."""
-
-    time_ms: int
-    lanes: Mapping[Lane, LaneHealth]
-    lines: Mapping[str, LineHealth]
-    disk_free_bytes: int
-    store_bytes: int
-    loop_lag_ms: float
-    temperatures_c: Mapping[str, float] = field(default_factory=dict)
-
-
-def health_payload(health: Health) -> bytes:
-    return _bytes(
-        {
-            "v": VERSION,
-            "t": health.time_ms,
-            "lanes": {
-                lane: {"depth": one.depth, "oldest_age_s": one.oldest_age_s, "dropped": one.dropped}
-                for lane, one in health.lanes.items()
-            },
-            "lines": {
-                line: {"load": one.load, "polls": one.polls, "errors": one.errors} for line, one in health.lines.items()
-            },
-            "disk_free_bytes": health.disk_free_bytes,
-            "store_bytes": health.store_bytes,
-            "loop_lag_ms": health.loop_lag_ms,
-            "temperatures_c": dict(health.temperatures_c),
-        }
-    )
 
 
 def reply_payload(command_id: str, status: str, code: str, detail: str) -> bytes:

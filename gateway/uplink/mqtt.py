@@ -13,7 +13,7 @@ import asyncio
 import ipaddress
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.config.models import UplinkModel
 from gateway.envelope import Envelope, payload
-from gateway.errors import UplinkError, UplinkRejected
+from gateway.errors import StoreCorrupt, StoreError, UplinkError, UplinkRejected
 from gateway.model import Lane
 from gateway.uplink.backoff import Backoff
 from gateway.uplink.contract import (
@@ -422,9 +422,21 @@ class MqttUplink:
         for lane in Lane:
             position = self._window.position(lane)
             if self._window.wants(lane) and self._log.last_seq(lane) > position:
-                self._window.feed(lane, await self._log.after(lane, position, _PAGE))
+                self._window.feed(lane, await self._page(lane, position))
             if self._window.next_lane(now_s) is lane:
                 return
+
+    async def _page(self, lane: Lane, position: int) -> Sequence[Envelope]:
+        """Nothing while the log cannot be read: the next commit is the next attempt.  Raises StoreCorrupt."""
+        try:
+            page = await self._log.after(lane, position, _PAGE)
+        except StoreCorrupt:
+            raise
+        except StoreError as exc:
+            self._fault("store", f"the store cannot be read: {exc.advice()}")
+            return ()
+        self._faults.pop("store", None)
+        return page
 
     def _send(self, session: Session) -> bool:
         """Controls, then envelopes of the most urgent lane.  True when there may be more to send."""

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from gateway.envelope import Envelope
+from gateway.errors import StoreError
 from gateway.model import Lane
 
 
@@ -18,6 +19,7 @@ class MemoryStore:
         self.cursors: dict[tuple[str, Lane], int] = {}
         self.acknowledgements: list[dict[Lane, int]] = []
         self.page_sizes: list[int] = []
+        self.unreadable = False
         self._commits = 0
         self._committed = asyncio.Event()
 
@@ -42,6 +44,8 @@ class MemoryStore:
 
     async def after(self, lane: Lane, seq: int, limit: int) -> Sequence[Envelope]:
         await asyncio.sleep(0)  # the real one asks another thread
+        if self.unreadable:
+            raise StoreError("disk I/O error", hint="look at the disk")
         rows = self.lanes[lane]
         first = bisect_right(rows, seq, key=lambda row: row.seq)
         page = rows[first : first + limit]

@@ -9,7 +9,7 @@ import pytest
 from gateway.clock import ClockState
 from gateway.model import Device, Lane, Place, Point, Text, ValueKind
 from gateway.uplink import contract
-from gateway.uplink.contract import Health, LaneHealth, LineHealth, State, Topics, Verdict
+from gateway.uplink.contract import State, Topics, Verdict
 from uplink.rig import IDENTITY
 
 
@@ -119,28 +119,6 @@ def test_catalog() -> None:
                 ],
             }
         ],
-    }
-
-
-def test_health() -> None:
-    health = Health(
-        time_ms=5,
-        lanes={Lane.ALARM: LaneHealth(2, 1.5, 0)},
-        lines={"bus-1": LineHealth(0.4, 100, 3)},
-        disk_free_bytes=10,
-        store_bytes=20,
-        loop_lag_ms=0.7,
-        temperatures_c={"cpu": 51.0},
-    )
-    assert json.loads(contract.health_payload(health)) == {
-        "v": 1,
-        "t": 5,
-        "lanes": {"alarm": {"depth": 2, "oldest_age_s": 1.5, "dropped": 0}},
-        "lines": {"bus-1": {"load": 0.4, "polls": 100, "errors": 3}},
-        "disk_free_bytes": 10,
-        "store_bytes": 20,
-        "loop_lag_ms": 0.7,
-        "temperatures_c": {"cpu": 51.0},
     }
 
 

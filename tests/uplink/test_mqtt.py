@@ -143,6 +143,23 @@ def test_dropped_numbers_do_not_hold_the_cursor() -> None:
     asyncio.run(main())
 
 
+def test_a_log_that_cannot_be_read_for_a_while_is_a_fault_and_no_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with broker(tmp_path) as server:
+            rig = build(server.port)
+            async with running(rig):
+                rig.store.unreadable = True
+                rig.store.append(Lane.TELEMETRY, 10)
+                await until(lambda: "cannot be read" in "".join(rig.uplink.status.faults), "the fault is said")
+                assert rig.uplink.status.connected
+                rig.store.unreadable = False
+                rig.store.append(Lane.TELEMETRY)
+                await rig.until_delivered()
+                assert not rig.uplink.status.faults
+
+    asyncio.run(main())
+
+
 def test_receive_maximum_of_one_is_kept_and_order_too() -> None:
     async def main() -> None:
         async with fake_broker(FakeBroker(connack_properties=bytes([0x21, 0, 1]))) as fake:
