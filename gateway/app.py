@@ -45,6 +45,8 @@ from rules.engine import Engine, Instant
 log = structlog.get_logger()
 
 HEALTH_S = 60.0
+FIRST_HEALTH_S = 5.0
+"""After the start: soon, so that whoever commissions the box sees it."""
 
 
 async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
@@ -162,15 +164,20 @@ def _handlers(
 
 
 async def _publish_health(health: Health) -> None:
+    await asyncio.sleep(FIRST_HEALTH_S)
     while True:
+        await _publish_health_once(health)
         await asyncio.sleep(HEALTH_S)
-        try:
-            message = json.dumps(await health.snapshot(), ensure_ascii=False).encode()
-        except StoreError as exc:
-            log.warning("no health message this minute", error=exc.advice())
-            continue
-        for uplink in health.uplinks.values():
-            uplink.publish_health(message)
+
+
+async def _publish_health_once(health: Health) -> None:
+    try:
+        message = json.dumps(await health.snapshot(), ensure_ascii=False).encode()
+    except StoreError as exc:
+        log.warning("no health message this minute", error=exc.advice())
+        return
+    for uplink in health.uplinks.values():
+        uplink.publish_health(message)
 
 
 async def _feed_watchdog(pipeline: Pipeline, lag: LoopLag) -> None:

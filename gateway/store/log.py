@@ -28,7 +28,7 @@ from gateway.store import lock, recovery
 from gateway.store.database import translated
 from gateway.store.disk import Disk
 from gateway.store.lanes import Cursors, LaneStats, StoreStats
-from gateway.store.ledger import Ledger
+from gateway.store.writer import Writer
 
 __all__ = ["LaneStats", "Store", "StoreStats"]
 
@@ -77,7 +77,7 @@ class Store:
         self._commits = 0
         self._committed = asyncio.Event()
         self._suspect = False
-        self._ledger: Ledger
+        self._writer: Writer
         self.recovery: recovery.Recovery | None = None
         """What happened to the store found at the start, if that could not be used."""
 
@@ -94,18 +94,18 @@ class Store:
             if not entered:
                 await self._worker.gone()
                 os.close(self._lock)
-        self.epoch = self._ledger.epoch
+        self.epoch = self._writer.epoch
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._call(Ledger.flush)
+            await self._call(Writer.flush)
         except StoreError as fault:
             log.warning("cursors not saved, envelopes will be sent again", error=str(fault))
         finally:
-            await self._worker.call(self._ledger.close)
+            await self._worker.call(self._writer.close)
             await self._worker.close()
             os.close(self._lock)
 
@@ -122,7 +122,7 @@ class Store:
         """
         if not drafts and not state:
             return ()
-        return await self._call(lambda ledger: ledger.commit(drafts, state))
+        return await self._call(lambda writer: writer.commit(drafts, state))
 
     async def acknowledge(self, uplink: str, upto: Mapping[Lane, int]) -> None:
         """The uplink has delivered everything up to these.  Never goes back.
@@ -136,21 +136,21 @@ class Store:
     # ------------------------------------------------------------------ read
 
     async def state(self) -> Mapping[str, bytes]:
-        return await self._call(Ledger.state)
+        return await self._call(Writer.state)
 
     async def after(self, lane: Lane, seq: int, limit: int) -> Sequence[Envelope]:
         """The next envelopes, at most *limit*; empty only when there are none.
 
         Numbers may be missing: what was evicted or is damaged has been announced on the gap lane.
         """
-        return await self._call(lambda ledger: ledger.after(lane, seq, limit))
+        return await self._call(lambda writer: writer.after(lane, seq, limit))
 
     def cursor(self, uplink: str, lane: Lane) -> int:
         """Up to where the uplink has acknowledged everything; 0 is nothing."""
         return self._cursors[uplink, lane]
 
     def last_seq(self, lane: Lane) -> int:
-        return self._ledger.lanes[lane].last.seq
+        return self._writer.lanes[lane].last.seq
 
     async def wait_for_commit(self, seen: int) -> int:
         """The number of commits as soon as it is larger than *seen*.
@@ -162,21 +162,21 @@ class Store:
         return self._commits
 
     async def stats(self) -> StoreStats:
-        return await self._call(Ledger.stats)
+        return await self._call(Writer.stats)
 
     # ------------------------------------------------------------------ the thread
 
-    async def _call(self, act: Callable[[Ledger], T]) -> T:
+    async def _call(self, act: Callable[[Writer], T]) -> T:
         return await self._worker.call(partial(self._guarded, act))
 
-    def _guarded(self, act: Callable[[Ledger], T]) -> T:
+    def _guarded(self, act: Callable[[Writer], T]) -> T:
         """Runs in the thread.  After an error of the disk the same handle is not trusted again."""
         try:
             if self._suspect:
-                self._ledger.close()
-                self._ledger = self._open_ledger()
+                self._writer.close()
+                self._writer = self._open_writer()
                 self._suspect = False
-            return act(self._ledger)
+            return act(self._writer)
         except sqlite3.Error as exc:
             fault = translated(exc)
             self._suspect = not isinstance(fault, StoreFull)
@@ -203,14 +203,14 @@ class Store:
     def _prepare(self) -> sqlite3.Connection:
         self.recovery = recovery.prepare(self._directory, self._disk.limits, self._uplinks, self._clock)
         try:
-            self._ledger = self._open_ledger()
+            self._writer = self._open_writer()
         except sqlite3.Error as exc:
             raise translated(exc) from exc
         self._disk.hold_ballast()
-        return self._ledger.connection
+        return self._writer.connection
 
-    def _open_ledger(self) -> Ledger:
-        return Ledger(
+    def _open_writer(self) -> Writer:
+        return Writer(
             self._directory / recovery.FILE,
             self._disk,
             boot_id=self._boot_id,

@@ -46,7 +46,7 @@ _GAP_PAGES = 4
 _START_AGAIN = "start the daemon again: it salvages what it can"
 
 
-class Ledger:
+class Writer:
     def __init__(
         self,
         path: Path,
