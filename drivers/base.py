@@ -7,7 +7,7 @@ with a connection of its own (a fire panel on TCP) is simply both at once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 from pydantic import BaseModel
 
 from gateway.clock import Clock
-from gateway.model import Event, Point, PointId, Reading, Value
+from gateway.model import Point, PointId, Reading, Value
 
 T = TypeVar("T")
 
@@ -96,13 +96,6 @@ class Writable(Protocol):
 
     async def write(self, point: PointId, value: Value) -> None:
         """Write one point; the device has confirmed it.  Raises DeviceRejected, DeviceUnreachable, ProtocolError."""
-
-
-@runtime_checkable
-class Subscribing(Protocol):
-    """Optional: a device that speaks unasked."""
-
-    def messages(self) -> AsyncIterator[Reading | Event]: ...
 
 
 @dataclass(frozen=True, slots=True)

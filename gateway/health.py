@@ -83,7 +83,7 @@ class Health:
             "failures": line.stats.failures,
             "busy": round(min(line.stats.busy_s / uptime_s, 1.0), 3),
             "skipped": line.skipped(),
-            "reopened": line.stats.reopened,
+            "opened": line.stats.opened,
             "devices": len(line.drivers),
             "silent": sorted(line.silent()),
         }

@@ -40,7 +40,7 @@ class LineStats:
     polls: int = 0
     failures: int = 0
     busy_s: float = 0.0
-    reopened: int = 0
+    opened: int = 0
     open: bool = False
 
 
@@ -117,8 +117,7 @@ class Line:
                 await self._take(turn)
             else:
                 await self._wait(turn)
-        self._failures_in_a_row = 0
-        log.info("line up but silent, opening it anew", line=self.id)
+        self._failures_in_a_row = 0  # said once already, for each device; the line is opened anew without a word
 
     async def _take(self, job: Job) -> None:
         """Read the job's points, one exchange after the other; the first failure ends the turn."""
@@ -193,6 +192,7 @@ class Line:
         if not self.stats.open:
             log.info("line open", line=self.id)
         self.stats.open = True
+        self.stats.opened += 1
 
     async def _answered(self, device: str, readings: Sequence[Reading]) -> None:
         self._failures_in_a_row = 0
@@ -226,7 +226,6 @@ class Line:
         if self.stats.open or reached:
             log.warning("line lost", line=self.id, error=str(exc), hint=exc.hint)
         self.stats.open = False
-        self.stats.reopened += 1
         for device in reached:
             await self._mark(device, exc)
 
