@@ -20,6 +20,7 @@ _OURS = {
 _DECODERS = {
     "modbus-tcp": "drivers.modbus.decode:decode_tcp",
     "modbus-rtu": "drivers.modbus.decode:decode_rtu",
+    "modbus-ascii": "drivers.modbus.decode:decode_ascii",
     "dlt645": "drivers.dlt645.decode:decode",
 }
 

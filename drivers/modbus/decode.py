@@ -1,4 +1,4 @@
-"""Captured Modbus bytes explained (``gateway decode modbus-rtu``, ``modbus-tcp``).  Pure; never raises.
+"""Captured Modbus bytes explained (``gateway decode modbus-rtu``, ``modbus-tcp``, ``modbus-ascii``).  Never raises.
 
 A Modbus frame does not say whether it is a request or a response.  The rule, applied to each frame in turn:
 
@@ -14,7 +14,7 @@ may begin, by a CRC that fits; in the midst of noise only known functions are lo
 
 Registers and bits of a response are numbered from the address of the request before it, or from 0 without one.
 
-Source: Modbus Application Protocol V1.1b3, clause 6; Modbus over Serial Line V1.02, 2.5.1.
+Source: Modbus Application Protocol V1.1b3, clause 6; Modbus over Serial Line V1.02, 2.5.1 (RTU) and 2.5.2 (ASCII).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _FIXED_RESPONSE = {5: 5, 6: 5, 7: 2, 11: 5, 15: 5, 16: 5, 22: 7}
 _COUNT_AT_REQUEST = {15: 5, 16: 5, 20: 1, 21: 1, 23: 9}
 _COUNT_AT_RESPONSE = {1: 1, 2: 1, 3: 1, 4: 1, 12: 1, 17: 1, 20: 1, 21: 1, 23: 1}
 _MAX_UNIT_RTU = 247
+_HEX_DIGITS = frozenset(b"0123456789ABCDEFabcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,40 @@ def decode_tcp(data: bytes) -> Decoded:
         at = after
     frames = tuple(_explained(found))
     return Decoded(frames, fault or _length_fault(found, 4) or _nothing(data))
+
+
+def decode_ascii(data: bytes) -> Decoded:
+    """Frames as they stand on an ASCII line: ``:``, pairs of hex digits, LRC, CR LF."""
+    found: list[_Found] = []
+    fault: Fault | None = None
+    at = 0
+    while at < len(data):
+        start = data.find(b":", at)
+        end = len(data) if start < 0 else data.find(b"\n", start) + 1 or len(data)
+        frame = None if start != at else _ascii_frame(data, at, end, found[-1] if found else None)
+        if isinstance(frame, _Found):
+            found.append(frame)
+        else:
+            fault = fault or frame or Fault("noise", "报文前有其他字符 characters that are no frame", at)
+        at = end if start == at or start < 0 else start
+    return Decoded(tuple(_explained(found)), fault or _nothing(data))
+
+
+def _ascii_frame(data: bytes, at: int, end: int, before: _Found | None) -> _Found | Fault:
+    """The frame of the line ``data[at:end]``, which begins with a colon."""
+    line = data[at + 1 : end]
+    if not line.endswith(b"\r\n"):
+        return Fault("truncated", "报文不完整 the frame does not end in CR LF", len(data[:end]))
+    digits = line[:-2]
+    if len(digits) % 2 or len(digits) < 6 or not _HEX_DIGITS.issuperset(digits):
+        return Fault("bad_characters", "不是成对的十六进制字符 not pairs of hex digits", at + 1)
+    body = bytes.fromhex(digits.decode("ascii"))
+    if sum(body) & 0xFF:
+        want = -sum(body[:-1]) & 0xFF
+        return Fault("bad_checksum", f"LRC 错误 LRC is {body[-1]:02X}, should be {want:02X}", end - 4)
+    unit_id, pdu = body[0], body[1:-1]
+    directions = [shape.direction for shape in _shapes(pdu) if shape.size == len(pdu)]
+    return _Found(at, end, unit_id, pdu, _direction(directions, unit_id, pdu, before))
 
 
 def _nothing(data: bytes) -> Fault | None:

@@ -53,8 +53,11 @@ def parse_hex(text: bytes) -> bytes | None:
 def parse_file(content: bytes) -> bytes:
     """A capture as it was saved: hex text if every character of it is, the bytes themselves otherwise.
 
-    No frame of a protocol here consists of hex digits and white space alone, so the two cannot be confused.
+    No frame of a protocol here consists of hex digits and white space alone, so the two cannot be confused; a frame of
+    Modbus ASCII nearly does, and begins with a colon, as no hex text would.
     """
+    if content.lstrip().startswith(b":"):
+        return content.lstrip()
     spelled = parse_hex(content.removeprefix(b"\xef\xbb\xbf"))
     return content if spelled is None else spelled
 

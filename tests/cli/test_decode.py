@@ -118,3 +118,12 @@ def test_every_decoder_takes_any_bytes() -> None:
             assert json.loads(result.stdout)["protocol"] == protocol
             ran += 1
     assert ran == 5 * len(decoders()) >= 15
+
+
+def test_a_modbus_ascii_capture_is_not_taken_for_hex_text(tmp_path: Path) -> None:
+    (tmp_path / "line.txt").write_bytes(b":0003007C00027F\r\n")
+    result = decode("modbus-ascii", str(tmp_path / "line.txt"), "--json")
+    assert result.exit_code == 0, result.output
+    (frame,) = json.loads(result.stdout)["frames"]
+    assert (frame["direction"], frame["function"]) == ("request", "03")
+    assert [item["value"] for item in frame["items"]] == [124, 2]

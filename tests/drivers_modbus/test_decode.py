@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.base import Decoded, DecodedFrame
 from drivers.modbus import codec, values
-from drivers.modbus.decode import decode_rtu, decode_tcp
+from drivers.modbus.decode import decode_ascii, decode_rtu, decode_tcp
 from drivers.modbus.values import Layout, Type
 
 VECTORS: list[dict[str, Any]] = json.loads(
@@ -19,12 +19,7 @@ VECTORS: list[dict[str, Any]] = json.loads(
 )["vectors"]
 RTU_VECTORS = [vector for vector in VECTORS if vector["protocol"] == "Modbus RTU"]
 TYPED_VECTORS = [vector for vector in VECTORS if vector["protocol"].startswith("Modbus typed registers")]
-EXEMPT = {  # Modbus ASCII is none of our protocols: no framing for it exists here
-    "mb-ascii-0",
-    "mb-ascii-1",
-    "mb-ascii-2",
-    "mb-ascii-5",
-}
+ASCII_VECTORS = [vector for vector in VECTORS if vector["protocol"] == "Modbus ASCII"]
 ASKED = {"mb-fc4-req", "mb-soil-req3", "mb-soil-req4"} | {"mb-py-1", "mb-py-4", "mb-py-13"}
 SOIL_SCALES = {"moisture_pct": 0.1, "temperature_c": 0.1, "ec_us_cm": 1.0}
 
@@ -32,10 +27,8 @@ SOIL_SCALES = {"moisture_pct": 0.1, "temperature_c": 0.1, "ec_us_cm": 1.0}
 def test_every_vector_is_accounted_for() -> None:
     ids = {vector["id"] for vector in VECTORS}
     assert len(ids) == len(VECTORS) == 45
-    assert {vector["id"] for vector in VECTORS if vector["protocol"] == "Modbus ASCII"} == EXEMPT
-    assert len(RTU_VECTORS) == 34
-    assert len(TYPED_VECTORS) == 6
-    assert ids - EXEMPT - {v["id"] for v in RTU_VECTORS + TYPED_VECTORS} == {"mb-crc-1"}
+    assert (len(RTU_VECTORS), len(ASCII_VECTORS), len(TYPED_VECTORS)) == (34, 4, 6)
+    assert ids - {v["id"] for v in RTU_VECTORS + ASCII_VECTORS + TYPED_VECTORS} == {"mb-crc-1"}
 
 
 def registers(frame: DecodedFrame) -> list[int]:
@@ -97,6 +90,47 @@ def test_the_same_frames_over_tcp(vector: dict[str, Any]) -> None:
     pdu = frame[1:-2]
     over_tcp = decode_tcp(struct.pack(">HHHB", 77, 0, len(pdu) + 1, frame[0]) + pdu)
     assert over_tcp == decode_rtu(frame)
+
+
+def as_characters(vector: dict[str, Any]) -> bytes:
+    """The vectors spell the line end out, as two escapes."""
+    text: str = vector["input"]
+    return text.replace("\\r\\n", "\r\n").encode("ascii")
+
+
+@pytest.mark.parametrize("vector", ASCII_VECTORS, ids=lambda vector: vector["id"])
+def test_ascii_frames_mean_what_their_source_says(vector: dict[str, Any]) -> None:
+    decoded = decode_ascii(as_characters(vector))
+    assert decoded.ok, decoded.fault
+    (frame,) = decoded.frames
+    assert {key: seen(frame, key) for key in vector["expected"]} == vector["expected"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "offset"),
+    [
+        (":0003007C00027E\r\n", "bad_checksum", 13),
+        (":0003007C00027F", "truncated", 15),
+        (":0003007C0002XX\r\n", "bad_characters", 1),
+        (":000\r\n", "bad_characters", 1),
+        ("noise:0003007C00027F\r\n", "noise", 0),
+        ("nothing", "noise", 0),
+        ("", "no_frame", 0),
+    ],
+)
+def test_what_is_wrong_with_an_ascii_line_is_said_with_its_place(text: str, code: str, offset: int) -> None:
+    fault = decode_ascii(text.encode()).fault
+    assert fault is not None
+    assert (fault.code, fault.offset) == (code, offset)
+
+
+def test_an_ascii_conversation_goes_on_after_a_bad_line() -> None:
+    lines = ":0003007C00027F\r\n:000304008D008EDD\r\n:000304008D008EDE\r\n"
+    decoded = decode_ascii(lines.encode())
+    assert told(decoded) == ["request 0 03", "response 0 03"]
+    assert [item.id for item in decoded.frames[1].items] == ["register 124", "register 125"]
+    assert decoded.fault is not None
+    assert decoded.fault.code == "bad_checksum"
 
 
 @pytest.mark.parametrize("vector", TYPED_VECTORS, ids=lambda vector: vector["id"])
@@ -214,9 +248,9 @@ def test_what_is_wrong_with_tcp_bytes_is_said_with_its_place() -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_explained_without_an_error(data: bytes) -> None:
-    for decoded in (decode_rtu(data), decode_tcp(data)):
+    for decoded in (decode_rtu(data), decode_tcp(data), decode_ascii(data), decode_ascii(b":" + data)):
         assert decoded.frames or decoded.fault
-        assert decoded.fault is None or 0 <= (decoded.fault.offset or 0) <= len(data)
+        assert decoded.fault is None or 0 <= (decoded.fault.offset or 0) <= len(data) + 1
 
 
 @settings(deadline=None)
