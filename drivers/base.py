@@ -98,6 +98,14 @@ class Writable(Protocol):
         """Write one point; the device has confirmed it.  Raises DeviceRejected, DeviceUnreachable, ProtocolError."""
 
 
+@runtime_checkable
+class Budgeted(Protocol):
+    """Optional: a driver that can say beforehand what its exchanges cost a serial line."""
+
+    def characters(self, points: Sequence[PointId]) -> float:
+        """Character times that reading one group of ``batches`` takes: request, answer, demanded silence.  Pure."""
+
+
 @dataclass(frozen=True, slots=True)
 class PointSpec:
     """One point as its driver sees it: what the core must know, and the protocol's own settings (validated)."""
@@ -177,3 +185,5 @@ class ProtocolType:
     tcp: bool = False
     """May be spoken over a TCP connection."""
     default_timeout_s: float = 1.0
+    usual_latency_s: float = 0.02
+    """Between the request's last bit and the answer's first, where a profile says nothing better."""

@@ -27,6 +27,8 @@ GAP_CHARACTERS = 3.5
 """Silence between two RTU frames.  Source: Modbus over Serial Line V1.02, 2.5.1.1."""
 SPLIT_ON: Final = (codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE)
 """What a device answers to a range that holds an address it does not have, or that is too long for it."""
+READ_REQUEST_BYTES, READ_ANSWER_BYTES = 8, 5
+"""Of RTU frames; the answer without its data."""
 MAX_PLANS = 256
 
 Span: TypeAlias = tuple[Table, int, int]
@@ -96,6 +98,12 @@ class ModbusDevice:
 
     def batches(self, points: Sequence[PointId]) -> Sequence[Sequence[PointId]]:
         return [range_.points for range_ in self._plan(tuple(points))]
+
+    def characters(self, points: Sequence[PointId]) -> float:
+        return sum(
+            READ_REQUEST_BYTES + READ_ANSWER_BYTES + _data_bytes(range_.span[0], range_.span[2]) + 2 * GAP_CHARACTERS
+            for range_ in self._plan(tuple(points))
+        )
 
     async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
         readings: list[Reading | None] = [None] * len(points)
@@ -273,6 +281,10 @@ class ModbusDevice:
 def _item(point: PointId, options: PointOptions, device: DeviceOptions) -> _Item:
     span = (options.table, options.address, options.count)
     return _Item(point, span, options.no_merge, values.decoder(options.layout(device.word_order)))
+
+
+def _data_bytes(table: Table, count: int) -> int:
+    return (count + 7) // 8 if table.of_bits else 2 * count
 
 
 def _end(span: Span) -> int:

@@ -51,9 +51,12 @@ def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Con
     for line in configuration.lines:
         where = line.serial or ":".join(map(str, line.tcp or ()))
         rate = requests_per_second(line)
+        load = line.load
         shell.say(
-            f"  {line.id}（{where}）：{len(line.devices)} 台设备，约每秒 {rate:.2g} 次请求",
-            f"  {line.id} ({where}): {len(line.devices)} devices, about {rate:.2g} requests a second",
+            f"  {line.id}（{where}）：{len(line.devices)} 台设备，约每秒 {rate:.2g} 次请求"
+            + (f"，占线路时间 {load.share:.0%}" if load else ""),
+            f"  {line.id} ({where}): {len(line.devices)} devices, about {rate:.2g} requests a second"
+            + (f", {load.share:.0%} of the line's time" if load else ""),
         )
 
 

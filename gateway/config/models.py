@@ -53,6 +53,7 @@ Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "patt
 Seconds = Annotated[float, BeforeValidator(parse_duration), _DURATION_TEXT]
 Interval = Annotated[float, Field(ge=0.1, le=7 * 86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Timeout = Annotated[float, Field(ge=0.01, le=60), BeforeValidator(parse_duration), _DURATION_TEXT]
+Latency = Annotated[float, Field(ge=0, le=5), BeforeValidator(parse_duration), _DURATION_TEXT]
 Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
 Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
 
@@ -199,6 +200,8 @@ class ProfileFile(Model):
     """Where the map comes from: document and page."""
     confidence: Literal["high", "medium", "low"]
     every: Interval = 60.0
+    latency: Latency | None = None
+    """Usual time between a request and the begin of its answer; for the estimate of a serial line's load."""
     device: dict[str, Any] = {}
     """Defaults for the protocol's device options (word_order, max_registers ...)."""
     points: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")], ProfilePoint] = Field(min_length=1)

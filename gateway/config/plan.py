@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat
 from drivers.transport import TcpLink
 from gateway.clock import SystemClock
+from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
 from gateway.config.explain import explain, parse
 from gateway.config.faults import Report, did_you_mean, one_of, quoted
 from gateway.config.models import DeviceModel, LineModel, ProfilePoint, TextModel
@@ -46,6 +47,8 @@ class DevicePlan:
     spec: DeviceSpec
     jobs: Jobs
     """(interval_s, points read at that interval), the shortest interval first."""
+    demands: tuple[Demand | None, ...] = ()
+    """What each job costs a serial line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class LinePlan:
     format: SerialFormat | None
     tcp: tuple[str, int] | None
     devices: tuple[DevicePlan, ...]
+    load: Load | None = None
+    """What polling takes of a serial line's time; None where that cannot be known (TCP, a driver that cannot say)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Planner:
         self._report = report
         self._layouts: dict[Hashable, _Layout] = {}
         self._words: dict[tuple[str, str], frozenset[str]] = {}
-        self._tried: set[Hashable] = set()
+        self._tried: dict[Hashable, tuple[Demand | None, ...]] = {}
 
     def plan(self, lines: Mapping[int, LineModel], devices: Mapping[int, DeviceModel]) -> tuple[LinePlan, ...]:
         """*lines* and *devices*: those whose own shape is right, by their index in the file."""
@@ -107,9 +112,9 @@ class Planner:
         if line.id not in self._written("devices", "line"):
             message = Text(f"线路 {quoted(line.id)} 上没有设备", f"no device on line {quoted(line.id)}")
             self._add((*path, "id"), "W-LINE", message, warning=True)
-        return LinePlan(
-            line.id, line.serial, self._format(index, line, devices), self._tcp(path, line.tcp), tuple(devices)
-        )
+        format_ = self._format(index, line, devices)
+        load = self._load(index, devices, format_)
+        return LinePlan(line.id, line.serial, format_, self._tcp(path, line.tcp), tuple(devices), load)
 
     def _format(self, index: int, line: LineModel, devices: Sequence[DevicePlan]) -> SerialFormat | None:
         """What the line says, over what its first device's protocol usually speaks."""
@@ -173,8 +178,10 @@ class Planner:
         if options is None:
             return None
         plan = _device_plan(model, profile, type_, options, layout)
-        self._check_driver(path, plan, (profile.model.id, type_.name, tuple(name for name, *_ in layout.points)))
-        return plan
+        own = options.model_dump_json(exclude=set(_ADDRESS_KEYS))
+        return replace(
+            plan, demands=self._demands(path, plan, profile, (profile.model.id, type_.name, own, layout.jobs))
+        )
 
     def _profile(self, path: Steps, model: DeviceModel) -> Profile | None:
         try:
@@ -233,16 +240,46 @@ class Planner:
             self._layouts[cache_key] = _lay_out(model, profile, type_)
         return self._layouts[cache_key]
 
-    def _check_driver(self, path: Steps, plan: DevicePlan, sort: Hashable) -> None:
-        """What only the driver knows does not fit together (a point's kind and its encoding): tried once a *sort*."""
-        if sort in self._tried:
-            return
-        self._tried.add(sort)
-        try:
-            plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())  # a link that is never opened
-        except ConfigError as exc:
-            zh, _, en = str(exc).partition(" / ")
-            self._add((*path, "profile"), "E-POINT", Text(zh, en or zh), Text(exc.hint, exc.hint) if exc.hint else None)
+    def _demands(self, path: Steps, plan: DevicePlan, profile: Profile, sort: Hashable) -> tuple[Demand | None, ...]:
+        """What reading the device costs; each *sort* of device is tried once, on a link that is never opened.
+
+        That shows also what only the driver knows does not fit together (a point's kind and its encoding).
+        """
+        if sort not in self._tried:
+            latency_s = plan.protocol.usual_latency_s if profile.model.latency is None else profile.model.latency
+            self._tried[sort] = ()
+            try:
+                driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
+                self._tried[sort] = tuple(demand(driver, points, every_s, latency_s) for every_s, points in plan.jobs)
+            except ConfigError as exc:
+                zh, _, en = str(exc).partition(" / ")
+                hint = Text(exc.hint, exc.hint) if exc.hint else None
+                self._add((*path, "profile"), "E-POINT", Text(zh, en or zh), hint)
+        return self._tried[sort]
+
+    def _load(self, index: int, devices: Sequence[DevicePlan], format_: SerialFormat | None) -> Load | None:
+        """Refuses a schedule that cannot be kept, with the arithmetic."""
+        demands = [each for plan in devices for each in plan.demands]
+        if format_ is None or not demands or None in demands:
+            return None
+        load = line_load([each for each in demands if each is not None], format_)
+        if load.share <= TIGHT:
+            return load
+        hint = Text(
+            f"把各 every 放大到 {load.stretch:.1f} 倍，或分到多条线路，或提高 baud",
+            f"make every {load.stretch:.1f} times as long, divide the devices among more lines, or raise baud",
+        )
+        how = load.arithmetic
+        if load.share > FULL:
+            message = Text(
+                f"线路排不下：需要 {load.share:.0%} 的时间（{how.zh}）",
+                f"the line cannot do it: polling needs {load.share:.0%} of its time ({how.en})",
+            )
+            self._add(("lines", index, "id"), "E-LOAD", message, hint)
+        else:
+            message = Text(f"线路很忙：{load.share:.0%}（{how.zh}）", f"the line is busy: {load.share:.0%} ({how.en})")
+            self._add(("lines", index, "id"), "W-LOAD", message, hint, warning=True)
+        return load
 
     # ------------------------------------------------------------------ what entries say of each other
 
