@@ -50,6 +50,9 @@ class SerialFormat:
 class Link(Connection, Protocol):
     """A half-duplex byte line.  One exchange at a time; the core sees to that."""
 
+    last_answer: bytes
+    """The bytes in which the last successful exchange found its answer."""
+
     async def exchange(
         self,
         request: bytes,

@@ -43,6 +43,7 @@ class ByteLine(abc.ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.tap: Tap | None = None
+        self.last_answer = b""
         self.stale_bytes = 0
         """Bytes thrown away because nobody had asked for them."""
         self._buffer = bytearray()
@@ -86,7 +87,8 @@ class ByteLine(abc.ABC):
         sending_s = self._send(request, serial)
         deadline = loop.time() + sending_s + timeout_s
         while True:
-            if self._buffer and (frame := parse(bytes(self._buffer))) is not None:
+            if self._buffer and (frame := parse(received := bytes(self._buffer))) is not None:
+                self.last_answer = received
                 self._buffer.clear()
                 self._dirty = False
                 self._embargo_until.pop(peer, None)

@@ -34,6 +34,7 @@ from gateway.ids import uuid7
 from gateway.model import Event, Gap, Place, Reading, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
+from gateway.quality import QualityGate, RegisterChange
 from gateway.schedule import Job
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
@@ -104,11 +105,33 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
 
 def _lines(config: Configuration, pipeline: Pipeline, clock: Clock) -> list[Line]:
     lines = []
+    places = {device.id: device.place for device in config.devices}
     for plan in config.lines:
         link = open_line(plan)
         jobs = [Job(d.device.id, points, interval_s) for d in plan.devices for interval_s, points in d.jobs]
-        lines.append(Line(plan.id, link, drivers_on(plan, link, clock), jobs, pipeline.submit, clock, random.Random()))
+        gate = QualityGate({point.id: point for each in plan.devices for point in each.device.points})
+        lines.append(
+            Line(
+                plan.id,
+                link,
+                drivers_on(plan, link, clock),
+                jobs,
+                pipeline.submit,
+                clock,
+                random.Random(),
+                gate,
+                lambda change: pipeline.note(_register_changed(change, places, clock.now_ms())),
+            )
+        )
     return lines
+
+
+def _register_changed(change: RegisterChange, places: Mapping[str, Place], now_ms: int) -> Event:
+    """Whoever bills must know that the difference of two readings means nothing here."""
+    device = change.point.partition(".")[0]
+    kind = "register.rolled_over" if change.rolled_over else "register.replaced"
+    about: dict[str, Value | None] = {"point": change.point, "before": change.before, "after": change.after}
+    return Event(uuid7(now_ms), kind, now_ms, device, places[device], about)
 
 
 def _uplinks(

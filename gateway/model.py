@@ -31,6 +31,7 @@ class Reason(enum.StrEnum):
     NO_VALUE = "no_value"  # it answered that it has no value (FF fill, invalid BCD, NaN)
     OUT_OF_RANGE = "out_of_range"  # decoded, but outside the point's declared range
     BACKWARDS = "backwards"  # a register that only counts up went down
+    JUMP = "jump"  # it rose faster than the meter's rating allows
 
 
 class Lane(enum.StrEnum):
@@ -107,6 +108,8 @@ class Point:
     maximum: float | None = None
     counter: bool = False
     """A register that only counts up (until it rolls over or the meter is replaced)."""
+    max_per_hour: float | None = None
+    """How much a counter can rise in an hour by the meter's rating, in its unit."""
     writable: bool = False
     personal: bool = False
     """Personal data by law: a household's own consumption is, a pump's current is not."""

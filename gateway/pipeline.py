@@ -1,6 +1,6 @@
 """Readings become facts here.
 
-    submit ──▶ quality gate ──▶ rules ──▶ waiting records, by lane ──▶ one transaction (run) ──▶ uplinks look again
+    submit ──▶ rules ──▶ waiting records, by lane ──▶ one transaction (run) ──▶ uplinks look again
                                               alarms: at once
                                               the rest: after 200 ms or 2000 records, whichever is first
 
@@ -22,7 +22,6 @@ from gateway.clock import Clock
 from gateway.envelope import Draft, Encoder, Envelope
 from gateway.errors import StoreCorrupt, StoreError
 from gateway.model import Event, Gap, Lane, Point, PointId, Reading, Record
-from gateway.quality import QualityGate
 from rules.engine import Changes, Engine, Instant
 
 log = structlog.get_logger()
@@ -57,7 +56,6 @@ class Pipeline:
     points: Mapping[PointId, Point]
     clock: Clock
     stats: PipelineStats = field(default_factory=PipelineStats)
-    _gate: QualityGate = field(init=False)
     _encoder: Encoder = field(init=False)
     _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=lambda: {lane: [] for lane in Lane})
     _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
@@ -71,7 +69,6 @@ class Pipeline:
     _failing_since_ms: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._gate = QualityGate(self.points)
         self._encoder = Encoder(self.points)
         self._room.set()
 
@@ -81,9 +78,8 @@ class Pipeline:
         """Take records from a line.  Returns when there is room for more, which is nearly always at once."""
         readings = [record for record in records if isinstance(record, Reading)]
         if readings:
-            checked = self._gate.check(readings)
-            self._apply(self.engine.observe(checked, self._now()))
-            for reading in checked:
+            self._apply(self.engine.observe(readings, self._now()))
+            for reading in readings:
                 self._waiting[self.points[reading.point].lane].append(reading)
         self.note(*(record for record in records if isinstance(record, (Gap, Event))))
         self._added(len(readings))

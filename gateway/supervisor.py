@@ -18,11 +18,11 @@ from typing import Any
 
 import structlog
 
-from drivers.base import Connection, Driver
+from drivers.base import Driver, Link
 from gateway.clock import Clock
 from gateway.errors import DeviceUnreachable, DriverError, LineLost, ProtocolError
 from gateway.model import Gap, PointId, Reading, Reason, Record
-from gateway.quality import unreadable
+from gateway.quality import QualityGate, RegisterChange, unreadable
 from gateway.schedule import Backoff, Job, LineSchedule
 
 log = structlog.get_logger()
@@ -55,12 +55,14 @@ class Line:
     """One physical line and the devices on it."""
 
     id: str
-    connection: Connection
+    connection: Link
     drivers: Mapping[str, Driver]
     jobs: Sequence[Job]
     publish: Publish
     clock: Clock
     rng: random.Random
+    gate: QualityGate
+    announce: Callable[[RegisterChange], None]
     stall_s: float = 30.0
     """Backstop for one exchange: a driver that hangs longer is treated as a silent device."""
     stats: LineStats = field(default_factory=LineStats)
@@ -128,6 +130,7 @@ class Line:
             started = loop.time()
             try:
                 readings = await self._poll(driver, batch)
+                readings = await self._read_doubtful_again(driver, readings)
             except LineLost:
                 raise
             except DriverError as exc:
@@ -155,6 +158,26 @@ class Line:
         except Exception as exc:  # the one place: a driver's bug must cost its device, not the compound
             log.exception("driver failed", line=self.id, points=list(batch))
             raise ProtocolError(f"the driver failed: {exc!r}") from exc
+
+    async def _read_doubtful_again(self, driver: Driver, readings: Sequence[Reading]) -> Sequence[Reading]:
+        """A number that may be billed is asked for a second time before it is doubted aloud."""
+        loop = asyncio.get_running_loop()
+        doubtful = self.gate.doubtful(readings, loop.time())
+        raw = self.connection.last_answer
+        again: dict[PointId, Reading] = {}
+        try:
+            for batch in driver.batches(doubtful) if doubtful else ():
+                again |= {reading.point: reading for reading in await self._poll(driver, batch)}
+                raw = self.connection.last_answer
+        except LineLost:
+            raise
+        except DriverError as exc:
+            log.info("doubtful value could not be read again", line=self.id, points=doubtful, error=str(exc))
+        settled, changes = self.gate.settle([again.get(r.point, r) for r in readings], loop.time(), raw)
+        for change in changes:
+            log.warning("register changed", point=change.point, before=change.before, after=change.after)
+            self.announce(change)
+        return settled
 
     async def _wait(self, seconds: float) -> None:
         self._wake.clear()

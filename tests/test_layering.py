@@ -34,7 +34,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.uplink": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.config.models", "gateway.uplink"),
     "gateway.supervisor": (*VOCABULARY, "drivers.base", "gateway.schedule", "gateway.quality"),
     "gateway.field": (*VOCABULARY, "drivers.base", "drivers.transport", "gateway.config.load", "gateway.quality"),
-    "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope", "gateway.quality"),
+    "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope"),
     "gateway.health": (
         *VOCABULARY,
         "rules",

@@ -134,6 +134,8 @@ class PointOverride(Model):
     """What a device entry may change of its profile's points."""
 
     every: Interval | None = None
+    max_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """This very meter's rating, where it differs from the profile's."""
     skip: bool = False
 
 
@@ -182,6 +184,8 @@ class ProfilePoint(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     counter: bool = False
+    max_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Of a counter: what the meter's rating allows it to rise in an hour, in the point's unit."""
     writable: bool = False
     personal: bool = False
     every: Interval | None = None

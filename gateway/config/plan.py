@@ -234,7 +234,9 @@ class Planner:
                 self._check_reference(
                     (*path, "points", name), name, list(profile.model.points), "测点", "point", "E-POINT", key=True
                 )
-        changes = frozenset((name, change.every, change.skip) for name, change in model.points.items())
+        changes = frozenset(
+            (name, change.every, change.max_per_hour, change.skip) for name, change in model.points.items()
+        )
         cache_key = (profile.model.id, type_.name, model.every, changes)
         if cache_key not in self._layouts:
             self._layouts[cache_key] = _lay_out(model, profile, type_)
@@ -373,12 +375,13 @@ def _lay_out(model: DeviceModel, profile: Profile, type_: ProtocolType) -> _Layo
             continue
         # The nearest word counts: this point here, this point of the profile, this device, the profile.
         interval_s = (change and change.every) or point.every or model.every or profile.model.every
-        points.append((name, _shared(point, interval_s), profile.options[type_.name][name]))
+        rating = (change and change.max_per_hour) or point.max_per_hour
+        points.append((name, _shared(point, interval_s, rating), profile.options[type_.name][name]))
         jobs.setdefault(interval_s, []).append(name)
     return _Layout(tuple(points), tuple((interval_s, tuple(jobs[interval_s])) for interval_s in sorted(jobs)))
 
 
-def _shared(point: ProfilePoint, interval_s: float) -> Mapping[str, Any]:
+def _shared(point: ProfilePoint, interval_s: float, max_per_hour: float | None) -> Mapping[str, Any]:
     return {
         "kind": ValueKind(point.kind),
         "label": as_text(point.name),
@@ -389,6 +392,7 @@ def _shared(point: ProfilePoint, interval_s: float) -> Mapping[str, Any]:
         "minimum": point.minimum,
         "maximum": point.maximum,
         "counter": point.counter,
+        "max_per_hour": max_per_hour,
         "writable": point.writable,
         "personal": point.personal,
     }

@@ -89,7 +89,7 @@ class Compound:
         self.tcp: dict[str, int] = {}
         """Line id -> port on 127.0.0.1."""
         self._seed = seed
-        self._time_scale = time_scale
+        self.time_scale = time_scale
         self._started_s = 0.0
         self._stack = AsyncExitStack()
 
@@ -115,11 +115,11 @@ class Compound:
 
     def time(self) -> float:
         """World time now."""
-        return (asyncio.get_running_loop().time() - self._started_s) * self._time_scale
+        return (asyncio.get_running_loop().time() - self._started_s) * self.time_scale
 
     def leak_gas(self, channel: int, peak_lel: float, rise_s: float, hold_s: float, fall_s: float) -> None:
         """From now on; *channel* 0..3, durations in the spectator's seconds."""
-        scale = self._time_scale
+        scale = self.time_scale
         leak = Leak(channel, self.time(), rise_s * scale, hold_s * scale, fall_s * scale, peak_lel)
         self.view.world = self.view.world.with_leak(leak)
 

@@ -24,6 +24,9 @@ _PARITY = {"N": "none", "E": "even", "O": "odd"}
 
 METER_POINTS = ("energy", "voltage", "current", "power")
 """What the demonstration reads of a household's meter; each costs an exchange of about 0.3 s at 2400 baud."""
+METER_COUNTERS = ("energy", "energy_sharp", "energy_peak", "energy_flat", "energy_valley", "energy_reverse")
+METER_KWH_PER_HOUR = 25.0
+"""The meters' rating.  Time runs faster in the compound than at its gateway, and so do the registers."""
 _EXCHANGE_S = 0.3
 _MOST_LOAD = 0.8
 """Share of a meter line's time that polling may take."""
@@ -120,6 +123,7 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
                 "room": home.room,
             },
             "every": f"{meter_interval_s(compound)}s",
+            "points": {name: {"max_per_hour": METER_KWH_PER_HOUR * compound.time_scale} for name in METER_COUNTERS},
         }
     for number in range(1, layout.buildings + 1):
         yield {

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway.model import Lane, Point, Quality, Reading, Reason, Text, ValueKind, bad_reading
-from gateway.quality import QualityGate
+from gateway.quality import BELIEVE_AFTER, QualityGate, RegisterChange
 
 P = Point(
     "m.energy",
@@ -13,35 +16,97 @@ P = Point(
     minimum=0,
     maximum=1000,
     counter=True,
+    max_per_hour=60.0,
 )
+"""One kWh a minute at most."""
 
 
 def good(value: float) -> Reading:
     return Reading("m.energy", value, 1, 1)
 
 
-def played(values: list[float]) -> list[Reason | None]:
-    gate = QualityGate({"m.energy": P})
-    return [reading.reason for reading in gate.check([good(v) for v in values])]
+def played(values: list[float], every_s: float = 600.0) -> tuple[list[Reason | None], list[RegisterChange]]:
+    """The reasons of readings that come every ten minutes, and what the gate said of the register."""
+    gate, reasons, changes = QualityGate({"m.energy": P}), [], []
+    for number, value in enumerate(values):
+        (reading,), changed = gate.settle([good(value)], number * every_s, b"\x68")
+        reasons.append(reading.reason)
+        changes += changed
+        assert (reading.raw == b"") == (reading.reason is None), "a doubtful reading keeps its frame"
+    return reasons, changes
 
 
 def test_a_value_outside_the_declared_range_is_kept_but_uncertain() -> None:
-    (reading,) = QualityGate({"m.energy": P}).check([good(1000.5)])
+    (reading,), _ = QualityGate({"m.energy": P}).settle([good(1000.5)], 0.0, b"\x01")
     assert (reading.value, reading.quality, reading.reason) == (1000.5, Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
 
 
 def test_a_counter_that_runs_backwards_once_is_doubted_and_does_not_move_the_reference() -> None:
-    assert played([100, 101, 50, 102]) == [None, None, Reason.BACKWARDS, None]
+    assert played([100, 101, 50, 102]) == ([None, None, Reason.BACKWARDS, None], [])
 
 
-def test_a_counter_that_stays_low_was_replaced() -> None:
-    assert played([100, 3, 4, 5, 6]) == [None, Reason.BACKWARDS, Reason.BACKWARDS, None, None]
+def test_a_counter_that_rises_faster_than_its_rating_is_doubted() -> None:
+    assert played([100, 110, 122.1, 125]) == ([None, None, Reason.JUMP, None], [])
+    # ten minutes and the slack of one allow 11 kWh; after twenty minutes more are possible
+    assert played([100, 100, 111]) == ([None, None, None], [])
+
+
+def test_a_counter_without_a_rating_may_jump() -> None:
+    gate = QualityGate({"m.energy": Point("m.energy", ValueKind.NUMBER, Text("x", "x"), 60.0, counter=True)})
+    assert not gate.doubtful([good(1)], 0.0)
+    gate.settle([good(1)], 0.0)
+    assert not gate.doubtful([good(900)], 1.0)
+
+
+def test_a_register_that_goes_on_from_a_new_value_was_replaced_and_that_is_said() -> None:
+    reasons, changes = played([500, 3, 4, 5, 6])
+    assert reasons == [None, Reason.BACKWARDS, Reason.BACKWARDS, None, None]
+    assert changes == [RegisterChange("m.energy", 500, 5, rolled_over=False)]
+
+
+def test_a_register_that_reached_its_end_has_rolled_over() -> None:
+    _, changes = played([999, 1, 2, 3])
+    assert changes == [RegisterChange("m.energy", 999, 3, rolled_over=True)]
 
 
 def test_noise_below_the_old_value_is_never_believed() -> None:
-    assert played([100, 9, 8, 7, 6, 5]) == [None] + [Reason.BACKWARDS] * 5
+    assert played([100, 9, 8, 7, 6, 5]) == ([None] + [Reason.BACKWARDS] * 5, [])
 
 
-def test_bad_readings_pass_unchanged() -> None:
+def test_what_is_doubtful_is_known_before_it_is_settled_and_asking_changes_nothing() -> None:
+    gate = QualityGate({"m.energy": P})
+    gate.settle([good(100)], 0.0)
+    for _ in range(5):
+        assert gate.doubtful([good(50)], 60.0) == ["m.energy"]
+    (reading,), _ = gate.settle([good(101)], 60.0)
+    assert reading.quality is Quality.GOOD
+
+
+def test_bad_readings_and_points_that_do_not_count_pass_unchanged() -> None:
     bad = bad_reading("m.energy", Reason.NO_ANSWER, 5)
-    assert QualityGate({"m.energy": P}).check([bad]) == [bad]
+    gate = QualityGate({"m.energy": P, "m.u": Point("m.u", ValueKind.NUMBER, Text("x", "x"), 1.0)})
+    voltages = [Reading("m.u", 230.0, 1, 1), Reading("m.u", 100.0, 1, 1)]
+    assert gate.settle([bad, *voltages], 0.0, b"\x01") == ([bad, *voltages], [])
+
+
+@given(
+    st.lists(st.floats(0, 5), min_size=1, max_size=30),
+    st.sets(st.integers(1, 29)),
+    st.floats(0, 1000),
+)
+def test_isolated_wrong_values_never_count_as_good(steps: list[float], places: set[int], wrong: float) -> None:
+    """A plausible register with single wrong values in it: none that the rating forbids is good, the others stay so."""
+    gate, true, last = QualityGate({"m.energy": P}), 100.0, 100.0
+    gate.settle([good(true)], 0.0)
+    for number, step in enumerate(steps, 1):
+        true += step
+        spoiled = number in places and number - 1 not in places and number - 2 not in places
+        value = wrong if spoiled else true
+        (reading,), changes = gate.settle([good(value)], number * 600.0)
+        assert not changes, f"{BELIEVE_AFTER} readings must agree first"
+        if value < last:
+            assert reading.quality is Quality.UNCERTAIN
+        if reading.quality is Quality.GOOD:
+            last = value
+        if not places or number < min(places):
+            assert reading.quality is Quality.GOOD

@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import DeviceUnreachable, DriverError, LineLost, ProtocolError
-from gateway.model import Gap, Quality, Reading, Record
+from gateway.model import Gap, Point, Quality, Reading, Record, Text, ValueKind
+from gateway.quality import QualityGate, RegisterChange
 from gateway.schedule import Job
 from gateway.supervisor import Line
 from support.clock import LoopClock
@@ -26,6 +27,7 @@ class FakeLine:
 
     def __init__(self, refusals: int = 0) -> None:
         self.refusals = refusals
+        self.last_answer = b"\x2a"
         self.log: list[tuple[str, float]] = []
 
     async def __aenter__(self) -> Self:
@@ -94,7 +96,10 @@ def play(
     async def main() -> Line:
         drivers = {name: driver(name, script, clock) for name, script in scripts.items()}
         jobs = [Job(name, tuple(f"{name}.p{i}" for i in range(points)), interval_s) for name in scripts]
-        line = Line("L1", connection, drivers, jobs, publish, clock, random.Random(7), stall_s)
+        gate = QualityGate({p: Point(p, ValueKind.NUMBER, Text("x", "x"), 1.0) for job in jobs for p in job.points})
+        line = Line(
+            "L1", connection, drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None, stall_s
+        )
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
                 group.create_task(line.run())
@@ -243,3 +248,71 @@ def test_a_command_to_a_closed_line_fails_at_once() -> None:
             await line.request(act)
 
     play({"d": []}, 1.0, connection=FakeLine(refusals=100), during=command)
+
+
+class Register(ScriptedDriver):
+    """Its script holds the register's values, one per poll."""
+
+    async def poll(self, points: Sequence[str]) -> Sequence[Reading]:
+        await asyncio.sleep(0.05)
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        now_ms = self.clock.now_ms()
+        return [Reading(point, step, now_ms, now_ms) for point in points]
+
+
+def register(values: list[Step], seconds: float) -> tuple[list[tuple[float | None, str, bytes]], list[RegisterChange]]:
+    """(value, reason, raw) of what is published of a counter read once a second, and the changes announced."""
+    seen: list[tuple[float | None, str, bytes]] = []
+    changes: list[RegisterChange] = []
+    clock = LoopClock()
+
+    async def publish(records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, Reading):
+                assert not isinstance(record.value, str)
+                seen.append((record.value, str(record.reason or "good"), record.raw))
+
+    async def main() -> None:
+        point = Point("d.e", ValueKind.NUMBER, Text("x", "x"), 1.0, counter=True)
+        line = Line(
+            "L1",
+            FakeLine(),
+            {"d": Register("d", values, clock)},
+            [Job("d", ("d.e",), 1.0)],
+            publish,
+            clock,
+            random.Random(7),
+            QualityGate({"d.e": point}),
+            changes.append,
+        )
+        task = asyncio.create_task(line.run())
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+    return seen, changes
+
+
+def test_a_doubtful_counter_is_read_again_at_once_and_the_second_answer_counts() -> None:
+    seen, changes = register([10.0, 1.0, 11.0, 12.0], 2.5)
+    assert seen == [(10.0, "good", b""), (11.0, "good", b""), (12.0, "good", b"")]
+    assert not changes
+
+
+def test_a_counter_that_stays_doubtful_is_published_as_such_with_its_frame() -> None:
+    seen, _ = register([10.0, 1.0, 1.0, 12.0], 2.5)
+    assert seen == [(10.0, "good", b""), (1.0, "backwards", b"\x2a"), (12.0, "good", b"")]
+
+
+def test_a_doubtful_counter_that_cannot_be_read_again_is_not_lost() -> None:
+    seen, _ = register([10.0, 1.0, DeviceUnreachable("gone"), 12.0], 2.5)
+    assert seen == [(10.0, "good", b""), (1.0, "backwards", b"\x2a"), (12.0, "good", b"")]
+
+
+def test_a_replaced_meter_is_believed_in_the_end_and_announced() -> None:
+    seen, changes = register([500.0, 3.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.0], 4.5)
+    assert [reason for _, reason, _ in seen] == ["good", "backwards", "backwards", "good", "good"]
+    assert changes == [RegisterChange("d.e", 500.0, 5.0, rolled_over=False)]

@@ -16,6 +16,7 @@ from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers.transport import SerialLink
 from gateway.clock import SystemClock
 from gateway.model import Point, Quality, Reading, Record, Text, ValueKind
+from gateway.quality import QualityGate
 from gateway.schedule import Job
 from gateway.sim.faults import FaultBoard
 from gateway.sim.line import SimLine
@@ -68,6 +69,8 @@ async def meter_line(
         drivers = {address: DLT645.make(_spec(address, timeout_s), link, clock) for address in addresses}
         jobs = [Job(address, (f"{address}.energy",), interval_s) for address in addresses]
 
+        points = {point.id: point for address in addresses for point in [_point(address)]}
+
         async def publish(records: Sequence[Record]) -> None:
             for record in records:
                 if isinstance(record, Reading) and record.quality is Quality.GOOD:
@@ -76,7 +79,13 @@ async def meter_line(
                         running.wrong.append(record)
 
         loop = asyncio.get_running_loop()
-        running = MeterLine(addresses, faults, Line("rs485", link, drivers, jobs, publish, clock, random.Random(1)))
+        running = MeterLine(
+            addresses,
+            faults,
+            Line(
+                "rs485", link, drivers, jobs, publish, clock, random.Random(1), QualityGate(points), lambda change: None
+            ),
+        )
         async with asyncio.TaskGroup() as group:
             polling = group.create_task(running.line.run())
             try:
@@ -93,8 +102,12 @@ def _energy(di: str) -> Decimal:
     return ENERGY
 
 
+def _point(address: str) -> Point:
+    return Point(f"{address}.energy", ValueKind.NUMBER, Text("电量", "energy"), 1.0, "kW.h", counter=True)
+
+
 def _spec(address: str, timeout_s: float) -> DeviceSpec:
-    point = Point(f"{address}.energy", ValueKind.NUMBER, Text("电量", "energy"), 1.0, "kW.h")
+    point = _point(address)
     options = Dlt645PointOptions.model_validate({"di": DI})
     device = Dlt645Options.model_validate({"address": address})
     return DeviceSpec(address, device, {point.id: PointSpec(point, options)}, timeout_s)
