@@ -14,6 +14,8 @@ _OURS = {
     "modbus-tcp": "drivers.modbus.driver:TCP",
     "modbus-rtu": "drivers.modbus.driver:RTU",
     "dlt645": "drivers.dlt645.driver:DLT645",
+    "cjt188": "drivers.cjt188.driver:CJT188",
+    "mbus": "drivers.mbus.driver:MBUS",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -22,6 +24,8 @@ _DECODERS = {
     "modbus-rtu": "drivers.modbus.decode:decode_rtu",
     "modbus-ascii": "drivers.modbus.decode:decode_ascii",
     "dlt645": "drivers.dlt645.decode:decode",
+    "cjt188": "drivers.cjt188.decode:decode",
+    "mbus": "drivers.mbus.decode:decode",
 }
 
 

@@ -101,7 +101,7 @@ class Frame:
 
 def fault_at(buffer: bytes, start: int) -> Fault | None:
     """Why no complete frame begins at *start*; None when one does."""
-    if buffer[start] != START or (len(buffer) > start + 7 and buffer[start + 7] != START):
+    if start >= len(buffer) or buffer[start] != START or (len(buffer) > start + 7 and buffer[start + 7] != START):
         return Fault("no_frame", "这里不是帧头 no frame begins here", start)
     if len(buffer) < start + 10 or len(buffer) < start + OVERHEAD + buffer[start + 9]:
         return Fault("truncated", "帧不完整 the frame is cut off", len(buffer))

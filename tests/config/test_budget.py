@@ -82,3 +82,22 @@ def test_a_busy_line_is_a_warning_and_an_impossible_one_is_refused_with_the_arit
 def test_the_whole_is_the_sum_of_its_parts(demands: list[Demand]) -> None:
     parts = sum(line_load([each], SLOW).share for each in demands)
     assert line_load(demands, SLOW).share == pytest.approx(parts)
+
+
+def test_every_driver_of_ours_that_speaks_on_a_serial_line_can_say_what_it_costs(tmp_path: Path) -> None:
+    """One shipped profile per protocol: the line has a load, and it is more than nothing."""
+    devices = {
+        "dlt645_three_phase": "address: '000000000001'",
+        "eastron_sdm630": "unit_id: 1",
+        "cjt188_heat": "address: '00000000000001'",
+    }
+    entries = "\n".join(
+        f"- {{id: d{n}, profile: {profile}, line: bus, {own}}}" for n, (profile, own) in enumerate(devices.items())
+    )
+    (tmp_path / "site.yaml").write_text(SITE.format(baud=9600, devices=entries), encoding="utf-8")
+    configuration, faults = examine(tmp_path)
+    assert configuration is not None, faults
+    (line,) = configuration.lines
+    assert line.load is not None
+    assert 0.0 < line.load.share < 0.5
+    assert line.load.arithmetic.en.count("devices") == 3

@@ -119,7 +119,11 @@ def test_states_are_what_the_enum_gives(name: str) -> None:
 # ---------------------------------------------------------------------- a site that has one of each
 
 
-KEYS = {"modbus-rtu": "unit_id: {number}", "dlt645": 'address: "{number:012}"'}
+KEYS = {
+    "modbus-rtu": "unit_id: {number}",
+    "dlt645": 'address: "{number:012}"',
+    "cjt188": 'address: "{number:014}"',
+}
 """What a device of a protocol must say about itself.  Other protocols check their own profiles."""
 
 
@@ -130,7 +134,7 @@ def test_a_site_with_one_of_each_passes_the_check(tmp_path: Path) -> None:
         for protocol in KEYS.keys() & load(name).types.keys():
             said = KEYS[protocol].format(number=number)
             devices.append(f"- {{id: d{number}, profile: {name}, line: {protocol}, {said}}}")
-    assert len(devices) >= 32
+    assert len(devices) >= 36
     head = "format: site/1\nsite: {id: all, name: {zh: 全部, en: All}}\ngateway: {id: gw1}\n"
     text = head + "\n".join(["lines:", *lines, "devices:", *devices, ""])
     (tmp_path / "site.yaml").write_text(text, encoding="utf-8")

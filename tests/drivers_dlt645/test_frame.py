@@ -136,3 +136,9 @@ def test_an_error_byte_is_named_bit_by_bit() -> None:
 def test_bytes_behind_a_frame_are_not_that_frame() -> None:
     with pytest.raises(ProtocolError, match="behind"):
         Frame.from_bytes(ANSWER.to_bytes() + b"\x00")
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xfe", b"\xfe\xfe\xfe\xfe"])
+def test_nothing_but_a_preamble_is_no_frame(raw: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Frame.from_bytes(raw)
