@@ -7,10 +7,8 @@ from collections.abc import Iterable
 import click
 
 from gateway.cli.common import CONFIG_INVALID, FINE, Shell, command_options
-from gateway.clock import SystemClock
 from gateway.config.faults import Fault, render_all
-from gateway.config.load import Configuration, LinePlan, examine
-from gateway.field import drivers_on, open_line
+from gateway.config.load import Configuration, examine
 
 
 @click.command(help="检查全部配置 / Validate the whole configuration")
@@ -50,7 +48,8 @@ def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Con
     )
     for line in configuration.lines:
         where = line.serial or ":".join(map(str, line.tcp or ()))
-        rate = requests_per_second(line)
+        demands = [each for plan in line.devices for each in plan.demands if each is not None]
+        rate = sum(each.exchanges / each.interval_s for each in demands)
         load = line.load
         shell.say(
             f"  {line.id}（{where}）：{len(line.devices)} 台设备，约每秒 {rate:.2g} 次请求"
@@ -58,13 +57,3 @@ def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Con
             f"  {line.id} ({where}): {len(line.devices)} devices, about {rate:.2g} requests a second"
             + (f", {load.share:.0%} of the line's time" if load else ""),
         )
-
-
-def requests_per_second(line: LinePlan) -> float:
-    """What polling asks of the line when every device answers; nothing is opened or sent."""
-    drivers = drivers_on(line, open_line(line), SystemClock())
-    return sum(
-        len(drivers[plan.device.id].batches(points)) / interval_s
-        for plan in line.devices
-        for interval_s, points in plan.jobs
-    )
