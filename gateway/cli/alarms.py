@@ -6,15 +6,13 @@ import asyncio
 import getpass
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway import local_api
-from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, Shell, command_options
-from gateway.config.faults import ConfigFaults
-from gateway.config.load import load
+from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.site import configuration_of
 from gateway.errors import GatewayError
 
 _STATES = {
@@ -67,12 +65,9 @@ def ack_command(shell: Shell, alarm: str, by: str | None) -> None:
 
 
 def _ask(shell: Shell, request: Mapping[str, Any]) -> Any:
+    store = configuration_of(shell).store.path
     try:
-        store: Path = load(shell.config).store.path
         return asyncio.run(local_api.ask(store, request))
-    except ConfigFaults as exc:
-        shell.complain(exc.render("zh"), exc.render("en"))
-        shell.stop(CONFIG_INVALID)
     except local_api.NotRunning:
         shell.complain("守护进程未运行：报警状态只在它运行时有效", "the daemon is not running: alarms live in it")
         shell.stop(FOUND_WRONG)

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from gateway import local_api
-from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
+from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
+from gateway.cli.site import configuration_of
 from gateway.clock import SystemClock
-from gateway.config.faults import ConfigFaults
-from gateway.config.load import Configuration, LinePlan, load
+from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
 from gateway.errors import GatewayError
 from gateway.field import drivers_on, open_line, read_now
@@ -24,11 +24,7 @@ from gateway.model import PointId, Quality, Reading
 @click.option("--device", multiple=True, help="设备编号 / device id: all its points")
 @command_options
 def command(shell: Shell, points: tuple[str, ...], device: tuple[str, ...]) -> None:
-    try:
-        config = load(shell.config)
-    except ConfigFaults as exc:
-        shell.complain(exc.render("zh"), exc.render("en"))
-        shell.stop(CONFIG_INVALID)
+    config = configuration_of(shell)
     wanted = [*points, *(p.id for d in config.devices if d.id in device for p in d.points)]
     unknown = [p for p in points if p not in config.points] + [
         d for d in device if d not in {known.id for known in config.devices}

@@ -10,7 +10,8 @@ import click
 import structlog
 
 from gateway import app
-from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.site import configuration_of
 from gateway.clock import SystemClock
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, load
@@ -25,11 +26,7 @@ log = structlog.get_logger()
 @command_options
 def command(shell: Shell, log_form: Literal["auto", "json", "console"]) -> None:
     configure(log_form)
-    try:
-        config = load(shell.config)
-    except ConfigFaults as exc:
-        shell.complain(exc.render("zh"), exc.render("en"))
-        shell.stop(CONFIG_INVALID)
+    config = configuration_of(shell)
     try:
         asyncio.run(_run(config, shell))
     except StoreError as exc:

@@ -16,11 +16,11 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, command_options
+from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options
+from gateway.cli.site import configuration_of
 from gateway.clock import SystemClock
-from gateway.config.load import load
 from gateway.config.models import parse_duration
-from gateway.errors import ConfigError, StoreError
+from gateway.errors import StoreError
 from gateway.model import Lane, Text
 from gateway.store.lanes import LaneStats, StoreStats
 from gateway.store.reader import Finding, Reader, Wrong, opened
@@ -132,11 +132,7 @@ def _reader(shell: Shell, path: Path | None) -> Iterator[tuple[Reader, int]]:
     """The store and its budget (0: not known); ends the command when there is none."""
     budget_bytes = 0
     if path is None:
-        try:
-            configured = load(shell.config).store
-        except ConfigError as exc:
-            shell.complain(f"配置无效：{exc}", f"the configuration is invalid: {exc}")
-            shell.stop(CONFIG_INVALID)
+        configured = configuration_of(shell).store
         path, budget_bytes = configured.path, configured.budget
     try:
         with opened(path) as reader:
