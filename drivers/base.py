@@ -7,8 +7,9 @@ with a connection of its own (a fire panel on TCP) is simply both at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
@@ -78,6 +79,15 @@ class Link(Connection, Protocol):
         Raises DeviceUnreachable (silence), ProtocolError (bytes came, no valid answer among them), LineLost.
         """
 
+    async def collect(
+        self, request: bytes, *, timeout_s: float, silence_s: float, serial: SerialFormat | None = None
+    ) -> bytes:
+        """Send *request*, return everything that comes until the line has been silent for *silence_s*.
+
+        For those who look at bytes themselves (scans through a running daemon, collisions).  Empty when nothing came
+        within *timeout_s*.  The line is drained before and counts as unclean afterwards.  Raises LineLost.
+        """
+
 
 class Driver(Protocol):
     """One field device, polled by the core.  Starts no task, keeps no lock."""
@@ -98,7 +108,63 @@ class Writable(Protocol):
     """Optional: a driver that can also command its device."""
 
     async def write(self, point: PointId, value: Value) -> None:
-        """Write one point; the device has confirmed it.  Raises DeviceRejected, DeviceUnreachable, ProtocolError."""
+        """Write one point; the device has confirmed it.  Never tries a second time by itself.
+
+        *value* is of the point's kind: a number in its unit, a bool, one of its states, a text.
+        Raises DeviceRejected (also for what cannot be sent at all), DeviceUnreachable, ProtocolError, LineLost.
+        After the last three nobody knows whether the device has obeyed.
+        """
+
+    def settle_s(self, point: PointId) -> float:
+        """How long after a write a read may still show the old value (a valve's motor).  Pure."""
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """Optional: a driver that can show the bytes of an answer in every way they could be meant."""
+
+    def interpretations(self, point: PointId, answer: bytes) -> Sequence[Field]:
+        """What *answer* (``Link.last_answer`` after polling *point* alone) says of *point*: the raw registers or digits,
+        then each way to read them (types, word orders, with and without sign).  Pure; empty when it cannot tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a scan looks for: one protocol, on one open line, at one serial format."""
+
+    timeout_s: float
+    """How long each question waits for its answer."""
+    first: int | None = None
+    last: int | None = None
+    """Numeric addresses to try, both included, for protocols that have such; None: all that are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a scan has come.  *expected* may grow while the scan goes on (a tree is walked)."""
+
+    asked: int
+    expected: int
+    where: str = ""
+    """What is asked just now, for people: ``unit 17``, ``AAAAAAAA0101``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One device that a scan has met."""
+
+    entry: Mapping[str, Value]
+    """What a device entry in site.yaml says to reach it: ``{"unit_id": 7}``, ``{"address": "202301000101"}``."""
+    identity: str = ""
+    """What it tells of itself: maker, model, version, serial number, medium."""
+    trouble: str = ""
+    """What is wrong with it, Chinese and English: two devices seem to share the address."""
+
+
+Discover = Callable[[Link, Search], AsyncIterator["Found | Progress"]]
+"""Asks a line who is there.  Politely: one question at a time through ``Link``, writes nothing to any device.
+
+Raises LineLost.  Every other error means: nobody there, or several at once."""
 
 
 @runtime_checkable
@@ -127,6 +193,8 @@ class DeviceSpec:
     """An instance of the protocol's ``device_options`` model."""
     points: Mapping[PointId, PointSpec]
     timeout_s: float
+    zone: tzinfo = UTC
+    """The site's time zone: meters keep local time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +258,7 @@ class ProtocolType:
     default_timeout_s: float = 1.0
     usual_latency_s: float = 0.02
     """Between the request's last bit and the answer's first, where a profile says nothing better."""
+    discover: Discover | None = None
+    """How devices are found; None where the protocol has no way."""
+    scan_formats: tuple[SerialFormat, ...] = ()
+    """Serial formats worth trying in a scan, the likeliest first; empty: *serial* alone."""

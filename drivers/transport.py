@@ -95,6 +95,21 @@ class ByteLine(abc.ABC):
                 return frame
             await self._wait_for_bytes(deadline, request, timeout_s)
 
+    async def collect(
+        self, request: bytes, *, timeout_s: float, silence_s: float, serial: SerialFormat | None = None
+    ) -> bytes:
+        loop = asyncio.get_running_loop()
+        await self._drain(0.0)
+        self._dirty = True  # nobody has said that the answer was one
+        wait_s = self._send(request, serial) + timeout_s
+        give_up = loop.time() + wait_s + self.settle_limit_s
+        while loop.time() < give_up and await self._hears(wait_s):
+            self._check_open()
+            wait_s = silence_s
+        received = bytes(self._buffer)
+        self._buffer.clear()
+        return received
+
     # ------------------------------------------------------------------ for the subclasses
 
     @abc.abstractmethod

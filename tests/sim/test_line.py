@@ -137,15 +137,17 @@ def test_the_line_survives_the_gateway_closing_and_opening_the_port() -> None:
 def test_two_who_speak_at_once_destroy_each_other() -> None:
     async def scenario() -> None:
         async with (
-            SimLine("l", METER_LINE, [Parrot("1", b"a" * 60)], FaultBoard(), turnaround_s=NO_WAIT) as line,
+            SimLine("l", METER_LINE, [Parrot("1", b"a" * 600)], FaultBoard(), turnaround_s=NO_WAIT) as line,
             SerialLink(line.path, METER_LINE) as link,
         ):
+            begun = asyncio.Event()
+            link.tap = lambda direction, data: begun.set() if direction == "rx" else None
+            asking = asyncio.ensure_future(ask(link, b"?1", b"a" * 600, timeout_s=10.0))  # 2.7 s on the wire
+            await begun.wait()
+            os.write(link._port.fileno(), b"?1")  # type: ignore[union-attr]  # somebody speaks into the answer
             with pytest.raises(ProtocolError):
-                await ask(link, b"?1", b"a" * 60, timeout_s=0.1)  # 275 ms on the wire: the master gives up too early
-            os.write(link._port.fileno(), b"?1")  # type: ignore[union-attr]  # and speaks into the answer
-            await asyncio.sleep(0.05)
+                await asking  # what had been said does not get any longer
             assert line.stats.collisions == 1
-            await asyncio.sleep(0.3)
             assert line.stats.answers == 1, "the second request was not heard"
 
     asyncio.run(scenario())
