@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -14,7 +15,10 @@ from drivers.base import ProtocolType, SerialFormat
 from gateway import local_api
 from gateway.cli.common import FOUND_WRONG, USAGE, Shell
 from gateway.cli.site import configuration_of
-from gateway.commission.daemon import OwnedLine, lines_of
+from gateway.clock import Clock
+from gateway.commission.daemon import OwnedLine, lines_of, tap
+from gateway.commission.listen import SerialEars, TcpEars
+from gateway.commission.record import Heard
 from gateway.commission.trouble import explain
 from gateway.config.faults import ConfigFaults, did_you_mean, one_of, quoted
 from gateway.config.load import Configuration, LinePlan, load
@@ -201,6 +205,21 @@ def one_format(asked: Asked, wire: Wire, usual: SerialFormat | None) -> SerialFo
         base.data_bits,
         asked.stop_bits or base.stop_bits,
     )
+
+
+@asynccontextmanager
+async def hearing(wire: Wire, serial: SerialFormat, clock: Clock) -> AsyncIterator[AsyncGenerator[Heard, None]]:
+    """What passes over the wire, without a byte being sent: through the daemon where it has the line.
+
+    Raises LineLost; and inside, whatever the source raises.
+    """
+    if wire.owner is not None:
+        async with aclosing(tap(wire.store, wire.owner.id, clock)) as heard:
+            yield heard
+        return
+    ears = TcpEars(*wire.tcp, clock) if wire.tcp is not None else SerialEars(wire.port or "", serial, clock)
+    async with ears, aclosing(ears.heard()) as heard:
+        yield heard
 
 
 def check_wire(shell: Shell, type_: ProtocolType, wire: Wire) -> None:

@@ -38,6 +38,8 @@ PER_BATCH, PER_PROFILE, PER_DEVICE = 6, 16, 160
 """Requests that one batch (a refused range is divided), one profile, one device may cost."""
 CLEAR_LEAD = 0.8
 """The second best must stay under this share of the best, or nobody knows."""
+LEAST = 0.1
+"""A score under this is none."""
 ENOUGH_SHARE, ENOUGH_TELLING = 0.3, 2
 """A profile of which less than this comes true, or fewer points say anything, is a guess."""
 
@@ -89,7 +91,7 @@ class Verdict:
     """What a device seems to be."""
 
     matches: tuple[Match, ...]
-    """The best first; none with a score of 0."""
+    """The best first."""
     requests: int
     """What finding out has cost."""
 
@@ -126,7 +128,7 @@ class Fingerprint:
             driver = self._driver(profile, found, asking)
             if driver is not None and asking.spent < PER_DEVICE:
                 matches.append(await _try(profile, driver, asking, found))
-        ranked = sorted((match for match in matches if match.score > 0), key=lambda match: -match.score)
+        ranked = sorted((match for match in matches if match.score >= LEAST), key=lambda match: -match.score)
         return Verdict(tuple(ranked[:SHOWN]), asking.spent)
 
     def _driver(self, profile: Profile, found: Found, link: Link) -> Driver | None:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import tty
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway.commission.record import BUS, RX, TX, Capture
+from gateway.commission.record import BUS, RX, TX, Capture, Heard
 from gateway.commission.stream import Cut, Cutter, Reader
 from gateway.errors import GatewayError
 
 FORGET_S = 0.5
 """Silence after which bytes that are no recorded question are given up."""
 _MOST_BYTES = 4096
+_TICK_MS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,19 @@ def exchanges_of(capture: Capture, reader: Reader) -> list[Exchange]:
             hint="被动监听的捕获要用 --protocol 指明协议 / a capture made by listening needs its --protocol",
         )
     return found
+
+
+async def played(capture: Capture, speed: float | None) -> AsyncGenerator[Heard, None]:
+    """The capture again, as it was heard; *speed* 1.0 in its own time, None at once."""
+    now_ms = capture.header.started_ms
+    for record in capture.records:
+        while speed is not None and now_ms < record.now_ms:
+            step_ms = min(record.now_ms - now_ms, max(1, round(_TICK_MS * speed)))
+            await asyncio.sleep(step_ms / 1000 / speed)
+            now_ms += step_ms
+            yield Heard(now_ms)
+        now_ms = record.now_ms
+        yield record
 
 
 def _by_direction(capture: Capture) -> list[Exchange]:
