@@ -93,12 +93,14 @@ def _by_direction(capture: Capture) -> list[Exchange]:
 
 def _by_protocol(capture: Capture, reader: Reader) -> list[Exchange]:
     found: list[Exchange] = []
+    asked_ms = 0
     for cut in _cuts(capture, reader):
         direction = cut.frames[0].direction if cut.ok and cut.frames else None
         if direction == "request":
             found.append(Exchange(cut.data))
+            asked_ms = cut.at_ms
         elif found and not found[-1].answer and direction == "response":
-            found[-1] = Exchange(found[-1].request, (Said(0, cut.data),))
+            found[-1] = Exchange(found[-1].request, (Said(max(0, cut.at_ms - asked_ms), cut.data),))
     return found
 
 

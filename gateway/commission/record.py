@@ -122,7 +122,7 @@ def read_capture(path: Path) -> Capture:
     """Raises CaptureFault, with the number of the line."""
     try:
         with path.open(encoding="utf-8") as file:
-            return _read(file, str(path))
+            return parse_capture(file, str(path))
     except OSError as exc:
         raise CaptureFault(f"读不到 {path}：{exc.strerror} / cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -132,7 +132,8 @@ def read_capture(path: Path) -> Capture:
 _HINT = "用 gateway capture 录制 / captures are made by gateway capture"
 
 
-def _read(file: IO[str], name: str) -> Capture:
+def parse_capture(file: IO[str], name: str) -> Capture:
+    """*name*: of the file, for what is said about it.  Raises CaptureFault."""
     header: Header | None = None
     records: list[Heard] = []
     number = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TypeAlias
 
 from drivers.base import Decoded, DecodedFrame, Fault
@@ -23,6 +24,8 @@ PAUSE_MS = 30
 """Silence that ends a burst: longer than an adapter's latency timer (16 ms)."""
 HALF_MS = 500
 """So long a burst that does not check waits for more.  DL/T 645-2007 allows 500 ms between two bytes of a frame."""
+MOST_HELD = 8
+"""Pieces that one frame may come in."""
 MOST_BYTES = 4096
 """A burst that never pauses is cut here: noise, or a speed that is wrong."""
 SHORTEST_PROOF = 4
@@ -68,8 +71,8 @@ class Cutter:
     reader: Reader
     _open: _Burst | None = None
     """Still growing."""
-    _held: _Burst | None = None
-    """Ended by a pause, but does not check: perhaps the first half of a frame."""
+    _held: list[_Burst] = field(default_factory=list)
+    """Ended by a pause each, none of which checks: perhaps the first parts of a frame."""
 
     def feed(self, chunk: Chunk) -> list[Cut]:
         cuts = self.tick(chunk.at_ms)
@@ -86,7 +89,7 @@ class Cutter:
         cuts: list[Cut] = []
         if self._open is not None and now_ms - self._open.until_ms > PAUSE_MS:
             cuts += self._end_of_burst()
-        if self._held is not None and now_ms - self._held.until_ms > HALF_MS:
+        if self._held and now_ms - self._held[-1].until_ms > HALF_MS:
             cuts += self._give_up()
         return cuts
 
@@ -98,20 +101,22 @@ class Cutter:
         burst, self._open = self._open, None
         if burst is None:
             return []
-        held, self._held = self._held, None
-        if held is not None and held.direction == burst.direction:
-            whole = held.with_more(burst)
+        cuts = self._give_up() if self._held and self._held[-1].direction != burst.direction else []
+        for number, _ in enumerate(self._held):
+            whole = reduce(_Burst.with_more, (*self._held[number:], burst))
             if self.reader.accepts(whole.data):
-                return self.reader.read(whole)
-        cuts = self.reader.read(held) if held is not None else []
+                del self._held[number:]
+                return [*cuts, *self._give_up(), *self.reader.read(whole)]
         if self.reader.accepts(burst.data):
-            return cuts + self.reader.read(burst)
-        self._held = burst
+            return [*cuts, *self._give_up(), *self.reader.read(burst)]
+        if len(self._held) == MOST_HELD:
+            cuts += self.reader.read(self._held.pop(0))
+        self._held.append(burst)
         return cuts
 
     def _give_up(self) -> list[Cut]:
-        held, self._held = self._held, None
-        return self.reader.read(held) if held is not None else []
+        held, self._held = self._held, []
+        return [cut for burst in held for cut in self.reader.read(burst)]
 
 
 @dataclass(slots=True)
