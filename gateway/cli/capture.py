@@ -40,7 +40,7 @@ def command(shell: Shell, file: Path, asked: Asked, duration: float | None, forc
         shell.complain(f"写不了 {file}：{exc.strerror}", f"cannot write {file}: {exc.strerror}")
         shell.stop(FOUND_WRONG)
     except GatewayError as exc:
-        tell_failure(shell, exc)
+        tell_failure(shell, exc, asked.name)
     _sum_up(shell, file, recorders[0] if recorders else None)
 
 

@@ -117,7 +117,7 @@ def command(
         session.interrupted = True
     except LineLost as exc:
         _clear(session)
-        tell_failure(shell, exc)
+        tell_failure(shell, exc, asked.name)
         session.failed = True
     _finish(session, order.target)
 

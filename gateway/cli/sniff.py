@@ -29,7 +29,7 @@ def command(shell: Shell, asked: Asked, protocol: str, duration: float | None) -
     except KeyboardInterrupt:
         pass
     except GatewayError as exc:
-        tell_failure(shell, exc)
+        tell_failure(shell, exc, asked.name)
         shell.stop(FOUND_WRONG)
     screen.end()
     shell.stop(FINE if screen.good else FOUND_WRONG)

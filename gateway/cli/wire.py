@@ -13,7 +13,7 @@ import click
 
 from drivers.base import ProtocolType, SerialFormat
 from gateway import local_api
-from gateway.cli.common import FOUND_WRONG, USAGE, Shell
+from gateway.cli.common import USAGE, Shell
 from gateway.cli.site import configuration_of
 from gateway.clock import Clock
 from gateway.commission.daemon import OwnedLine, lines_of, tap
@@ -90,6 +90,10 @@ class Asked:
     parities: tuple[str, ...]
     """N, E, O."""
     stop_bits: int | None
+
+    @property
+    def name(self) -> str:
+        return self.port or self.tcp or self.line or ""
 
 
 def wire_options(function: F) -> F:
@@ -241,11 +245,6 @@ def refuse(shell: Shell, zh: str, en: str) -> NoReturn:
     shell.stop(USAGE)
 
 
-def line_failed(shell: Shell, exc: GatewayError) -> NoReturn:
-    tell_failure(shell, exc)
-    shell.stop(FOUND_WRONG)
-
-
-def tell_failure(shell: Shell, exc: GatewayError) -> None:
-    why = explain(exc)
+def tell_failure(shell: Shell, exc: GatewayError, wire: str) -> None:
+    why = explain(exc, wire)
     shell.complain(f"线路不可用：{why.zh}", f"the line cannot be used: {why.en}")

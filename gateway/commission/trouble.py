@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import termios
 
+import serial
+
 from gateway.errors import GatewayError
 from gateway.model import Text
 
@@ -37,21 +39,25 @@ _NO_HOST = Text(
 )
 
 
-def explain(exc: GatewayError) -> Text:
-    """Why a line could not be opened or was lost, with what to do about it."""
+def explain(exc: GatewayError, wire: str) -> Text:
+    """Why *wire* could not be opened or was lost, with what to do about it."""
     advice = _advice(exc.__cause__)
     if advice is not None:
-        return Text(f"{exc}；{advice.zh}", f"{exc}; {advice.en}")
+        return Text(f"{wire}：{advice.zh}", f"{wire}: {advice.en}")
     return Text(exc.advice(), exc.advice())
 
 
 def _advice(cause: BaseException | None) -> Text | None:
     if isinstance(cause, ConnectionRefusedError):
         return _REFUSED
-    number = cause.args[0] if isinstance(cause, termios.error) else getattr(cause, "errno", None)
-    if number in _PORT:
-        return _PORT[number]
-    return _NO_HOST if isinstance(cause, OSError) else None
+    while cause is not None:
+        number = cause.args[0] if isinstance(cause, termios.error) else getattr(cause, "errno", None)
+        if number in _PORT:
+            return _PORT[number]
+        if not isinstance(cause, serial.SerialException):
+            return _NO_HOST if isinstance(cause, OSError) else None
+        cause = cause.__context__  # pyserial wraps the system's error and drops its number
+    return None
 
 
 NOTHING_FOUND = (

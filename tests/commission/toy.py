@@ -15,7 +15,7 @@ from drivers.base import Found, Link, Progress, Search, SerialFormat
 from drivers.dlt645.driver import DLT645, read_address
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter, SimValue
 from drivers.modbus import codec
-from drivers.modbus.driver import RTU
+from drivers.modbus.driver import RTU, TCP
 from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit
 from gateway.errors import DriverError, LineLost
 from gateway.sim.compound import _profiled
@@ -65,6 +65,8 @@ TOY_RTU = replace(
     RTU, discover=find_units, scan_formats=(SerialFormat(9600), SerialFormat(19200), SerialFormat(9600, "E"))
 )
 TOY_645 = replace(DLT645, discover=find_meter, scan_formats=(SerialFormat(2400, "E"), SerialFormat(9600, "E")))
+TOY_TCP = replace(TCP, discover=find_units)
+NO_SEARCH = replace(TCP, discover=None)
 
 
 # ---------------------------------------------------------------------- devices
