@@ -63,7 +63,6 @@ async def _record(
     usual = one_format(asked, wire, None)
     serial = None if wire.port is None else usual
     clock = SystemClock()
-    announce(shell, wire, usual)
     loop = asyncio.get_running_loop()
     until = None if duration_s is None else loop.time() + duration_s
     async with hearing(wire, usual, clock) as heard:
@@ -71,6 +70,7 @@ async def _record(
         recorder = Recorder(stream, header)
         recorder.begin()
         recorders.append(recorder)
+        announce(shell, wire, usual)
         async for each in heard:
             recorder.take(each)
             if recorder.written > MOST_CHARACTERS:

@@ -62,6 +62,8 @@ async def _read(config: Configuration, wanted: Sequence[PointId], raw: bool, she
     request = {"op": "read", "points": list(wanted), **({"raw": True} if raw else {})}
     try:
         items: list[dict[str, Any]] = await local_api.ask(config.store.path, request)
+        if raw and any("raw" not in item for item in items):
+            raise GatewayError("the running daemon gives no bytes", hint="restart it: it is older than this command")
     except local_api.NotRunning:
         shell.complain("守护进程未运行，直接读取", "the daemon is not running; reading directly")
         directly = _read_raw_directly if raw else _read_directly

@@ -39,10 +39,10 @@ async def _listen(shell: Shell, asked: Asked, protocol: str, screen: Screen, dur
     wire = await resolve(shell, asked)
     usual = protocol_type(protocol).serial if protocol in protocols() else None
     serial = one_format(asked, wire, usual)
-    announce(shell, wire, serial)
     loop = asyncio.get_running_loop()
     until = None if duration_s is None else loop.time() + duration_s
     async with hearing(wire, serial, SystemClock()) as heard:
+        announce(shell, wire, serial)
         async for each in heard:
             screen.take(each)
             if until is not None and loop.time() >= until:
@@ -50,6 +50,7 @@ async def _listen(shell: Shell, asked: Asked, protocol: str, screen: Screen, dur
 
 
 def announce(shell: Shell, wire: Wire, serial: SerialFormat) -> None:
+    """Said when the port is open: what is spoken from now on is heard."""
     if wire.owner is not None:
         shell.complain(
             f"经守护进程监听线路 {wire.owner.id}（{wire.name}）",

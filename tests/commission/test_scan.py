@@ -192,7 +192,7 @@ def test_the_device_is_found_at_the_speed_it_speaks_on_a_real_port() -> None:
         async with pty_wire(respond) as wire:
             assert TOY_RTU.discover is not None
             formats = all_formats(TOY_RTU)
-            search = Search(0.3, first=3, last=4)
+            search = Search(1.0, first=3, last=3)
             scan = Scan(lambda serial: SerialLink(str(wire.path), serial or FAST), TOY_RTU.discover, formats, search)
             await news_of(scan)
             return scan.devices
