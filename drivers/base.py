@@ -51,8 +51,9 @@ class SerialFormat:
 class Link(Connection, Protocol):
     """A half-duplex byte line.  One exchange at a time; the core sees to that."""
 
-    last_answer: bytes
-    """The bytes in which the last successful exchange found its answer."""
+    @property
+    def last_answer(self) -> bytes:
+        """The bytes in which the last successful exchange found its answer."""
 
     async def exchange(
         self,
@@ -124,8 +125,11 @@ class Explaining(Protocol):
     """Optional: a driver that can show the bytes of an answer in every way they could be meant."""
 
     def interpretations(self, point: PointId, answer: bytes) -> Sequence[Field]:
-        """What *answer* (``Link.last_answer`` after polling *point* alone) says of *point*: the raw registers or digits,
-        then each way to read them (types, word orders, with and without sign).  Pure; empty when it cannot tell."""
+        """What *answer* (``Link.last_answer`` after polling *point* alone) says of *point*.
+
+        The raw registers or digits, then each way to read them (types, word orders, with and without sign).  Pure;
+        empty when it cannot tell.
+        """
 
 
 @dataclass(frozen=True, slots=True)

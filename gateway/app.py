@@ -25,17 +25,17 @@ import structlog
 
 from gateway import local_api
 from gateway.clock import Clock
-from gateway.config.load import Configuration
+from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import Envelope, reading_item
 from gateway.errors import GatewayError, StoreError
-from gateway.field import drivers_on, open_line, read_now
+from gateway.field import drivers_on, links_on, open_line, read_now
 from gateway.health import Health, status_item
+from gateway.identity import Identities
 from gateway.ids import uuid7
 from gateway.model import Event, Gap, Place, Reading, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
-from gateway.quality import QualityGate, RegisterChange
-from gateway.schedule import Job
+from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
@@ -46,6 +46,10 @@ from rules.engine import Engine, Instant
 log = structlog.get_logger()
 
 HEALTH_S = 60.0
+_IDENTITY_KEY = "identity/"
+"""Begins the keys under which the store keeps the serial number that a device has said last."""
+PHASE_S = 1.0
+"""Lines begin their grids spread over so long."""
 FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
 
@@ -64,18 +68,20 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         clock=clock,
     )
     async with store:
+        saved = await store.state()
         engine = Engine(
             config.rules,
             config.points,
             config.devices,
             new_id=uuid7,
-            saved=await store.state(),
+            saved=saved,
             started=Instant(clock.monotonic_s(), started_ms),
         )
         if engine.unreadable:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
         pipeline = Pipeline(store, engine, config.points, clock)
-        lines = _lines(config, pipeline, clock)
+        identities = _identities(config, saved)
+        lines = [_line(plan, config, identities, pipeline, clock) for plan in config.lines]
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
         pipeline.note(*_history(identity, started_ms, store.recovery))
@@ -103,35 +109,51 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
     log.info("stopped", accepted=pipeline.stats.accepted)
 
 
-def _lines(config: Configuration, pipeline: Pipeline, clock: Clock) -> list[Line]:
-    lines = []
-    places = {device.id: device.place for device in config.devices}
-    for plan in config.lines:
-        link = open_line(plan)
-        jobs = [Job(d.device.id, points, interval_s) for d in plan.devices for interval_s, points in d.jobs]
-        gate = QualityGate({point.id: point for each in plan.devices for point in each.device.points})
-        lines.append(
-            Line(
-                plan.id,
-                link,
-                drivers_on(plan, link, clock),
-                jobs,
-                pipeline.submit,
-                clock,
-                random.Random(),
-                gate,
-                lambda change: pipeline.note(_register_changed(change, places, clock.now_ms())),
-            )
-        )
-    return lines
+def _line(plan: LinePlan, config: Configuration, identities: Identities, pipeline: Pipeline, clock: Clock) -> Line:
+    connection = open_line(plan)
+    links = links_on(plan, connection)
+    rng = random.Random()
+    return Line(
+        plan.id,
+        connection,
+        drivers_on(plan, links, clock),
+        [job for device in plan.devices for job in device.jobs],
+        pipeline.submit,
+        clock,
+        rng,
+        QualityGate({point.id: point for each in plan.devices for point in each.device.points}, identities),
+        lambda change: _announce(change, config, pipeline, clock),
+        links=links,
+        zone=config.site.zone,
+        phase_s=rng.uniform(0.0, PHASE_S),
+    )
 
 
-def _register_changed(change: RegisterChange, places: Mapping[str, Place], now_ms: int) -> Event:
-    """Whoever bills must know that the difference of two readings means nothing here."""
-    device = change.point.partition(".")[0]
-    kind = "register.rolled_over" if change.rolled_over else "register.replaced"
-    about: dict[str, Value | None] = {"point": change.point, "before": change.before, "after": change.after}
-    return Event(uuid7(now_ms), kind, now_ms, device, places[device], about)
+def _announce(change: Change, config: Configuration, pipeline: Pipeline, clock: Clock) -> None:
+    """Whoever bills must know that the difference of two readings means nothing here, or that they are another's."""
+    now_ms = clock.now_ms()
+    about: dict[str, Value | None]
+    if isinstance(change, RegisterChange):
+        device = change.point.partition(".")[0]
+        kind = "register.rolled_over" if change.rolled_over else "register.replaced"
+        about = {"point": change.point, "before": change.before, "after": change.after}
+    else:
+        device, kind = change.device, "device.wrong" if change.expected else "device.replaced"
+        about = {"before": change.before, "after": change.after, "belongs_to": change.belongs_to}
+        pipeline.remember(_IDENTITY_KEY + device, change.after.encode())
+        if change.before is None:
+            return
+    pipeline.note(Event(uuid7(now_ms), kind, now_ms, device, config.device(device).place, about))
+
+
+def _identities(config: Configuration, saved: Mapping[str, bytes]) -> Identities:
+    known = {
+        key.removeprefix(_IDENTITY_KEY): value.decode(errors="replace")
+        for key, value in saved.items()
+        if key.startswith(_IDENTITY_KEY)
+    }
+    plans = [device for line in config.lines for device in line.devices]
+    return Identities({plan.device.id: plan.serial_number for plan in plans if plan.serial_number is not None}, known)
 
 
 def _uplinks(

@@ -91,6 +91,11 @@ class Pipeline:
             self._waiting[Lane.GAP if isinstance(record, Gap) else Lane.EVENT].append(record)
         self._added(len(records))
 
+    def remember(self, key: str, value: bytes | None) -> None:
+        """Save a key-value with the next group; None forgets it.  Keys beginning with ``alarm/`` are the rules' own."""
+        self._saved[key] = value
+        self._some.set()
+
     async def acknowledge(self, rule: str, device: str | None, who: str) -> None:
         """An operator has seen the alarm; on disk when this returns.  Raises KeyError when there is no such alarm."""
         self._apply(self.engine.acknowledge(rule, device, who, self._now()))

@@ -9,6 +9,7 @@ from drivers.base import SerialFormat
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, check, load
 from gateway.model import Lane, Text, ValueKind
+from gateway.schedule import Job
 
 PROFILES = Path(__file__).parent / "profiles"
 HEAD = """format: site/1
@@ -86,7 +87,7 @@ def test_the_nearest_interval_counts(tmp_path: Path) -> None:
         assert config.points["m1.energy"].interval_s == energy_s
         assert config.points["m1.voltage"].interval_s == voltage_s
         wanted = sorted([(energy_s, ("m1.energy",)), (voltage_s, ("m1.voltage",))])
-        assert list(config.lines[0].devices[0].jobs) == wanted
+        assert [(job.interval_s, job.points) for job in config.lines[0].devices[0].jobs] == wanted
         ran += 1
     assert ran == len(INTERVALS) == 4
 
@@ -99,8 +100,8 @@ def test_points_of_one_interval_are_one_job_and_skipped_ones_are_gone(tmp_path: 
         "- {id: p2, profile: pump, line: a, unit_id: 2, points: {level: {skip: true}}}\n",
     )
     first, second = config.lines[0].devices
-    assert first.jobs == ((60.0, ("p1.running", "p1.level")),)
-    assert second.jobs == ((60.0, ("p2.running",)),)
+    assert first.jobs == (Job("p1", ("p1.running", "p1.level"), 60.0),)
+    assert second.jobs == (Job("p2", ("p2.running",), 60.0),)
     assert set(second.spec.points) == {"p2.running"}
     assert "p2.level" not in config.points
     assert first.protocol.name == "modbus-rtu"  # the only one of the profile's that a serial line carries
