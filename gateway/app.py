@@ -17,22 +17,22 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 
+from drivers.transport import ByteLine
 from gateway import local_api
+from gateway.answers import Answers
 from gateway.clock import Clock
 from gateway.config.load import Configuration, LinePlan
-from gateway.envelope import Envelope, reading_item
-from gateway.errors import GatewayError, StoreError
-from gateway.field import drivers_on, links_on, open_line, read_now
-from gateway.health import Health, status_item
+from gateway.envelope import Envelope
+from gateway.errors import StoreError
+from gateway.field import drivers_on, links_on, open_line
+from gateway.health import Health
 from gateway.identity import Identities
 from gateway.ids import uuid7
-from gateway.model import Event, Gap, Place, Reading, Value
+from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
@@ -81,12 +81,14 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
         pipeline = Pipeline(store, engine, config.points, clock)
         identities = _identities(config, saved)
-        lines = [_line(plan, config, identities, pipeline, clock) for plan in config.lines]
+        connections = {plan.id: open_line(plan) for plan in config.lines}
+        lines = [_line(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
+        answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, clock)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, _handlers(config, lines, health, pipeline, clock)),
+            local_api.serve(config.store.path, answers.handlers()),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -109,8 +111,14 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
     log.info("stopped", accepted=pipeline.stats.accepted)
 
 
-def _line(plan: LinePlan, config: Configuration, identities: Identities, pipeline: Pipeline, clock: Clock) -> Line:
-    connection = open_line(plan)
+def _line(
+    plan: LinePlan,
+    connection: ByteLine,
+    config: Configuration,
+    identities: Identities,
+    pipeline: Pipeline,
+    clock: Clock,
+) -> Line:
     links = links_on(plan, connection)
     rng = random.Random()
     return Line(
@@ -171,41 +179,6 @@ def _uplinks(
         model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)
         for model in config.uplinks
     }
-
-
-def _handlers(
-    config: Configuration, lines: Sequence[Line], health: Health, pipeline: Pipeline, clock: Clock
-) -> Mapping[str, local_api.Handler]:
-    """What the CLI may ask."""
-
-    async def read(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        wanted = request.get("points", [])
-        unknown = [point for point in wanted if point not in config.points]
-        if unknown:
-            raise GatewayError(f"unknown point: {', '.join(unknown)}")
-        readings: list[Reading] = []
-        for line in lines:
-            for device, driver in line.drivers.items():
-                points = [point for point in wanted if config.points[point].device == device]
-                if points:
-                    readings += await line.request(partial(read_now, driver, points, clock))
-        return [reading_item(reading, config.points[reading.point].unit) for reading in readings]
-
-    async def status(request: Mapping[str, Any]) -> dict[str, Any]:
-        return await health.snapshot()
-
-    async def alarms(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [status_item(alarm) for alarm in pipeline.engine.alarms()]
-
-    async def acknowledge(request: Mapping[str, Any]) -> dict[str, Any]:
-        rule, device = str(request.get("rule", "")), request.get("device")
-        try:
-            await pipeline.acknowledge(rule, device, str(request.get("who", "")))
-            return status_item(pipeline.engine.alarm(rule, device))
-        except KeyError:
-            raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
-
-    return {"read": read, "status": status, "alarms": alarms, "acknowledge": acknowledge}
 
 
 async def _publish_health(health: Health) -> None:
