@@ -65,6 +65,7 @@ class Link(Connection, Protocol):
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         """Send *request*, return the first answer that *parse* accepts.
 
@@ -76,6 +77,7 @@ class Link(Connection, Protocol):
         gap_characters: silence that must precede a request on a serial line, in character times.  Protocols whose
         requests begin with a preamble need none.
         serial: the format this device speaks, where a line carries several.
+        once: a command; it is never sent a second time, whatever happens.  A question may be.
 
         Raises DeviceUnreachable (silence), ProtocolError (bytes came, no valid answer among them), LineLost.
         """

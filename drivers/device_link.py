@@ -89,6 +89,7 @@ class DeviceLink:
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         self._peer = peer
         ask = partial(
@@ -101,7 +102,7 @@ class DeviceLink:
             gap_characters=gap_characters,
             serial=serial or self._serial,
         )
-        for limit_s in self._patience(timeout_s):
+        for limit_s in (timeout_s,) if once else self._patience(timeout_s):
             try:
                 frame = await ask(first_byte_s=limit_s)
             except LineLost:

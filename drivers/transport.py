@@ -81,9 +81,13 @@ class ByteLine(abc.ABC):
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = True,
         first_byte_s: float | None = None,
     ) -> T:
-        """As ``Link`` says.  *first_byte_s*: give up when no answer has begun so long after the request's last bit."""
+        """As ``Link`` says; the line itself never repeats.
+
+        first_byte_s: give up when no answer has begun so long after the request's last bit.
+        """
         loop = asyncio.get_running_loop()
         again = await self._wait_for_embargo(peer, request)
         await self._drain(self._gap_s(gap_characters))
