@@ -137,7 +137,7 @@ class Line:
             await self._serve_requests()
             turn = self._schedule.next(loop.time(), self.clock.now_ms())
             if isinstance(turn, Job):
-                await self._take(turn)
+                await self._take(self._identifying(turn))
             else:
                 await self._wait(turn)
         self.stats.rebuilt += 1
@@ -175,6 +175,13 @@ class Line:
         else:
             self._finished(job, now_s)
         await self._answered(job.device, readings)
+
+    def _identifying(self, job: Job) -> Job:
+        """Of a device that nobody has identified yet, the job that does; all of its jobs are due anyway."""
+        if job.device not in self._unverified:
+            return job
+        serial_number = self.gate.serial_number_of(job.device)
+        return next((each for each in self.jobs if serial_number in each.points), job)
 
     def _groups(self, driver: Driver, job: Job) -> Sequence[Sequence[PointId]]:
         """What the job's exchanges read; who answers is asked first, where that is not known."""
@@ -273,7 +280,7 @@ class Line:
 
     def _opened(self) -> None:
         self._schedule.line_restored(asyncio.get_running_loop().time())
-        self._unverified = set(self.drivers)
+        self._unverified.update(device for device in self.drivers if self.gate.serial_number_of(device))
         if not self.stats.open:
             log.info("line open", line=self.id)
         self.stats.open = True
@@ -296,7 +303,8 @@ class Line:
         await self.publish([*gaps, *readings])
 
     async def _failed(self, device: str, exc: DriverError) -> None:
-        self._unverified.add(device)
+        if self.gate.serial_number_of(device):
+            self._unverified.add(device)
         if device not in self._outages:
             log.warning("device does not answer", device=device, line=self.id, error=str(exc), hint=exc.hint)
             await self._mark(device, exc)
