@@ -24,7 +24,7 @@ import structlog
 from drivers.transport import ByteLine
 from gateway import local_api
 from gateway.answers import Answers
-from gateway.clock import Clock
+from gateway.clock import Clock, ClockState
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import Envelope
 from gateway.errors import StoreError
@@ -46,8 +46,10 @@ from rules.engine import Engine, Instant
 log = structlog.get_logger()
 
 HEALTH_S = 60.0
-_IDENTITY_KEY = "identity/"
-"""Begins the keys under which the store keeps the serial number that a device has said last."""
+REGISTERS_S = 300.0
+"""So often the store is told what the counters show: what a restart is measured against."""
+_IDENTITY_KEY, _REGISTERS_KEY = "identity/", "registers/"
+"""Begin the keys under which the store keeps the serial number that a device has said last, and a line's counters."""
 PHASE_S = 1.0
 """Lines begin their grids spread over so long."""
 FIRST_HEALTH_S = 5.0
@@ -83,6 +85,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         identities = _identities(config, saved)
         connections = {plan.id: open_line(plan) for plan in config.lines}
         lines = [_line(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
+        _recall_registers(lines, saved, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
         answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, clock)
@@ -95,6 +98,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
                 group.create_task(health.lag.run()),
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
+                group.create_task(_keep_registers(lines, pipeline, clock)),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -104,6 +108,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             await stop.wait()
             notify("STOPPING=1")
             await _cancel(polling)
+            _remember_registers(lines, pipeline, clock)
             await _cancel(committing)
             await pipeline.drain()
             await _cancel(delivering)
@@ -179,6 +184,34 @@ def _uplinks(
         model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)
         for model in config.uplinks
     }
+
+
+async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:
+    while True:
+        await asyncio.sleep(REGISTERS_S)
+        _remember_registers(lines, pipeline, clock)
+
+
+def _remember_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:
+    if clock.state() is ClockState.UNKNOWN:
+        return  # the time with which they would be kept means nothing after a restart
+    for line in lines:
+        registers = line.gate.registers(clock.monotonic_s(), clock.now_ms())
+        if registers:
+            pipeline.remember(_REGISTERS_KEY + line.id, json.dumps(registers).encode())
+
+
+def _recall_registers(lines: Sequence[Line], saved: Mapping[str, bytes], clock: Clock) -> None:
+    """The counters go on from where they stood: the first reading after a start is checked like any other."""
+    now_ms = None if clock.state() is ClockState.UNKNOWN else clock.now_ms()
+    for line in lines:
+        try:
+            kept = json.loads(saved.get(_REGISTERS_KEY + line.id, b"{}"))
+            registers = {point: (float(value), int(at_ms)) for point, (value, at_ms) in kept.items()}
+        except (ValueError, TypeError, AttributeError):
+            log.warning("what the counters showed before the start cannot be read", line=line.id)
+            continue
+        line.gate.recall(registers, clock.monotonic_s(), now_ms)
 
 
 async def _publish_health(health: Health) -> None:

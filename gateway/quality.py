@@ -8,6 +8,7 @@ are all doubtful.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -78,6 +79,23 @@ class QualityGate:
     def serial_number_of(self, device: str) -> PointId | None:
         """The point that holds the device's own serial number."""
         return self._serial_numbers.get(device)
+
+    def registers(self, now_s: float, now_ms: int) -> Mapping[PointId, tuple[float, int]]:
+        """Every counter's last good value and when it was read (UTC ms), to be kept over a restart."""
+        return {
+            point: (counter.good.value, now_ms - round((now_s - counter.good.at_s) * 1000))
+            for point, counter in self._counters.items()
+        }
+
+    def recall(self, registers: Mapping[PointId, tuple[float, int]], now_s: float, now_ms: int | None) -> None:
+        """Take up what ``registers`` gave before the restart.
+
+        now_ms: None while the wall clock cannot be trusted; how far a register may have risen is then not judged.
+        """
+        for point, (value, at_ms) in registers.items():
+            if point in self.points and self.points[point].counter:
+                elapsed_s = math.inf if now_ms is None else max((now_ms - at_ms) / 1000, 0.0)
+                self._counters[point] = _Counter(_Mark(value, now_s - elapsed_s))
 
     def doubtful(self, readings: Sequence[Reading], now_s: float) -> list[PointId]:
         """The counters that should be read once more before anything is said."""
