@@ -20,7 +20,7 @@ from gateway.clock import SystemClock
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
 from gateway.errors import GatewayError
-from gateway.field import drivers_on, open_line, read_now, read_raw
+from gateway.field import drivers_on, links_on, open_line, read_now, read_raw
 from gateway.model import PointId, Quality, Reading
 
 
@@ -77,7 +77,7 @@ async def _read_raw_directly(config: Configuration, line: LinePlan, wanted: Sequ
     if any(asked.values()):
         clock = SystemClock()
         async with open_line(line) as link:
-            for device, driver in drivers_on(line, link, clock).items():
+            for device, driver in drivers_on(line, links_on(line, link), clock).items():
                 found = await read_raw(driver, link, asked[device], clock)
                 items += [each.item(config.points[each.reading.point].unit) for each in found]
     return items
@@ -89,7 +89,7 @@ async def _read_directly(config: Configuration, line: LinePlan, wanted: Sequence
     if any(asked.values()):
         clock = SystemClock()
         async with open_line(line) as link:
-            for device, driver in drivers_on(line, link, clock).items():
+            for device, driver in drivers_on(line, links_on(line, link), clock).items():
                 readings += await read_now(driver, asked[device], clock)
     return [reading_item(reading, config.points[reading.point].unit) for reading in readings]
 

@@ -93,6 +93,7 @@ class DaemonLink:
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._embargo_until.pop(peer, 0.0) - loop.time()))

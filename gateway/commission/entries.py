@@ -129,10 +129,7 @@ def _line(place: Place, format_: SerialFormat | None) -> Iterator[str]:
     yield "  # 最好用 /dev/serial/by-id 下的名字 / best a name under /dev/serial/by-id"
     yield f"  serial: {json.dumps(place.serial)}"
     if format_ is not None:
-        yield f"  baud: {format_.baud}"
-        yield f"  parity: {_PARITY[format_.parity]}"
-        if format_.stop_bits != 1:
-            yield f"  stop_bits: {format_.stop_bits}"
+        yield from (f"  {line}" for line in _format_lines(format_))
 
 
 def _entry(
@@ -151,17 +148,26 @@ def _entry(
     if best and _must_name_protocol(profiles[best.profile], place):
         body.append(f"  protocol: {type_.name}")
     body += [f"  {key}: {_scalar(value)}" for key, value in finding.met.found.entry.items()]
-    differs = finding.met.serial is not None and line_format is not None and finding.met.serial != line_format
-    if differs and finding.met.serial is not None and line_format is not None:
-        own, theirs = short(finding.met.serial), short(line_format)
+    own = finding.met.serial
+    if own is not None and line_format is not None and own != line_format:
         comments.append(
-            f"# 此设备应答于 {own}，线路为 {theirs}：请改设备的串口设置"
-            f" / answers at {own}, the line is at {theirs}: change the device's settings"
+            f"# 此设备为 {short(own)}，线路为 {short(line_format)}；改成一致更好"
+            f" / speaks {short(own)}, the line {short(line_format)}: better set them alike"
         )
+        body += [f"  {line}" for line in _format_lines(own, line_format)]
     if best is None:
         comments.append("# 请填写型号后去掉 # / name the profile, then take away the #")
-    unusable = differs or best is None
-    return [*comments, *(f"# {line}" if unusable else line for line in body)]
+    return [*comments, *(line if best else f"# {line}" for line in body)]
+
+
+def _format_lines(own: SerialFormat, line: SerialFormat | None = None) -> Iterator[str]:
+    """The keys of a serial format, those that differ from the line's."""
+    if line is None or own.baud != line.baud:
+        yield f"baud: {own.baud}"
+    if line is None or own.parity != line.parity:
+        yield f"parity: {_PARITY[own.parity]}"
+    if own.stop_bits != (1 if line is None else line.stop_bits):
+        yield f"stop_bits: {own.stop_bits}"
 
 
 def _notes(finding: Finding) -> Iterator[str]:

@@ -230,6 +230,7 @@ class _Asking:
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         known = self._known.get(request)
         if known is not None:
@@ -246,6 +247,7 @@ class _Asking:
                 embargo_s=embargo_s,
                 gap_characters=gap_characters,
                 serial=serial,
+                once=once,
             )
         except LineLost:
             raise

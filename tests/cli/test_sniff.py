@@ -22,13 +22,13 @@ from commission.toy import MEANT, answers_of, meter
 from drivers.transport import SerialLink
 from drivers_contract.wire import MemoryLine, PtyWire, pty_wire
 from gateway.cli.capture import command as capture
+from gateway.cli.play import command as replay
 from gateway.cli.read import command as read
-from gateway.cli.replay import command as replay
 from gateway.cli.sniff import command as sniff
 from gateway.clock import SystemClock
 from gateway.commission.record import RX, TX, Chunk, Header, Heard, Recorder
 from gateway.config.load import load
-from gateway.field import drivers_on, open_line, read_now
+from gateway.field import drivers_on, links_on, open_line, read_now
 
 EN, ZH = ("--lang", "en"), ("--lang", "zh")
 SPOKEN = READ + ANSWER
@@ -230,7 +230,7 @@ def recorded_field(directory: Path) -> tuple[Path, list[float | int | bool | str
                 Heard(clock.now_ms(), (Chunk(clock.now_ms(), direction, data),))
             )
             async with link:
-                (driver,) = drivers_on(plan, link, clock).values()
+                (driver,) = drivers_on(plan, links_on(plan, link), clock).values()
                 values.extend(reading.value for reading in await read_now(driver, WANTED, clock))
 
     asyncio.run(_with_meter(check))
