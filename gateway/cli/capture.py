@@ -60,7 +60,7 @@ async def _record(
     shell: Shell, asked: Asked, stream: IO[str], duration_s: float | None, recorders: list[Recorder]
 ) -> None:
     wire = await resolve(shell, asked)
-    usual = one_format(asked, wire, None)
+    usual = one_format(shell, asked, wire, None)
     serial = None if wire.port is None else usual
     clock = SystemClock()
     loop = asyncio.get_running_loop()

@@ -124,7 +124,7 @@ def command(
 
 def _check(shell: Shell, order: _Order) -> None:
     asked = order.asked
-    if order.every_format and (asked.bauds or asked.parities or asked.stop_bits):
+    if order.every_format and (asked.bauds or asked.parities or asked.data_bits or asked.stop_bits):
         refuse(shell, "--all-formats 与串口参数不能同用", "--all-formats and a serial format exclude each other")
     if order.first is not None and order.last is not None and order.first > order.last:
         refuse(shell, "--first 大于 --last", "--first is more than --last")
@@ -154,7 +154,8 @@ def _formats(type_: ProtocolType, wire: Wire, order: _Order) -> Sequence[SerialF
         return [None]
     if order.every_format:
         return all_formats(type_, wire.format)
-    return formats_of(type_, wire.format, order.asked.bauds, order.asked.parities, order.asked.stop_bits)
+    asked = order.asked
+    return formats_of(type_, wire.format, asked.bauds, asked.parities, asked.data_bits, asked.stop_bits)
 
 
 def _link(wire: Wire, serial: SerialFormat | None) -> Link:

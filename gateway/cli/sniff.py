@@ -38,7 +38,7 @@ def command(shell: Shell, asked: Asked, protocol: str, duration: float | None) -
 async def _listen(shell: Shell, asked: Asked, protocol: str, screen: Screen, duration_s: float | None) -> None:
     wire = await resolve(shell, asked)
     usual = protocol_type(protocol).serial if protocol in protocols() else None
-    serial = one_format(asked, wire, usual)
+    serial = one_format(shell, asked, wire, usual)
     loop = asyncio.get_running_loop()
     until = None if duration_s is None else loop.time() + duration_s
     async with hearing(wire, serial, SystemClock()) as heard:

@@ -89,6 +89,7 @@ class Asked:
     bauds: tuple[int, ...]
     parities: tuple[str, ...]
     """N, E, O."""
+    data_bits: int | None
     stop_bits: int | None
 
     @property
@@ -97,7 +98,7 @@ class Asked:
 
 
 def wire_options(function: F) -> F:
-    """Adds --port, --tcp, --line, --baud, --parity and --stop-bits, and passes them as one ``asked: Asked``."""
+    """Adds --port, --tcp, --line and the serial format, and passes them as one ``asked: Asked``."""
 
     @click.option("--port", metavar="/dev/…", help="串口 / serial port")
     @click.option("--tcp", metavar="HOST:PORT", help="串口服务器或 TCP 设备 / converter or TCP device")
@@ -106,6 +107,7 @@ def wire_options(function: F) -> F:
         "--baud", multiple=True, type=click.IntRange(50, 4_000_000), help="波特率，可多次 / speed, may be repeated"
     )
     @click.option("--parity", multiple=True, type=click.Choice(list(PARITIES)), help="校验，可多次 / may be repeated")
+    @click.option("--data-bits", type=click.Choice(["7", "8"]), help="数据位 / data bits")
     @click.option("--stop-bits", type=click.Choice(["1", "2"]), help="停止位 / stop bits")
     @functools.wraps(function)
     def wrapper(
@@ -115,11 +117,13 @@ def wire_options(function: F) -> F:
         line: str | None,
         baud: tuple[int, ...],
         parity: tuple[str, ...],
+        data_bits: str | None,
         stop_bits: str | None,
         **kwargs: Any,
     ) -> Any:
         parities = tuple(PARITIES[each] for each in parity)
-        asked = Asked(port, tcp, line, baud, parities, int(stop_bits) if stop_bits else None)
+        bits = (int(each) if each else None for each in (data_bits, stop_bits))
+        asked = Asked(port, tcp, line, baud, parities, *bits)
         return function(*args, asked=asked, **kwargs)
 
     return wrapper  # type: ignore[return-value]
@@ -200,13 +204,15 @@ def host_port(shell: Shell, written: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def one_format(asked: Asked, wire: Wire, usual: SerialFormat | None) -> SerialFormat:
+def one_format(shell: Shell, asked: Asked, wire: Wire, usual: SerialFormat | None) -> SerialFormat:
     """For commands that listen: what was said, over what the line is set to, over what is usual."""
+    if len(asked.bauds) > 1 or len(asked.parities) > 1:
+        refuse(shell, "只能用一种串口格式监听", "listening takes one serial format")
     base = wire.format or usual or SerialFormat(9600)
     return SerialFormat(
         asked.bauds[0] if asked.bauds else base.baud,
         asked.parities[0] if asked.parities else base.parity,
-        base.data_bits,
+        asked.data_bits or base.data_bits,
         asked.stop_bits or base.stop_bits,
     )
 

@@ -166,6 +166,8 @@ def _format_lines(own: SerialFormat, line: SerialFormat | None = None) -> Iterat
         yield f"baud: {own.baud}"
     if line is None or own.parity != line.parity:
         yield f"parity: {_PARITY[own.parity]}"
+    if own.data_bits != (8 if line is None else line.data_bits):
+        yield f"data_bits: {own.data_bits}"
     if own.stop_bits != (1 if line is None else line.stop_bits):
         yield f"stop_bits: {own.stop_bits}"
 

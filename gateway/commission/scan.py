@@ -152,13 +152,18 @@ def _name(found: Found) -> str:
 
 
 def formats_of(
-    type_: ProtocolType, base: SerialFormat | None, bauds: Sequence[int], parities: Sequence[str], stop_bits: int | None
+    type_: ProtocolType,
+    base: SerialFormat | None,
+    bauds: Sequence[int],
+    parities: Sequence[str],
+    data_bits: int | None,
+    stop_bits: int | None,
 ) -> list[SerialFormat]:
     """Every combination of what was said; what was not is taken from *base*, else from the protocol's usual format."""
     usual = base or type_.serial or SerialFormat(9600)
-    stop = usual.stop_bits if stop_bits is None else stop_bits
+    bits = {"data_bits": data_bits or usual.data_bits, "stop_bits": stop_bits or usual.stop_bits}
     pairs = itertools.product(bauds or [usual.baud], parities or [usual.parity])
-    return _once(replace(usual, baud=baud, parity=parity, stop_bits=stop) for baud, parity in pairs)
+    return _once(replace(usual, baud=baud, parity=parity, **bits) for baud, parity in pairs)
 
 
 def all_formats(type_: ProtocolType, base: SerialFormat | None = None) -> list[SerialFormat]:

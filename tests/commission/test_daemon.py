@@ -9,9 +9,8 @@ import pytest
 
 from commission.fake_daemon import FakeDaemon, running
 from commission.test_scan import news_of
-from commission.toy import MEANT, TOY_645, TOY_RTU, answers_of, meter, rtu, units
+from commission.toy import MEANT, TOY_645, TOY_RTU, answers_of, ask_address, meter, rtu, units
 from drivers.base import Search, SerialFormat
-from drivers.dlt645.driver import read_address
 from drivers_contract.wire import Chunk as Later
 from drivers_contract.wire import MemoryLine
 from gateway import local_api
@@ -57,7 +56,7 @@ def test_an_answer_is_the_first_that_fits_and_kept(tmp_path: Path) -> None:
         async with running(tmp_path, FakeDaemon("bus", line)):
             link = DaemonLink(tmp_path, "bus", None)
             async with link:
-                assert await read_address(link, 0.2) == "000000190101"
+                assert await ask_address(link, 0.2) == "000000190101"
             assert link.last_answer.startswith(b"\x00\xff\xfe")
 
     asyncio.run(main())

@@ -202,10 +202,10 @@ def test_the_device_is_found_at_the_speed_it_speaks_on_a_real_port() -> None:
 
 
 def test_formats_are_combined_from_what_is_said() -> None:
-    assert formats_of(TOY_645, None, (), (), None) == [SLOW]
-    assert formats_of(TOY_645, FAST, (), (), None) == [FAST], "the line's own word goes before the protocol's"
-    assert formats_of(TOY_645, None, (1200, 9600), ("N", "E"), 2) == [
-        SerialFormat(baud, parity, 8, 2) for baud in (1200, 9600) for parity in ("N", "E")
+    assert formats_of(TOY_645, None, (), (), None, None) == [SLOW]
+    assert formats_of(TOY_645, FAST, (), (), None, None) == [FAST], "the line's own word goes before the protocol's"
+    assert formats_of(TOY_645, None, (1200, 9600), ("N", "E"), 7, 2) == [
+        SerialFormat(baud, parity, 7, 2) for baud in (1200, 9600) for parity in ("N", "E")
     ]
     assert all_formats(TOY_RTU)[0] == FAST
     assert all_formats(TOY_RTU, SLOW)[:2] == [SLOW, FAST]

@@ -12,7 +12,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from drivers.base import Found, Link, Progress, Search, SerialFormat
-from drivers.dlt645.driver import DLT645, read_address
+from drivers.dlt645.driver import DLT645
+from drivers.dlt645.frame import READ_ADDRESS, Frame, find_frame
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter, SimValue
 from drivers.modbus import codec
 from drivers.modbus.driver import RTU, TCP
@@ -51,7 +52,7 @@ async def find_meter(link: Link, search: Search) -> AsyncIterator[Found | Progre
     """The one meter on the line."""
     yield Progress(0, 1, "AAAAAAAAAAAA")
     try:
-        address = await read_address(link, search.timeout_s)
+        address = await ask_address(link, search.timeout_s)
     except LineLost:
         raise
     except DriverError:
@@ -59,6 +60,17 @@ async def find_meter(link: Link, search: Search) -> AsyncIterator[Found | Progre
     else:
         yield Found({"address": address})
     yield Progress(1, 1)
+
+
+async def ask_address(link: Link, timeout_s: float) -> str:
+    """DL/T 645-2007, 13h: any one meter says its address."""
+
+    def parse(received: bytes) -> str | None:
+        found = find_frame(received)
+        return found[0].address if found and found[0].is_answer else None
+
+    request = Frame("A" * 12, READ_ADDRESS).to_bytes(4)
+    return await link.exchange(request, parse, peer="any", timeout_s=timeout_s)
 
 
 TOY_RTU = replace(
