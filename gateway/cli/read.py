@@ -129,9 +129,9 @@ def _side_by_side(shell: Shell, config: Configuration, items: Sequence[dict[str,
         for frame in decoded.frames if decoded else ():
             print(f"  {frame_line(shell, frame)}")
         told = item.get("interpretations", [])
-        width = max((len(name) for name, _, _ in told), default=0)
-        for name, value, unit in told:
-            shown = shell.t("无值", "no value") if value is None else f"{value} {unit_symbol(unit) or ''}".rstrip()
-            print(f"    {name:<{width}}  {shown}")
+        values = ["—" if value is None else f"{value} {unit_symbol(unit) or ''}".rstrip() for _, value, unit in told]
+        width = max(map(len, values), default=0)
+        for (name, _, _), shown in zip(told, values, strict=True):
+            print(f"    {shown:>{width}}  {name}")
         if not told:
             shell.say("    此协议不提供其他解读", "    this protocol offers no other way to read it")

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
-from drivers.base import Discover, Link, ProtocolType, Search, SerialFormat
+from drivers.base import Discover, Found, Link, ProtocolType, Search, SerialFormat
 from drivers.registry import protocol, protocols
 from drivers.transport import SerialLink, TcpLink
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
@@ -144,9 +145,15 @@ async def _prepared(shell: Shell, type_: ProtocolType, discover: Discover, order
         session.profiles = _profiles(shell, type_)
         zone = ZoneInfo(wire.config.site.timezone) if wire.config else UTC
         fingerprint = Fingerprint(type_, list(session.profiles.values()), SystemClock(), zone)
-        scan.identify = fingerprint.identify
+        scan.identify = partial(_identify, session, fingerprint)
     _announce(session, search)
     return session
+
+
+async def _identify(session: _Session, fingerprint: Fingerprint, link: Link, found: Found) -> Verdict | None:
+    """A device that is configured has its profile already."""
+    known = known_device(Met(found, None), session.type_, session.wire.plan)
+    return None if known is not None else await fingerprint.identify(link, found)
 
 
 def _formats(type_: ProtocolType, wire: Wire, order: _Order) -> Sequence[SerialFormat | None]:

@@ -62,7 +62,7 @@ class Match:
     profile: str
     name: Text
     points: int
-    """Of the profile."""
+    """Of the profile, without those that are read on demand only: that may cost the device something."""
     asked: int
     answered: int
     """Points with a possible value."""
@@ -140,9 +140,8 @@ class Fingerprint:
         try:
             options = parse(self.type_.device_options, {**defaults, **found.entry})
             points = {
-                id_: PointSpec(_point(id_, point), profile.options[self.type_.name][name])
+                _id(name): PointSpec(_point(_id(name), point), profile.options[self.type_.name][name])
                 for name, point in profile.model.points.items()
-                for id_ in [_id(name)]
             }
             timeout_s = self.timeout_s or self.type_.default_timeout_s
             return self.type_.make(DeviceSpec(_DEVICE, options, points, timeout_s, self.zone), link, self.clock)
@@ -274,18 +273,18 @@ class _Asking:
 
 
 async def _try(profile: Profile, driver: Driver, asking: _Asking, found: Found) -> Match:
-    points = {_id(name): point for name, point in profile.model.points.items()}
+    points = {_id(name): point for name, point in profile.model.points.items() if not point.on_demand}
     batches = sorted(driver.batches(list(points)), key=len, reverse=True)
     judged: dict[PointId, _Judgement] = {}
     started = asking.spent
-    for probe in _probes(batches):
+    for probe in _probes(batches) if batches else ():
         judged |= await _ask(driver, [probe], points, asking)
     if any(each.credit > 0 for each in judged.values()):
         for batch in batches:
             if asking.spent - started >= PER_PROFILE:
                 break
             judged |= await _ask(driver, batch, points, asking)
-    return _match(profile, judged, found)
+    return _match(profile, len(points), judged, found)
 
 
 def _probes(batches: Sequence[Sequence[PointId]]) -> list[PointId]:
@@ -316,7 +315,7 @@ class _Judgement:
     """The most that the point could have earned."""
 
 
-def _match(profile: Profile, judged: dict[PointId, _Judgement], found: Found) -> Match:
+def _match(profile: Profile, points: int, judged: dict[PointId, _Judgement], found: Found) -> Match:
     earned = sum(each.credit for each in judged.values())
     possible = sum(each.possible for each in judged.values())
     share = max(0.0, earned / possible) if possible else 0.0
@@ -325,7 +324,7 @@ def _match(profile: Profile, judged: dict[PointId, _Judgement], found: Found) ->
     return Match(
         profile.model.id,
         Text(name.zh, name.en),
-        points=len(profile.model.points),
+        points=points,
         asked=len(judged),
         answered=sum(each.credit > 0 for each in judged.values()),
         telling=sum(each.credit >= 0.5 for each in judged.values()),

@@ -22,7 +22,8 @@ from gateway.model import Value
 
 OpenLine: TypeAlias = Callable[[SerialFormat | None], Link]
 """The line at a format, not yet open; None over TCP, where the converter has the format."""
-Identify: TypeAlias = Callable[[Link, Found], Awaitable[Verdict]]
+Identify: TypeAlias = Callable[[Link, Found], Awaitable[Verdict | None]]
+"""None: there is no need to."""
 
 ANSWER_CHARACTERS = 32
 """What discovery questions are answered with fits into so many."""
@@ -124,7 +125,9 @@ class Scan:
         for met in new:
             # Only now: a search may leave the line in a state of its own (a selected meter) between two questions.
             yield Step(self._asked, self._asked + to_come * self._dearest, _name(met.found), serial)
-            yield Named(met, await self.identify(link, met.found))
+            verdict = await self.identify(link, met.found)
+            if verdict is not None:
+                yield Named(met, verdict)
 
     def _step(self, progress: Progress, before: int, serial: SerialFormat | None, to_come: int) -> Step:
         self._asked = before + progress.asked

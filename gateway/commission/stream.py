@@ -162,11 +162,9 @@ class Reader:
 
     def _protocol_of(self, data: bytes) -> str | None:
         """The one that accepts *data*; the line's own where several do."""
-        known = self.settled
-        names = [name for name in self._order() if self._decoded(name, data).ok]
-        if known is None and len(data) < SHORTEST_PROOF:
+        if len(data) < SHORTEST_PROOF and self.settled is None:
             return None
-        return names[0] if names else None
+        return next((name for name in self._order() if self._decoded(name, data).ok), None)
 
     def _decoded(self, protocol: str, data: bytes) -> Decoded:
         return self.decoders[protocol](data)

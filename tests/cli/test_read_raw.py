@@ -65,10 +65,10 @@ def test_through_the_daemon_with_all_its_interpretations_side_by_side(tmp_path: 
             value, raw, frame, *told = result.stdout.splitlines()
             assert value.split()[:3] == ["m1.voltage", "224.4", "V"]
             assert (raw.strip(), frame.strip()) == (METER.hex(" "), "response  000000190101  91  02010100=224.4V")
-            assert [line.split("  ", 2)[-1] for line in told] == [
-                "02010100 XXX.X  224.4 V",
-                "bytes           44 22",
-                "NN.NN           no value",
+            assert told == [
+                "    224.4 V  02010100 XXX.X",
+                "      44 22  bytes",
+                "          —  NN.NN",
             ]
             document = json.loads((await call(command, "--raw", "m1.voltage", "--config", config, "--json")).stdout)
             assert document["readings"][0]["interpretations"][0] == ["02010100 XXX.X", 224.4, "V"]

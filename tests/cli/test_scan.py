@@ -157,6 +157,8 @@ def test_what_is_written_passes_check_and_configured_devices_are_not_repeated(tm
         assert result.exit_code == 0, result.output
         assert [each["known"] for each in lines_of(result)[:2]] == ["known-3", None]
         assert lines_of(result)[-1]["known"] == 1
+        identified = [each["entry"] for each in lines_of(result) if each["type"] == "identified"]
+        assert identified == [{"unit_id": 5}], "what is configured has its profile"
         text = target.read_text(encoding="utf-8")
         assert "already configured: known-3" in text
         assert "lines:" not in text

@@ -139,6 +139,18 @@ def test_the_sites_own_profiles_are_tried_and_two_alike_are_a_tie(tmp_path: Path
     assert not verdict.sure
 
 
+def test_points_that_are_read_on_demand_only_are_left_alone(tmp_path: Path) -> None:
+    own = OWN.format(id="own_a").replace(
+        "address: 0x0002, type: float32}", "address: 0x0002, type: float32, on_demand: true}"
+    )
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "own_a.yaml").write_text(own)
+    verdict, _ = identify(TOY_RTU, answers_of(rtu({3: own_device()})), {"unit_id": 3}, directory=tmp_path)
+    (match,) = [each for each in verdict.matches if each.profile == "own_a"]
+    assert (match.points, match.asked) == (1, 1)
+    assert not verdict.sure, "one voltage proves nothing"
+
+
 def test_the_makers_name_decides_between_two_alike(tmp_path: Path) -> None:
     line = answers_of(rtu({3: own_device()}))
     verdict, _ = identify(TOY_RTU, line, {"unit_id": 3}, "EASTWIND E-1", twins(tmp_path))
