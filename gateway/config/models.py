@@ -156,6 +156,8 @@ class DeviceModel(BaseModel):
     timeout: Timeout | None = None
     roles: dict[str, Id] = {}
     points: dict[str, PointOverride] = {}
+    allow_write: list[str] = []
+    """Points of this device that commands may write; everything else is refused, whatever the profile says."""
 
 
 class SiteFile(Model):

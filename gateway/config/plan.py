@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
-from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat
+from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat, Writable
 from drivers.transport import TcpLink
 from gateway.clock import SystemClock
 from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
@@ -49,6 +49,8 @@ class DevicePlan:
     """(interval_s, points read at that interval), the shortest interval first."""
     demands: tuple[Demand | None, ...] = ()
     """What each job costs a serial line."""
+    allow_write: frozenset[PointId] = frozenset()
+    """What commands may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Planner:
         self._layouts: dict[Hashable, _Layout] = {}
         self._words: dict[tuple[str, str], frozenset[str]] = {}
         self._tried: dict[Hashable, tuple[Demand | None, ...]] = {}
+        self._writers: dict[str, bool] = {}
 
     def plan(self, lines: Mapping[int, LineModel], devices: Mapping[int, DeviceModel]) -> tuple[LinePlan, ...]:
         """*lines* and *devices*: those whose own shape is right, by their index in the file."""
@@ -175,13 +178,16 @@ class Planner:
             return None
         options = self._options(path, model, profile, type_)
         layout = self._layout(path, model, profile, type_)
+        self._check_writes(path, model, profile)
         if options is None:
             return None
         plan = _device_plan(model, profile, type_, options, layout)
         own = options.model_dump_json(exclude=set(_ADDRESS_KEYS))
-        return replace(
+        plan = replace(
             plan, demands=self._demands(path, plan, profile, (profile.model.id, type_.name, own, layout.jobs))
         )
+        self._check_driver_writes(path, plan)
+        return plan
 
     def _profile(self, path: Steps, model: DeviceModel) -> Profile | None:
         try:
@@ -258,6 +264,43 @@ class Planner:
                 hint = Text(exc.hint, exc.hint) if exc.hint else None
                 self._add((*path, "profile"), "E-POINT", Text(zh, en or zh), hint)
         return self._tried[sort]
+
+    def _check_writes(self, path: Steps, model: DeviceModel, profile: Profile) -> None:
+        """What the site allows must be something that this device has and that its profile lets be written."""
+        known = profile.model.points
+        able = sorted(name for name, point in known.items() if point.writable)
+        for index, name in enumerate(model.allow_write):
+            place = (*path, "allow_write", index)
+            if name not in known:
+                self._check_reference(place, name, able or list(known), "测点", "point", "E-POINT")
+            elif not known[name].writable:
+                words = one_of(able)
+                message = Text(
+                    f"型号 {model.profile} 的测点 {quoted(name)} 不可写",
+                    f"point {quoted(name)} of profile {model.profile} cannot be written",
+                )
+                hint = Text(f"可写：{words.zh}", f"it can write: {words.en}") if able else None
+                self._add(place, "E-POINT", message, hint)
+            elif name in model.points and model.points[name].skip:
+                message = Text(
+                    f"测点 {quoted(name)} 已被 skip 去掉", f"point {quoted(name)} is left out here by its skip"
+                )
+                self._add(place, "E-POINT", message)
+
+    def _check_driver_writes(self, path: Steps, plan: DevicePlan) -> None:
+        """Whether a protocol can write at all is its driver's word; each is asked once."""
+        name = plan.protocol.name
+        if not plan.allow_write:
+            return
+        if name not in self._writers:
+            try:
+                driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
+            except ConfigError:
+                return  # said already, where its costs were estimated
+            self._writers[name] = isinstance(driver, Writable)
+        if not self._writers[name]:
+            message = Text(f"此版本的协议 {name} 不支持写入", f"this version cannot write over protocol {quoted(name)}")
+            self._add((*path, "allow_write"), "E-PROTOCOL", message, Text("删去 allow_write", "delete allow_write"))
 
     def _load(self, index: int, devices: Sequence[DevicePlan], format_: SerialFormat | None) -> Load | None:
         """Refuses a schedule that cannot be kept, with the arithmetic."""
@@ -419,7 +462,10 @@ def _device_plan(
     )
     timeout_s = model.timeout or type_.default_timeout_s
     jobs = tuple((interval_s, tuple(prefix + name for name in names)) for interval_s, names in layout.jobs)
-    return DevicePlan(device, type_, DeviceSpec(model.id, options, specs, timeout_s), jobs)
+    allowed = frozenset(
+        id_ for name in model.allow_write if (id_ := prefix + name) in specs and specs[id_].point.writable
+    )
+    return DevicePlan(device, type_, DeviceSpec(model.id, options, specs, timeout_s), jobs, allow_write=allowed)
 
 
 def _short(format_: SerialFormat) -> str:
