@@ -130,6 +130,10 @@ class ModbusDevice:
         if answer.exception is not None:
             raise codec.refusal(answer.exception)
 
+    def settle_s(self, point: PointId) -> float:
+        """A register shows what was written to it as soon as the write is answered."""
+        return 0.0
+
     # ------------------------------------------------------------------ planning
 
     def _plan(self, points: tuple[PointId, ...]) -> _Plan:
