@@ -4,7 +4,7 @@
     ┌─────────────────────┐     ┌──────────────┐      ┌──────────────┐      ┌──────────────────────┐
     │ link, drivers, gate │ ──▶ │ rules, group │ ──▶  │ lanes, seq   │ ──▶  │ window ─ mqtt session│
     └─────────────────────┘     └──────────────┘      └──────────────┘      └──────────────────────┘
-             ▲ read now                                      ▲ status
+             ▲ read now, commands (commands.py)              ▲ status
              └──────────────── local API (Unix socket) ──────┘
 
 Shutdown runs from left to right: no new readings, drain the pipeline, commit, deliver what the broker still takes
@@ -17,6 +17,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -25,6 +26,7 @@ import structlog
 
 from gateway import local_api
 from gateway.clock import Clock
+from gateway.commands import Command, Commands, as_item
 from gateway.config.load import Configuration
 from gateway.envelope import Envelope, reading_item
 from gateway.errors import GatewayError, StoreError
@@ -48,6 +50,8 @@ log = structlog.get_logger()
 HEALTH_S = 60.0
 FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
+COMMANDS_S = 5.0
+"""At the end: for the exchange of a command that has begun."""
 
 
 async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
@@ -77,10 +81,18 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         pipeline = Pipeline(store, engine, config.points, clock)
         lines = _lines(config, pipeline, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
+        commands = Commands(
+            config.points,
+            {device.id: device.place for device in config.devices},
+            config.allow_write,
+            {device: line for line in lines for device in line.drivers},
+            pipeline,
+            clock,
+        )
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, _handlers(config, lines, health, pipeline, clock)),
+            local_api.serve(config.store.path, _handlers(config, lines, health, pipeline, commands, clock)),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -95,7 +107,12 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+            commands.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMMANDS_S):
+                    await commands.ended()
             await _cancel(polling)
+            await commands.ended()  # a line that is closed tells whoever waits for it
             await _cancel(committing)
             await pipeline.drain()
             await _cancel(delivering)
@@ -152,7 +169,12 @@ def _uplinks(
 
 
 def _handlers(
-    config: Configuration, lines: Sequence[Line], health: Health, pipeline: Pipeline, clock: Clock
+    config: Configuration,
+    lines: Sequence[Line],
+    health: Health,
+    pipeline: Pipeline,
+    commands: Commands,
+    clock: Clock,
 ) -> Mapping[str, local_api.Handler]:
     """What the CLI may ask."""
 
@@ -183,7 +205,12 @@ def _handlers(
         except KeyError:
             raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
 
-    return {"read": read, "status": status, "alarms": alarms, "acknowledge": acknowledge}
+    async def write(request: Mapping[str, Any]) -> dict[str, Any]:
+        """*check*: say only whether it would be carried out."""
+        command = Command.local(request, uuid7(clock.now_ms()))
+        return as_item(command, await (commands.check if request.get("check") else commands.execute)(command))
+
+    return {"read": read, "status": status, "alarms": alarms, "acknowledge": acknowledge, "write": write}
 
 
 async def _publish_health(health: Health) -> None:

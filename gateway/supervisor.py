@@ -14,7 +14,8 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -27,6 +28,7 @@ from gateway.schedule import Backoff, Job, LineSchedule
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 Publish = Callable[[Sequence[Record]], Awaitable[None]]
 
 REOPEN = Backoff(first_s=0.5, cap_s=5.0)
@@ -76,6 +78,13 @@ class Line:
 
     async def run(self) -> None:
         """Poll until cancelled; reopen the line as often as it takes."""
+        try:
+            await self._keep_polling()
+        finally:
+            self.stats.open = False
+            self._turn_away(LineLost(f"line {self.id} is being closed"))
+
+    async def _keep_polling(self) -> None:
         self._schedule = LineSchedule(self.jobs, asyncio.get_running_loop().time(), self.rng)
         attempts = 0
         while True:
@@ -100,6 +109,15 @@ class Line:
         self._requests.append((action, done))
         self._wake.set()
         return await done
+
+    async def read(self, device: str, points: Sequence[PointId]) -> Sequence[Reading]:
+        """Ask as soon as the exchange under way is over; what comes is published like any reading.
+
+        Raises as ``request`` does, for the first group that could not be read; publishes nothing then.
+        """
+        readings: Sequence[Reading] = await self.request(partial(self._read, self.drivers[device], points))
+        await self.publish(readings)
+        return readings
 
     def silent(self) -> frozenset[str]:
         """Devices that do not answer at present."""
@@ -148,16 +166,26 @@ class Line:
         try:
             async with asyncio.timeout(self.stall_s):
                 try:
-                    return await driver.poll(batch)
+                    return await self._guarded(partial(driver.poll, batch), points=batch)
                 except ProtocolError:
-                    return await driver.poll(batch)
+                    return await self._guarded(partial(driver.poll, batch), points=batch)
         except TimeoutError:
             raise DeviceUnreachable(f"the driver did not return within {self.stall_s:g} s") from None
+
+    async def _guarded(self, action: Callable[[], Awaitable[T]], points: Sequence[PointId] = ()) -> T:
+        try:
+            return await action()
         except (DriverError, asyncio.CancelledError):
             raise
         except Exception as exc:  # the one place: a driver's bug must cost its device, not the compound
-            log.exception("driver failed", line=self.id, points=list(batch))
+            log.exception("driver failed", line=self.id, points=list(points))
             raise ProtocolError(f"the driver failed: {exc!r}") from exc
+
+    async def _read(self, driver: Driver, points: Sequence[PointId]) -> list[Reading]:
+        readings: list[Reading] = []
+        for batch in driver.batches(points):
+            readings += await self._read_doubtful_again(driver, await self._poll(driver, batch))
+        return readings
 
     async def _read_doubtful_again(self, driver: Driver, readings: Sequence[Reading]) -> Sequence[Reading]:
         """A number that may be billed is asked for a second time before it is doubted aloud."""
@@ -195,14 +223,14 @@ class Line:
             if done.cancelled():
                 continue
             try:
-                result = await action()
+                result = await self._guarded(action)
             except LineLost as exc:
                 _fail(done, exc)
                 raise
             except DriverError as exc:
                 _fail(done, exc)
             except asyncio.CancelledError:
-                done.cancel()
+                _fail(done, LineLost(f"line {self.id} is being closed"))
                 raise
             else:
                 if not done.done():
@@ -242,15 +270,19 @@ class Line:
 
     async def _lost(self, exc: LineLost) -> None:
         """Everything on the line is out of reach, for one reason that is said once."""
-        for _, done in self._requests:
-            _fail(done, exc)
-        self._requests.clear()
+        self._turn_away(exc)
         reached = [device for device in self.drivers if device not in self._outages]
         if self.stats.open or reached:
             log.warning("line lost", line=self.id, error=str(exc), hint=exc.hint)
         self.stats.open = False
         for device in reached:
             await self._mark(device, exc)
+
+    def _turn_away(self, exc: LineLost) -> None:
+        """Whoever still waits for a turn gets none."""
+        for _, done in self._requests:
+            _fail(done, exc)
+        self._requests.clear()
 
     async def _mark(self, device: str, exc: DriverError) -> None:
         """Every point of the device is bad from now on."""

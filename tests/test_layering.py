@@ -35,6 +35,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.supervisor": (*VOCABULARY, "drivers.base", "gateway.schedule", "gateway.quality"),
     "gateway.field": (*VOCABULARY, "drivers.base", "drivers.transport", "gateway.config.load", "gateway.quality"),
     "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope"),
+    "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
     "gateway.health": (
         *VOCABULARY,
         "rules",
