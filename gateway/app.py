@@ -257,13 +257,15 @@ def _history(identity: Identity, now_ms: int, recovery: Recovery | None) -> list
     """What the platform should know about this start."""
     about = {"version": identity.version, "boot_id": identity.boot_id, "config": identity.config_digest}
     events = [Event(uuid7(now_ms), "gateway.started", now_ms, None, Place(), about)]
-    if recovery is not None:
-        saved = recovery.salvage
-        damage: dict[str, Value | None] = {
-            "fault": recovery.fault,
-            "kept": recovery.moved_to.name,
-            "salvaged": sum(saved.envelopes.values()),
-            "complete": saved.complete,
-        }
-        events.append(Event(uuid7(now_ms), "gateway.store_replaced", now_ms, None, Place(), damage))
-    return events
+    return events if recovery is None else [*events, store_replaced(recovery, now_ms)]
+
+
+def store_replaced(recovery: Recovery, now_ms: int) -> Event:
+    saved = recovery.salvage
+    damage: dict[str, Value | None] = {
+        "fault": recovery.fault,
+        "kept": recovery.moved_to.name,
+        "salvaged": sum(saved.envelopes.values()),
+        "complete": saved.complete,
+    }
+    return Event(uuid7(now_ms), "gateway.store_replaced", now_ms, None, Place(), damage)

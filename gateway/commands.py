@@ -197,8 +197,7 @@ def _in_range(point: Point, value: float) -> Value | Refusal:
         return Refusal(Code.BAD_VALUE, _expected(point))
     low, high = point.minimum, point.maximum
     if (low is not None and value < low) or (high is not None and value > high):
-        limits = f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'} {point.unit or ''}"
-        return Refusal(Code.OUT_OF_RANGE, limits.strip())
+        return Refusal(Code.OUT_OF_RANGE, _expected(point))
     return value
 
 
@@ -222,10 +221,12 @@ def _number(word: str) -> float | None:
 
 
 def _expected(point: Point) -> str:
-    """What could have been written, as it is written."""
+    """What could have been written, in signs that every language reads."""
     match point.kind:
         case ValueKind.NUMBER:
-            return f"21.5 ({point.unit})" if point.unit else "21.5"
+            low = "-∞" if point.minimum is None else f"{point.minimum:g}"
+            high = "∞" if point.maximum is None else f"{point.maximum:g}"
+            return f"{low} … {high} {point.unit or ''}".rstrip()
         case ValueKind.BOOLEAN:
             return "on, off"
         case ValueKind.STATE:
