@@ -374,10 +374,11 @@ class Commands:
         point = self.points.get(id_)
         if point is None:
             return None
-        driver = self._driver(point)
+        allowed = point.writable and id_ in self.allowed
+        driver = self._driver(point) if allowed else None  # of other points it need not know how long they take
         return Target(
             point,
-            id_ in self.allowed,
+            allowed,
             None if driver is None else driver.settle_s(id_),
             self._written_s.get(id_),
             id_ in self._under_way,
