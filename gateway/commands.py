@@ -14,7 +14,7 @@ import asyncio
 import enum
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -58,6 +58,7 @@ class Code(enum.StrEnum):
     NOT_WRITABLE = "not_writable"  # its profile does not say writable
     NOT_ALLOWED = "not_allowed"  # the device entry does not name it in allow_write
     DRIVER_CANNOT = "driver_cannot"
+    WRONG_DEVICE = "wrong_device"  # another device than the site means answers at its address
     NO_WHO = "no_who"
     NO_REASON = "no_reason"
     BAD_VALUE = "bad_value"  # not of the point's kind, or not one of its states
@@ -110,6 +111,8 @@ class Target:
     written_s: float | None = None
     """When something was last sent."""
     busy: bool = False
+    wrong: bool = False
+    """The device that answers is not the one that the site means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,8 @@ def _rights(command: Command, target: Target) -> Refusal | None:
         return Refusal(Code.NOT_WRITABLE)
     if not target.allowed:
         return Refusal(Code.NOT_ALLOWED)
+    if target.wrong:
+        return Refusal(Code.WRONG_DEVICE)
     if not command.who.strip():
         return Refusal(Code.NO_WHO)
     if not command.reason.strip():
@@ -292,8 +297,11 @@ class Bus(Protocol):
     @property
     def drivers(self) -> Mapping[str, Driver]: ...
 
-    async def request(self, action: Callable[[], Awaitable[Any]]) -> Any:
-        """Run *action* between two exchanges.  Raises what it raises, and LineLost when it cannot be run."""
+    async def command(self, device: str, action: Callable[[], Awaitable[None]]) -> None:
+        """Run *action* between two exchanges, sending nothing twice.
+
+        Raises what it raises, and LineLost when it cannot be run.
+        """
 
     async def read(self, device: str, points: Sequence[PointId]) -> Sequence[Reading]:
         """Read now and publish.  Raises DriverError."""
@@ -320,6 +328,8 @@ class Commands:
     """Device -> its line."""
     audit: Audit
     clock: Clock
+    wrong: Set[str] = frozenset()
+    """Devices that are known to be others than the site means, as they are found out."""
     interlocks: Sequence[Interlock] = ()
     _written_s: dict[PointId, float] = field(init=False, default_factory=dict)
     _under_way: set[PointId] = field(init=False, default_factory=set)
@@ -382,6 +392,7 @@ class Commands:
             None if driver is None else driver.settle_s(id_),
             self._written_s.get(id_),
             id_ in self._under_way,
+            point.device in self.wrong,
         )
 
     def _driver(self, point: Point) -> Writable | None:
@@ -422,7 +433,7 @@ class Commands:
                 raise DeviceUnreachable(f"the driver did not return within {STALL_S:g} s") from None
 
         try:
-            await self.buses[point.device].request(act)
+            await self.buses[point.device].command(point.device, act)
         except DeviceRejected as exc:
             self._restore(point.id, before_s)
             return Outcome(Status.REJECTED, Code.REFUSED, exc.advice())

@@ -10,21 +10,23 @@ import asyncio
 import os
 import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from drivers.base import Driver, Link
+from drivers.base import Driver
+from drivers.device_link import DeviceLink
+from drivers.transport import ByteLine
 from gateway.app import store_replaced
 from gateway.clock import Clock
 from gateway.commands import Commands
 from gateway.config.load import Configuration
 from gateway.envelope import Encoder
-from gateway.errors import StoreError
-from gateway.field import drivers_on, open_line
+from gateway.errors import DriverError, StoreError
+from gateway.field import drivers_on, links_on, open_line
+from gateway.identity import Identities
 from gateway.ids import uuid7
 from gateway.model import Event, Lane, Point, PointId, Reading, Record
 from gateway.quality import QualityGate
@@ -49,12 +51,18 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
         if store.recovery is not None:
             await audit.record(store_replaced(store.recovery, clock.now_ms()))
         plan = next(line for line in config.lines if any(each.device.id == device for each in line.devices))
-        link = open_line(plan)
+        connection = open_line(plan)
+        links = links_on(plan, connection)
         points = {id_: point for id_, point in config.points.items() if point.device == device}
-        line = DirectLine(link, drivers_on(plan, link, clock), QualityGate(points), audit)
+        demanded = {each.device.id: each.serial_number for each in plan.devices if each.serial_number is not None}
+        identities = Identities(demanded)
+        line = DirectLine(
+            connection, links, drivers_on(plan, links, clock), QualityGate(points, identities), audit
+        )
         places = {each.id: each.place for each in config.devices}
         try:
-            yield Commands(points, places, config.allow_write, {device: line}, audit, clock)
+            await line.identify(device)
+            yield Commands(points, places, config.allow_write, {device: line}, audit, clock, identities.wrong)
         finally:
             try:
                 await audit.flush()
@@ -66,26 +74,32 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
 class DirectLine:
     """A line of our own (commands.Bus), open only while it is used."""
 
-    link: Link
+    connection: ByteLine
+    links: Mapping[str, DeviceLink]
     drivers: Mapping[str, Driver]
     gate: QualityGate
     audit: StoreAudit
 
-    async def request(self, action: Callable[[], Awaitable[Any]]) -> Any:
-        async with self.link:
-            return await action()
+    async def command(self, device: str, action: Callable[[], Awaitable[None]]) -> None:
+        async with self.connection:
+            with self.links[device].repeating_nothing():
+                await action()
 
     async def read(self, device: str, points: Sequence[PointId]) -> Sequence[Reading]:
         driver = self.drivers[device]
+        async with self.connection:
+            readings = [reading for batch in driver.batches(points) for reading in await driver.poll(batch)]
+        now_s = asyncio.get_running_loop().time()
+        settled, _ = self.gate.settle(readings, now_s, self.connection.last_answer)
+        self.audit.keep(settled)
+        return settled
 
-        async def poll() -> list[Reading]:
-            return [reading for batch in driver.batches(points) for reading in await driver.poll(batch)]
-
-        readings, _ = self.gate.settle(
-            await self.request(poll), asyncio.get_running_loop().time(), self.link.last_answer
-        )
-        self.audit.keep(readings)
-        return readings
+    async def identify(self, device: str) -> None:
+        """Find out whether it is the device that the site means, where the site says which that is."""
+        point = self.gate.serial_number_of(device)
+        if point is not None and device in self.gate.identities.expected:
+            with suppress(DriverError):  # who does not answer takes no command either
+                await self.read(device, [point])
 
 
 @dataclass(slots=True)

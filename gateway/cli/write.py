@@ -46,6 +46,10 @@ CODE_WORDS: Mapping[str, Text] = {
         "the site does not allow it; the device entry would have to name it in allow_write",
     ),
     Code.DRIVER_CANNOT: Text("该协议不支持写入", "its protocol cannot write"),
+    Code.WRONG_DEVICE: Text(
+        "应答的不是该设备（出厂编号不符），可能接错线",
+        "another device answers at its address (its serial number differs); cables may have been swapped",
+    ),
     Code.NO_WHO: Text("没有说明由谁下令", "nobody stands behind it"),
     Code.NO_REASON: Text("没有写明原因", "no reason is given"),
     Code.BAD_VALUE: Text("值不适用于该测点；应为", "not a value of this point; it takes"),
