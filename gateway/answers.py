@@ -7,7 +7,7 @@
 {"op": "exchange", "line", "request", …}         one question on a line, between two of the daemon's own
 {"op": "tap", "line", "after": n | null}         the bytes of a line since piece n
 {"op": "alarms"} · {"op": "acknowledge", "rule", "device", "who"}
-{"op": "write", "point", "value", "who", "reason", "check": bool}   a command, or (check) whether it would be carried out
+{"op": "write", "point", "value", "who", "reason", "check": bool}   a command; check: would it be carried out
 """
 
 from __future__ import annotations

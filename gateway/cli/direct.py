@@ -56,9 +56,7 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
         points = {id_: point for id_, point in config.points.items() if point.device == device}
         demanded = {each.device.id: each.serial_number for each in plan.devices if each.serial_number is not None}
         identities = Identities(demanded)
-        line = DirectLine(
-            connection, links, drivers_on(plan, links, clock), QualityGate(points, identities), audit
-        )
+        line = DirectLine(connection, links, drivers_on(plan, links, clock), QualityGate(points, identities), audit)
         places = {each.id: each.place for each in config.devices}
         try:
             await line.identify(device)

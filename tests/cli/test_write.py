@@ -163,6 +163,27 @@ def test_a_relay_is_switched_on_a_terminal_through_the_daemon(tmp_path: Path) ->
 
 
 @pytest.mark.system
+def test_a_device_that_has_always_been_quick_gets_a_command_only_once_when_it_is_silent(tmp_path: Path) -> None:
+    """A question that gets no answer is asked once more as soon as the answer is overdue; a command is not."""
+
+    async def main() -> None:
+        async with (
+            relay_site(tmp_path) as site,
+            Child((*GATEWAY, "run", "--config", str(site.config)), tmp_path / "log"),
+        ):
+            await running(site.store)
+            for _ in range(12):
+                await polled(site, HEATER, len(site.requests))
+            site.dies_of_writes = True
+            code, out, err = await write(site, "heat.setpoint", "21.5", "--reason", "x", "--yes", "--json")
+            answer = json.loads(out)
+            assert (code, answer["status"], answer["code"]) == (1, "unknown", "no_answer"), err
+            assert site.writes() == [(HEATER, SETPOINT_215)]
+
+    asyncio.run(main())
+
+
+@pytest.mark.system
 def test_what_a_killed_daemon_was_asked_is_never_done(tmp_path: Path) -> None:
     """kill -9 between the audit and the wire, which somebody else's silence keeps busy."""
 

@@ -72,6 +72,7 @@ REFUSED: list[tuple[Command, Target | None, Refusal]] = [
     (command(LEVEL, 1.0), Target(LEVEL, True, 0.0), Refusal(Code.NOT_WRITABLE)),
     (command(), Target(VALVE, False, 0.0), Refusal(Code.NOT_ALLOWED)),
     (command(), Target(VALVE, True, None), Refusal(Code.DRIVER_CANNOT)),
+    (command(), Target(VALVE, True, 0.0, wrong=True), Refusal(Code.WRONG_DEVICE)),
     (command(who=" "), Target(VALVE, True, 0.0), Refusal(Code.NO_WHO)),
     (command(reason="\t"), Target(VALVE, True, 0.0), Refusal(Code.NO_REASON)),
     (command(value="shut"), Target(VALVE, True, 0.0), Refusal(Code.BAD_VALUE, "open, closed, moving")),
@@ -321,7 +322,10 @@ class Rig:
             lambda change: None,
         )
         allowed = frozenset({VALVE.id, LAMP.id, SETPOINT.id})
-        self.commands = Commands(POINTS, {"v1": HOME}, allowed, {"v1": self.line}, self.pipeline, self.clock)
+        self.wrong: set[str] = set()
+        self.commands = Commands(
+            POINTS, {"v1": HOME}, allowed, {"v1": self.line}, self.pipeline, self.clock, self.wrong
+        )
         self.polling: asyncio.Task[None]
 
     def writes(self) -> list[Any]:
@@ -561,6 +565,22 @@ def test_nothing_is_sent_over_a_line_that_is_down() -> None:
     assert (outcomes[0].status, outcomes[0].code) == (Status.FAILED, Code.LINE_LOST)
     assert not rig.writes(), "not when the line is back, either"
     assert len([entry for entry in rig.log if entry[0] == "poll"]) > 5
+
+
+def test_a_device_that_is_not_the_one_that_is_meant_is_left_alone() -> None:
+    rig = Rig()
+    outcomes: list[Outcome] = []
+
+    async def script() -> None:
+        await asyncio.sleep(0.5)
+        rig.wrong.add("v1")  # as the line finds out by its serial number
+        outcomes.append(await rig.commands.execute(command()))
+        rig.wrong.clear()
+        outcomes.append(await rig.commands.execute(command()))
+
+    play(rig, script)
+    assert [each.code for each in outcomes] == [Code.WRONG_DEVICE, Code.CONFIRMED]
+    assert len(rig.writes()) == 1
 
 
 def test_at_the_end_a_command_does_not_wait_for_its_motor_and_says_so() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from drivers.base import SerialFormat
 from drivers.modbus.config import Table
 from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit
-from gateway.sim.faults import FaultBoard
+from gateway.sim.faults import SILENT, FaultBoard
 from gateway.sim.line import SimLine
 
 BOARD, HEATER, DEAF = 1, 2, 9
@@ -23,7 +23,7 @@ kind: heating
 name: {zh: 温控器, en: Heating controller}
 source: made up for tests
 confidence: low
-every: 1s
+every: 200ms
 points:
   setpoint:
     {name: {zh: 设定温度, en: Set point}, unit: Cel, minimum: 5, maximum: 30, writable: true,
@@ -57,6 +57,13 @@ class RelaySite:
     bank: ModbusBank
     requests: list[tuple[int, bytes]] = field(default_factory=list)
     """Unit id and PDU of everything that has been asked."""
+    dies_of_writes: bool = False
+    """Whoever is written to does it and never answers again."""
+
+    def heard(self, unit: int, pdu: bytes) -> None:
+        self.requests.append((unit, pdu))
+        if self.dies_of_writes and pdu[0] in WRITES:
+            self.faults.devices[_name(unit)] = SILENT
 
     def writes(self) -> list[tuple[int, bytes]]:
         return [(unit, pdu) for unit, pdu in self.requests if pdu[0] in WRITES]
@@ -94,7 +101,7 @@ async def relay_site(directory: Path, more_devices: str = "") -> AsyncIterator[R
     faults = FaultBoard()
     async with SimLine("bus", SerialFormat(9600), [_Heard(bank)], faults, turnaround_s=(0.002, 0.005)) as wire:
         site = RelaySite(directory / "config", directory / "store", wire, faults, bank)
-        bank.on_request = lambda unit, pdu: site.requests.append((unit, pdu))
+        bank.on_request = site.heard
         (site.config / "devices").mkdir(parents=True)
         (site.config / "devices" / "heater.yaml").write_text(_HEATER, encoding="utf-8")
         text = _SITE.format(store=site.store, port=wire.path) + more_devices
