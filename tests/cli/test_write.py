@@ -268,6 +268,27 @@ def test_without_a_daemon_the_line_is_opened_here_and_the_audit_kept_all_the_sam
     asyncio.run(main())
 
 
+@pytest.mark.system
+def test_a_device_that_is_not_the_one_that_is_meant_gets_no_command(tmp_path: Path) -> None:
+    """Two cables swapped: the valve that would move is the neighbour's."""
+
+    async def main() -> None:
+        asked = ("heat.setpoint", "21.5", "--reason", "x", "--yes", "--json")
+        async with relay_site(tmp_path, number="815") as site:
+            code, out, _ = await write(site, *asked)
+            assert (code, json.loads(out)["code"]) == (1, "wrong_device")
+            async with Child((*GATEWAY, "run", "--config", str(site.config)), tmp_path / "log"):
+                await running(site.store)
+                async with asyncio.timeout(60):
+                    while "heat.identity_check" not in str(await local_api.ask(site.store, {"op": "points"})):
+                        await asyncio.sleep(0.05)
+                code, out, _ = await write(site, *asked)
+                assert (code, json.loads(out)["code"]) == (1, "wrong_device")
+            assert site.writes() == []
+
+    asyncio.run(main())
+
+
 def test_a_store_in_other_hands_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with relay_site(tmp_path) as site:

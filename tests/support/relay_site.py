@@ -16,6 +16,7 @@ from gateway.sim.line import SimLine
 BOARD, HEATER, DEAF = 1, 2, 9
 """Unit ids; nobody has the last one."""
 WRITES = (5, 6, 15, 16)
+SERIAL_NUMBER = "4711"
 _HEATER = """format: profile/1
 id: heater
 protocols: [modbus-rtu]
@@ -28,6 +29,7 @@ points:
   setpoint:
     {name: {zh: 设定温度, en: Set point}, unit: Cel, minimum: 5, maximum: 30, writable: true,
      table: holding, address: 0, scale: 0.1}
+  number: {name: {zh: 出厂编号, en: Serial number}, identity: true, every: 1 h, table: holding, address: 20}
 """
 _SITE = """format: site/1
 site: {{id: jiayuan, name: {{zh: 佳园小区, en: Jiayuan Garden}}}}
@@ -43,7 +45,7 @@ devices:
   name: {{zh: 3 号楼继电器, en: Relays of building 3}}
   place: {{building: 3#, room: "101"}}
   allow_write: [relay1]
-- {{id: heat, profile: heater, line: bus, unit_id: 2, allow_write: [setpoint]}}
+- {{id: heat, profile: heater, line: bus, unit_id: 2, allow_write: [setpoint], serial_number: "{number}"}}
 """
 SILENT_DEVICE = "- {id: deaf, profile: heater, line: bus, unit_id: 9, timeout: 20s}\n"
 
@@ -93,10 +95,13 @@ def _name(unit: Hashable) -> str:
 
 
 @asynccontextmanager
-async def relay_site(directory: Path, more_devices: str = "") -> AsyncIterator[RelaySite]:
+async def relay_site(
+    directory: Path, more_devices: str = "", *, number: str = SERIAL_NUMBER
+) -> AsyncIterator[RelaySite]:
+    """*number*: what the site's configuration says of the heating controller."""
     board, heater = SimUnit(), SimUnit()
     board.tables[Table.COIL].update(dict.fromkeys(range(8), 0))
-    heater.tables[Table.HOLDING][0] = 205
+    heater.tables[Table.HOLDING].update({0: 205, 20: int(SERIAL_NUMBER)})
     bank = ModbusBank({BOARD: board, HEATER: heater})
     faults = FaultBoard()
     async with SimLine("bus", SerialFormat(9600), [_Heard(bank)], faults, turnaround_s=(0.002, 0.005)) as wire:
@@ -104,6 +109,6 @@ async def relay_site(directory: Path, more_devices: str = "") -> AsyncIterator[R
         bank.on_request = site.heard
         (site.config / "devices").mkdir(parents=True)
         (site.config / "devices" / "heater.yaml").write_text(_HEATER, encoding="utf-8")
-        text = _SITE.format(store=site.store, port=wire.path) + more_devices
+        text = _SITE.format(store=site.store, port=wire.path, number=number) + more_devices
         (site.config / "site.yaml").write_text(text, encoding="utf-8")
         yield site
