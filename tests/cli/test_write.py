@@ -17,7 +17,10 @@ from click.testing import CliRunner, Result
 from gateway import local_api
 from gateway.cli import direct
 from gateway.cli.write import CODE_WORDS, STATUS_WORDS, command, operator
+from gateway.clock import SystemClock
 from gateway.commands import Code, Status
+from gateway.config.load import load
+from gateway.errors import StoreError
 from gateway.model import Lane
 from gateway.sim.process import Child
 from gateway.store import lock, reader
@@ -289,7 +292,7 @@ def test_a_device_that_is_not_the_one_that_is_meant_gets_no_command(tmp_path: Pa
     asyncio.run(main())
 
 
-def test_a_store_in_other_hands_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_in_other_hands_is_left_alone(tmp_path: Path) -> None:
     async def main() -> None:
         async with relay_site(tmp_path) as site:
             site.store.mkdir()
@@ -304,10 +307,22 @@ def test_a_store_in_other_hands_is_left_alone(tmp_path: Path, monkeypatch: pytes
             assert site.requests == []
 
     asyncio.run(main())
-    monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
-    result = typed(tmp_path / "config", "board.relay1", "on", "--reason", "x", "--yes", "--lang", "en")
-    assert result.exit_code == 1
-    assert f"belongs to the user {direct.user_name(os.stat(tmp_path).st_uid)}" in result.stderr
+
+
+def test_another_users_store_is_not_written_to(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that we left there could not be opened by the daemon."""
+    (config.parent / "store").mkdir()
+    owner = os.stat(config).st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    async def main() -> None:
+        with pytest.raises(StoreError, match=f"belongs to the user {direct.user_name(owner)}") as caught:
+            async with direct.commands_without_daemon(load(config), "board", SystemClock()):
+                raise AssertionError("must not be entered")
+        assert caught.value.hint.startswith("run this as that user")
+
+    asyncio.run(main())
+    assert list((config.parent / "store").iterdir()) == []
 
 
 # ---------------------------------------------------------------------- what is typed wrong
