@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from drivers.base import Driver, ProtocolType, Writable
-from drivers.modbus import codec, driver
+from drivers.base import Budgeted, Driver, Explaining, ProtocolType, Writable
+from drivers.modbus import codec, framing
 from drivers.modbus.config import PointOptions, Table
-from drivers.modbus.driver import RTU, TCP, ModbusDevice
-from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, TcpStream
+from drivers.modbus.driver import ASCII, RTU, TCP, ModbusDevice
+from drivers.modbus.simulator import ModbusBank, SimUnit
 from drivers.registry import protocol
-from drivers_modbus.rig import FakeLine, Replies, device, holding, unit
+from drivers_modbus.rig import FAR_ENDS, FakeLine, Replies, device, holding, unit
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, ProtocolError
 from gateway.model import Quality, Reading, Reason, Value
 from support.virtual_time import run
@@ -34,7 +34,7 @@ class Bus:
         self.echo = echo
         self.bank = bank
         bank.on_request = lambda unit_id, pdu: self.asked.append((unit_id, pdu))
-        self.far_end = RtuLine(bank) if protocol is RTU else TcpStream(bank)
+        self.far_end = FAR_ENDS[protocol.name](bank)
         self.line = FakeLine(self._respond)
 
     def _respond(self, request: bytes) -> Replies:
@@ -64,14 +64,17 @@ def values(readings: dict[str, Reading]) -> dict[str, Value | Reason | None]:
     return {point.partition(".")[2]: reading.reason or reading.value for point, reading in readings.items()}
 
 
-BOTH = pytest.mark.parametrize("protocol", [RTU, TCP], ids=["rtu", "tcp"])
+EACH = pytest.mark.parametrize("protocol", [RTU, ASCII, TCP], ids=["rtu", "ascii", "tcp"])
 
 
 def test_the_registry_names_them() -> None:
     assert protocol("modbus-rtu") is RTU
+    assert protocol("modbus-ascii") is ASCII
     assert protocol("modbus-tcp") is TCP
     made: Driver = device(RTU, FakeLine(lambda _: ()), {"a": holding(0)})
     assert isinstance(made, Writable)
+    assert isinstance(made, Explaining)
+    assert isinstance(made, Budgeted)
 
 
 # ---------------------------------------------------------------------- planning
@@ -121,7 +124,7 @@ def test_a_point_that_the_device_can_never_give_whole_is_a_configuration_fault()
 # ---------------------------------------------------------------------- reading
 
 
-@BOTH
+@EACH
 def test_a_poll_gives_one_reading_per_point_in_the_order_asked(protocol: ProtocolType) -> None:
     async def scenario() -> Sequence[Reading]:
         bus = Bus(protocol, ModbusBank({1: unit(holding={0: 2302, 1: 0x7FC0, 2: 0, 3: 9})}))
@@ -238,7 +241,7 @@ def rtu_refusal(request: bytes, code: int) -> bytes:
     return frame + codec.crc16(frame)
 
 
-@BOTH
+@EACH
 def test_silence_and_garbage_are_told_apart(protocol: ProtocolType) -> None:
     async def scenario(shape: Shape) -> None:
         bus = Bus(protocol, ModbusBank({1: unit(holding={0: 1})}), shape)
@@ -261,7 +264,7 @@ def noisy(answer: bytes) -> Replies:
     yield 0.020, answer[3:] + b"\xfe"
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("shape", [drip, noisy])
 @pytest.mark.parametrize("echo", [False, True])
 def test_answers_survive_dripping_noise_and_echoes(protocol: ProtocolType, shape: Shape, echo: bool) -> None:
@@ -277,7 +280,7 @@ def test_answers_survive_dripping_noise_and_echoes(protocol: ProtocolType, shape
 
 def late_replies(embargo_timeouts: float, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int]:
     """200 reads of different registers of one unit, 30 % answered after the time-out: good, wrong, silent."""
-    monkeypatch.setattr(driver, "EMBARGO_TIMEOUTS", embargo_timeouts)
+    monkeypatch.setattr(framing, "EMBARGO_TIMEOUTS", embargo_timeouts)
     chance = random.Random(5)
     timeout_s = 0.3
 
@@ -304,7 +307,7 @@ def late_replies(embargo_timeouts: float, monkeypatch: pytest.MonkeyPatch) -> tu
 
 
 def test_with_30_percent_late_replies_no_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    good, wrong, silent = late_replies(driver.EMBARGO_TIMEOUTS, monkeypatch)
+    good, wrong, silent = late_replies(framing.EMBARGO_TIMEOUTS, monkeypatch)
     assert wrong == 0
     assert good + silent == 200
     assert silent > 40
@@ -333,7 +336,7 @@ def test_over_tcp_a_late_answer_is_known_by_its_transaction_and_costs_no_waiting
     assert took_s < 0.2
 
 
-@BOTH
+@EACH
 def test_cancelled_in_the_middle_it_ends_at_once_and_the_line_still_works(protocol: ProtocolType) -> None:
     async def scenario() -> tuple[float, object]:
         delays = iter([0.4, 0.01])
@@ -384,7 +387,7 @@ def write_bank() -> ModbusBank:
     return ModbusBank({1: unit(holding=dict.fromkeys([*range(10, 16), 20, 21, 22], 0), coil={3: 0, 4: 0})})
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("echo", [False, True])
 def test_what_is_written_is_read_back(protocol: ProtocolType, echo: bool) -> None:
     async def scenario() -> None:
