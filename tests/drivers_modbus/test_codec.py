@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import logging
 import random
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -258,6 +260,53 @@ def test_an_ascii_answer_in_small_letters_is_one_too() -> None:
     answer = ascii_answer(ASCII_READ, b":000304008d008ede\r\n")
     assert answer is not None
     assert answer.registers == [141, 142]
+
+
+# ---------------------------------------------------------------------- captured answers of others
+
+VECTORS = [
+    bytes.fromhex(vector["hex"])
+    for vector in json.loads((Path(__file__).parents[1] / "vectors" / "modbus.json").read_text(encoding="utf-8"))[
+        "vectors"
+    ]
+    if vector["protocol"] == "Modbus RTU"
+]
+
+
+def question(frame: bytes) -> Request | None:
+    """What a captured answer answers, where it shows; None for a request."""
+    unit_id, pdu = frame[0], frame[1:-2]
+    match pdu[0]:
+        case 1 | 2 | 3 | 4 if len(pdu) == 2 + pdu[1]:
+            return codec.read_request(unit_id, pdu[0], 0, pdu[1] * 8 if pdu[0] < 3 else pdu[1] // 2)
+        case 0x83:
+            return codec.read_request(unit_id, 3, 0, 1)
+        case 5 if pdu[3:] in (b"\xff\x00", b"\x00\x00"):
+            return codec.write_request(unit_id, 5, pdu[2], [pdu[3]])
+        case 15 | 16 if len(pdu) == 5:
+            return codec.write_request(unit_id, pdu[0], pdu[2], [0] * pdu[4])
+        case 0x2B:
+            return codec.identity_requests(unit_id)[0]
+    return None
+
+
+def test_every_captured_answer_is_found_in_every_framing() -> None:
+    found = 0
+    for frame in VECTORS:
+        request = question(frame)
+        if request is None:
+            continue
+        answer = rtu_answer(request, NOISE + frame)
+        assert answer is not None, frame.hex(" ")
+        assert answer.frame == frame
+        for other in (
+            ascii_answer(request, b"\xff:" + framing.ascii_line(frame[:-2])),
+            tcp_answer(request, 7, NOISE + tcp(7, frame[0], frame[1:-2])),
+        ):
+            assert other is not None
+            assert (other.pdu, other.registers, other.bits) == (answer.pdu, answer.registers, answer.bits)
+        found += 1
+    assert (found, len(VECTORS)) == (22, 34)
 
 
 # ---------------------------------------------------------------------- answers of any length
