@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from drivers.base import DeviceSpec, Field, Link, ProtocolType, SerialFormat
+from drivers.base import DeviceSpec, Field, Link, PointSpec, ProtocolType, SerialFormat
 from drivers.modbus import codec, discover, explain, framing, values
 from drivers.modbus.config import (
     MAX_READ_BITS,
@@ -26,7 +26,7 @@ from drivers.modbus.config import (
 from drivers.modbus.framing import Framing
 from gateway.clock import Clock
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, ProtocolError
-from gateway.model import PointId, Reading, Reason, Value, bad_reading
+from gateway.model import PointId, Reading, Reason, Value, ValueKind, bad_reading
 
 SPLIT_ON: Final = (codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE)
 """What a device answers to a range that holds an address it does not have, or that is too long for it."""
@@ -86,7 +86,7 @@ class ModbusDevice:
         self._order = options.word_order
         self._max = {table: MAX_READ_BITS if table.of_bits else options.max_registers for table in Table}
         self._gap = {table: options.max_gap * (16 if table.of_bits else 1) for table in Table}
-        self._items = {id_: _item(id_, point.options, options) for id_, point in spec.points.items()}
+        self._items = {id_: _item(id_, point, options) for id_, point in spec.points.items()}
         self._forbidden = [item.span for item in self._items.values() if item.alone]
         for item in self._items.values():
             if item.span[2] > self._max[item.span[0]]:
@@ -286,9 +286,19 @@ class ModbusDevice:
         return codec.write_request(self._unit_id, function, options.address, registers)
 
 
-def _item(point: PointId, options: PointOptions, device: DeviceOptions) -> _Item:
+def _item(id_: PointId, spec: PointSpec, device: DeviceOptions) -> _Item:
+    options: PointOptions = spec.options
     span = (options.table, options.address, options.count)
-    return _Item(point, span, options.no_merge, values.decoder(options.layout(device.word_order)))
+    decode = values.decoder(options.layout(device.word_order))
+    if spec.point.kind is ValueKind.TEXT and options.kind is not values.Type.ASCII:
+        decode = partial(_in_digits, decode)
+    return _Item(id_, span, options.no_merge, decode)
+
+
+def _in_digits(decode: values.Decode, registers: Sequence[int]) -> Value | Reason:
+    """A number that names something (a serial number) and counts nothing."""
+    value = decode(registers)
+    return value if isinstance(value, Reason) else str(value)
 
 
 def _data_bytes(table: Table, count: int) -> int:

@@ -125,6 +125,8 @@ class LineModel(Model):
     """Path of the port, best under /dev/serial/by-id."""
     baud: int | None = Field(default=None, ge=300, le=921600)
     parity: Literal["none", "even", "odd"] | None = None
+    data_bits: Literal[7, 8] | None = None
+    """7 is usual for Modbus ASCII only."""
     stop_bits: Literal[1, 2] | None = None
     tcp: str | None = None
     """host:port of the device or of the converter."""
@@ -203,6 +205,8 @@ class ProfileFile(Model):
     source: str
     """Where the map comes from: document and page."""
     confidence: Literal["high", "medium", "low"]
+    version: int = Field(default=1, ge=1)
+    """Rises with every change of the file, so that a report can say which one a device was read with."""
     every: Interval = 60.0
     latency: Latency | None = None
     """Usual time between a request and the begin of its answer; for the estimate of a serial line's load."""

@@ -29,6 +29,7 @@ from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
+_FORMAT_KEYS = ("baud", "parity", "data_bits", "stop_bits")
 _ADDRESS_KEYS = ("unit_id", "address")
 """What protocols call the number or text by which a device on a shared line is told from the others."""
 
@@ -121,7 +122,7 @@ class Planner:
         if line.serial is None:
             return None
         usual = {plan.protocol.name: plan.protocol.serial for plan in devices if plan.protocol.serial is not None}
-        said = {"baud": line.baud, "parity": line.parity, "stop_bits": line.stop_bits}
+        said = {key: getattr(line, key) for key in _FORMAT_KEYS}
         if len(set(usual.values())) > 1 and (line.baud is None or line.parity is None):
             names = ", ".join(f"{name} {_short(format_)}" for name, format_ in usual.items() if format_ is not None)
             message = Text(
@@ -136,7 +137,7 @@ class Planner:
         return replace(base, **given)
 
     def _refuse_format(self, path: Steps, line: LineModel) -> None:
-        for key in ("baud", "parity", "stop_bits"):
+        for key in _FORMAT_KEYS:
             if getattr(line, key) is not None:
                 message = Text(f"{key} 只用于串口线路", f"{key} is for serial lines only")
                 self._add((*path, key), "E-LINE", message, key=True)
