@@ -50,14 +50,19 @@ ASCII_FORMATS: Final = (
     SerialFormat(4800, "E", 7),
     SerialFormat(2400, "E", 7),
 )
+GLITCH = 3
+"""So many bytes beside an answer say nothing: drivers of the line make them when they let go of it."""
 ANY_ID = "任何站号都应答 answers to every unit id"
 NOISE = (
     "有应答但无法识别：两台设备站号相同，或速率、校验位不同，或线路干扰 "
     "something answers that cannot be read: two devices with this unit id, another speed or parity, or interference"
 )
 NOISE_ONCE = (
-    "第一次应答无法识别：可能有两台设备站号相同，或线路干扰 "
-    "its first answer could not be read: perhaps two devices with this unit id, or interference"
+    "有一次应答无法识别：可能有两台设备站号相同，或线路干扰 "
+    "one of its answers could not be read: perhaps two devices with this unit id, or interference"
+)
+SECOND = (
+    "应答之后还有其他字节：可能有两台设备站号相同 more bytes than its answer: two devices seem to have this unit id"
 )
 
 
@@ -85,6 +90,7 @@ async def discover(framing: Framing, link: Link, search: Search) -> AsyncIterato
             if heard is _Heard.NOTHING:
                 silent.append(unit_id)
             elif heard is _Heard.DEVICE:
+                trouble = trouble or await scan.second_voice(unit_id, table)
                 yield Found({"unit_id": unit_id}, await scan.identity(unit_id), trouble)
             elif noisy <= MOST_NOISY:
                 yield Found({"unit_id": unit_id}, "", trouble)
@@ -123,6 +129,19 @@ class _Scan:
             return heard, ""
         heard = await self._hear(request)
         return heard, NOISE if heard is _Heard.NOISE else NOISE_ONCE
+
+    async def second_voice(self, unit_id: int, table: Table) -> str:
+        """What is wrong when everything is heard that one question brings: of two devices one may be slower."""
+        if not self._framing.anonymous:
+            return ""  # what stands behind a converter it has sorted out itself
+        request = codec.read_request(unit_id, READ_FUNCTION[table], 0, 1)
+        sent = self._framing.frame(request, 0)
+        heard = await self._link.collect(sent, timeout_s=self._timeout_s, silence_s=self._timeout_s)
+        answer = self._framing.answer(request, sent, heard)
+        if answer is None:
+            return NOISE_ONCE if len(heard) > len(sent) else ""
+        echo = len(sent) if answer.after_echo else 0
+        return SECOND if len(heard) - echo - len(answer.frame) > GLITCH else ""
 
     async def heeds_no_id(self) -> bool:
         for unit_id in UNLIKELY_IDS:

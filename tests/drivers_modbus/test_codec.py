@@ -184,6 +184,21 @@ def test_where_the_adapter_echoes_the_first_copy_of_a_single_write_confirms_noth
         assert rtu_answer(request, noise + sent(request) + sent(request), line_echoes=True) is not None
 
 
+def test_the_beginning_of_an_echo_that_checks_like_a_confirmation_is_none() -> None:
+    """01 10 addr 00 02 | 04 hh: where byte count and first data byte happen to be the CRC of what stands before."""
+    found = 0
+    for address in range(0x10000):
+        crc = codec.crc16(b"\x01\x10" + address.to_bytes(2, "big") + b"\x00\x02")
+        if crc[0] == 4:
+            request = codec.write_request(1, 16, address, [crc[1] << 8, 0])
+            echo = sent(request)
+            assert codec.crc16(echo[:6]) == echo[6:8]
+            assert all(rtu_answer(request, echo[:size]) is None for size in range(1, len(echo) + 1))
+            assert rtu_answer(request, echo + echo[:8]) is not None
+            found += 1
+    assert found > 100
+
+
 ALL = [request for request, _ in REQUESTS]
 
 

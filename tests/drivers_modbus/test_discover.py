@@ -65,7 +65,9 @@ def test_whoever_answers_is_found_and_says_what_it_is(protocol: ProtocolType, ec
         Found({"unit_id": 11}),
     ]
     assert {function for _, function in asked} == {3, 4, 43, 17}  # nothing that changes a device
-    assert [unit_id for unit_id, function in asked if function == 3 and unit_id < 13] == list(range(1, 13))
+    assert list(dict.fromkeys(unit_id for unit_id, function in asked if function == 3 and unit_id < 13)) == list(
+        range(1, 13)
+    )
     assert [each.asked for each in progress] == list(range(len(progress)))
     assert progress[0].expected == 24
     assert progress[-1] == Progress(21, 21)
@@ -130,6 +132,28 @@ def test_noise_twice_is_something_with_trouble_and_noise_once_a_device_with_a_do
     assert found == [
         Found({"unit_id": 3}, "", discover.NOISE),
         Found({"unit_id": 7}, "PM5560", discover.NOISE_ONCE),
+        Found({"unit_id": 11}),
+    ]
+
+
+@pytest.mark.parametrize("protocol", [RTU, ASCII], ids=["rtu", "ascii"])
+@pytest.mark.parametrize("echo", [False, True])
+def test_two_devices_with_one_id_are_heard_where_they_answer_after_each_other(
+    protocol: ProtocolType, echo: bool
+) -> None:
+    def both(request: bytes) -> Replies:
+        if echo:
+            yield 0.001, request
+        for unit_id, answer in far_end.feed(request):
+            yield 0.01, b"\xff" + answer  # a glitch before each answer is no second device
+            if unit_id == 7:
+                yield 0.05, answer
+
+    far_end = FAR_ENDS[protocol.name](bank())
+    found, _ = run(scan(protocol, FakeLine(both)))
+    assert found == [
+        Found({"unit_id": 3}, "Maker M-1 V2.11"),
+        Found({"unit_id": 7}, "PM5560", discover.SECOND),
         Found({"unit_id": 11}),
     ]
 
