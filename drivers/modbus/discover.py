@@ -1,6 +1,6 @@
 """Who is on the line: every unit id is asked for one register; any answer proves a device, a refusal too.
 
-ids ──holding register 0──▶ answer: found ──43/14, 17──▶ identity
+ids ──holding register 0──▶ answer: found ──again, all bytes──▶ a second voice? ──43/14, 17──▶ identity
  │                          noise: asked once more; noise again: something is there, with trouble
  └──▶ the silent ones again, with input register 0: some devices say nothing to a function they do not have
 """
