@@ -55,18 +55,50 @@ NOBODY_THERE: Final = (10, 11)
 """A converter's words for a unit that it cannot reach."""
 
 EXCEPTIONS: Final = {
-    1: ("illegal function", "this device does not know the function: check the point's table or write_function"),
-    2: ("illegal data address", "check the point's address (0-based) and table against the manual"),
-    3: ("illegal data value", "the value, or the number of registers in one request (max_registers), is too large"),
-    4: ("server device failure", "the device failed while it worked on the request: look at the device itself"),
-    5: ("acknowledge", "the device needs long for this: ask again later"),
-    6: ("server device busy", "the device is busy with another command: ask again later"),
-    7: ("negative acknowledge", "the device cannot carry out the programming function"),
-    8: ("memory parity error", "the device's memory is damaged"),
-    10: ("gateway path unavailable", "the converter has no way to this unit: check its port settings and load"),
-    11: ("gateway target device failed to respond", "the unit behind the converter is silent: power, wiring, unit_id"),
+    1: (
+        "非法功能码 illegal function",
+        "设备不认识该功能码，检查测点的 table 与 write_function / "
+        "this device does not know the function: check the point's table or write_function",
+    ),
+    2: (
+        "非法数据地址 illegal data address",
+        "对照说明书检查测点的 address（从 0 起）与 table / "
+        "check the point's address (0-based) and table against the manual",
+    ),
+    3: (
+        "非法数据值 illegal data value",
+        "值或一次读取的寄存器数（max_registers）过大 / "
+        "the value, or the number of registers in one request (max_registers), is too large",
+    ),
+    4: (
+        "设备故障 server device failure",
+        "设备执行请求时出错，请查看设备本身 / "
+        "the device failed while it worked on the request: look at the device itself",
+    ),
+    5: ("已接受，处理中 acknowledge", "设备需要较长时间，请稍后再读 / the device needs long for this: ask again later"),
+    6: (
+        "设备忙 server device busy",
+        "设备正在执行其他命令，请稍后再试 / the device is busy with another command: ask again later",
+    ),
+    7: (
+        "不能执行 negative acknowledge",
+        "设备不能执行该编程功能 / the device cannot carry out the programming function",
+    ),
+    8: ("存储器校验错误 memory parity error", "设备存储器损坏 / the device's memory is damaged"),
+    10: (
+        "网关路径不可用 gateway path unavailable",
+        "转换器没有到该站号的通路，检查其端口设置与负载 / "
+        "the converter has no way to this unit: check its port settings and load",
+    ),
+    11: (
+        "网关后的设备无应答 gateway target device failed to respond",
+        "转换器后的设备无应答，检查供电、接线、unit_id / "
+        "the unit behind the converter is silent: power, wiring, unit_id",
+    ),
 }
 """Code -> the standard's name (7 from the 1996 edition) and what a person can do."""
+
+UNKNOWN: Final = ("标准之外的异常码 exception code outside the standard", "见设备说明书 / see the device's manual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +243,8 @@ def _text(data: bytes) -> str:
 
 def refusal(code: int) -> DeviceRejected:
     """The error for an exception response."""
-    name, hint = EXCEPTIONS.get(code, ("exception code outside the standard", "see the device's manual"))
-    return DeviceRejected(f"the device refused: {name} (exception {code})", code, hint=hint)
+    name, hint = EXCEPTIONS.get(code, UNKNOWN)
+    return DeviceRejected(f"设备拒绝 the device refused: {name} (exception {code})", code, hint=hint)
 
 
 # ---------------------------------------------------------------------- checksum

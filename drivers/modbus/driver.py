@@ -123,7 +123,8 @@ class ModbusDevice:
         if answer.exception == codec.ACKNOWLEDGE:
             refusal = codec.refusal(answer.exception)  # which it is not: the device has taken the command
             raise ProtocolError(
-                "the device has accepted the command and is not done with it (exception 5)", hint=refusal.hint
+                "设备已接受命令，尚未完成 the device has accepted the command and is not done with it (exception 5)",
+                hint=refusal.hint,
             )
         if answer.exception is not None:
             raise codec.refusal(answer.exception)
@@ -273,7 +274,8 @@ class ModbusDevice:
         function = options.writes_with
         if function is None:
             raise DeviceRejected(
-                f"{point}: a {options.kind} of table {options.table} cannot be written", codec.ILLEGAL_FUNCTION
+                f"{point}: 不可写 a {options.kind} of table {options.table} cannot be written",
+                codec.ILLEGAL_FUNCTION,
             )
         layout = options.layout(self._order)
         try:

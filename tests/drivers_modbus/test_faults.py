@@ -134,6 +134,59 @@ def test_over_tcp_no_other_transaction_is_the_answer() -> None:
     assert seen["cases"] >= 500
 
 
+WRITES = [
+    codec.write_request(7, 5, 3, [1]),
+    codec.write_request(7, 6, 3, [513]),
+    codec.write_request(7, 15, 3, [1, 0, 1]),
+    codec.write_request(7, 16, 3, [513, 0x0210]),
+    codec.mask_request(7, 3, 0x00F0, 0x0020),
+]
+
+
+@st.composite
+def no_confirmation(draw: st.DrawFn, chosen: Framing, request: Request) -> bytes:
+    """Something that a careless master could take for the confirmation of *request*."""
+    right = request.answer_head
+    match draw(st.sampled_from(["noise", "unit", "head", "cut", "exception of another", "echo"])):
+        case "noise":
+            return draw(NOISE)
+        case "unit":
+            return framed(chosen, draw(st.sampled_from([0, 1, 8, 247])), right)
+        case "head":
+            place, by = draw(st.integers(0, len(right) - 1)), draw(st.integers(1, 255))
+            return framed(chosen, request.unit_id, right[:place] + bytes((right[place] ^ by,)) + right[place + 1 :])
+        case "cut":
+            return framed(chosen, request.unit_id, right)[: draw(st.integers(0, 6))]
+        case "exception of another":
+            return framed(chosen, 8, bytes((request.function | 0x80, 2)))
+        case _:  # of a line that is known to echo, or of a write whose answer is shorter than it
+            return b"" if chosen is framing.TCP else chosen.frame(request, NUMBER)
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_nothing_but_its_confirmation_confirms_a_write(name: str) -> None:
+    chosen = FRAMINGS[name]
+    seen: Counter[str] = Counter()
+
+    @settings(FIXED, max_examples=500)
+    @given(st.data(), st.sampled_from(WRITES))
+    def holds(data: st.DataObject, request: Request) -> None:
+        stream = b"".join(data.draw(st.lists(no_confirmation(chosen, request), max_size=4)))
+        sent = chosen.frame(request, NUMBER)
+        echoed = stream if stream.count(sent) < 2 else b""  # two echoes of one request are none
+        found = chosen.answer(request, sent, echoed, line_echoes=True)
+        assert found is None or found.exception is not None
+        right = framed(chosen, request.unit_id, request.answer_head)
+        echo = b"" if chosen is framing.TCP else sent
+        confirmed = chosen.answer(request, sent, echo + data.draw(NOISE) + right, line_echoes=True)
+        assert confirmed is not None
+        assert confirmed.exception is None
+        seen["cases"] += 1
+
+    holds()
+    assert seen["cases"] >= 500
+
+
 # ---------------------------------------------------------------------- the whole driver, in time
 
 TIMEOUT_S = 0.3
