@@ -119,7 +119,7 @@ class ModbusDevice:
         request = self._write_request(point, self._spec.points[point].options, value)
         if request.echo_confirms and self._framing.anonymous and self._learned.echoes is None:
             await self._learn_echo(self._items[point].span)
-        answer = await self._ask(request)
+        answer = await self._ask(request, once=True)
         if answer.exception == codec.ACKNOWLEDGE:
             refusal = codec.refusal(answer.exception)  # which it is not: the device has taken the command
             raise ProtocolError(
@@ -252,11 +252,19 @@ class ModbusDevice:
 
     # ------------------------------------------------------------------ the line
 
-    async def _ask(self, request: codec.Request) -> codec.Answer:
-        """One exchange.  Raises DeviceUnreachable also when a converter says that the unit behind it is silent."""
+    async def _ask(self, request: codec.Request, *, once: bool = False) -> codec.Answer:
+        """One exchange; a command (*once*) is never repeated by the link.
+
+        Raises DeviceUnreachable also when a converter says that the unit behind it is silent.
+        """
         self._number = self._number % 0xFFFF + 1
         answer = await self._framing.exchange(
-            self._link, request, self._number, self._spec.timeout_s, line_echoes=bool(self._learned.echoes)
+            self._link,
+            request,
+            self._number,
+            self._spec.timeout_s,
+            line_echoes=bool(self._learned.echoes),
+            once=once,
         )
         self._learned.echoes = self._learned.echoes or answer.after_echo
         if answer.exception in codec.NOBODY_THERE:

@@ -48,7 +48,14 @@ class Framing:
     """Bytes of a PDU -> characters of its frame on the line."""
 
     async def exchange(
-        self, link: Link, request: Request, number: int, timeout_s: float, *, line_echoes: bool = False
+        self,
+        link: Link,
+        request: Request,
+        number: int,
+        timeout_s: float,
+        *,
+        line_echoes: bool = False,
+        once: bool = False,
     ) -> Answer:
         """Ask and be answered; a refusal is an answer.  Raises DeviceUnreachable, ProtocolError, LineLost."""
         sent = self.frame(request, number)
@@ -59,6 +66,7 @@ class Framing:
             timeout_s=timeout_s,
             embargo_s=EMBARGO_TIMEOUTS * timeout_s if self.anonymous else 0.0,
             gap_characters=self.gap_characters,
+            once=once,
         )
 
     def answer(self, request: Request, sent: bytes, data: bytes, *, line_echoes: bool = False) -> Answer | None:

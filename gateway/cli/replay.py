@@ -16,10 +16,11 @@ from drivers.base import DecodedFrame, DeviceSpec, Driver, PointSpec, ProtocolTy
 from drivers.modbus.replay import replay
 from gateway.clock import SystemClock
 from gateway.config.explain import parse
-from gateway.config.plan import as_text
+from gateway.config.layout import lay_out
+from gateway.config.models import DeviceModel
 from gateway.config.profiles import Profile
 from gateway.errors import DeviceUnreachable, DriverError
-from gateway.model import Point, Quality, Reading, Reason, ValueKind
+from gateway.model import Point, Quality, Reading, Reason
 from gateway.quality import QualityGate
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Replay:
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         self.last_answer = self._respond(request)
         found = parse(self.last_answer)
@@ -95,15 +97,17 @@ async def examine(
     options = _device_options(profile, type_, address)
     if options is None:
         return None
+    layout = lay_out(DeviceModel(id=DEVICE, profile=profile.model.id, line="replay"), profile, type_)
+    points = {(point := Point(id=f"{DEVICE}.{name}", **said)).id: point for name, said, _ in layout.points}
     specs = {
-        (point := _point(profile, name)).id: PointSpec(point, settings)
-        for name, settings in profile.options[type_.name].items()
+        id_: PointSpec(point, settings)
+        for (id_, point), (_, _, settings) in zip(points.items(), layout.points, strict=True)
     }
     driver = type_.make(DeviceSpec(DEVICE, options, specs, type_.default_timeout_s), Replay(respond), SystemClock())
     found = await _read(driver, list(specs), refused_is_absent=type_.name.startswith("modbus-"))
-    points = {id_: spec.point for id_, spec in specs.items()}
     readings, _ = QualityGate(points).settle([found[id_] for id_ in specs if id_ in found], 0.0)
-    return Findings(readings, [points[id_].name for id_ in specs if id_ not in found], points)
+    own = [reading for reading in readings if reading.point in points]  # beside them: is it the device that was meant
+    return Findings(own, [points[id_].name for id_ in specs if id_ not in found], points)
 
 
 async def _read(driver: Driver, points: Sequence[str], *, refused_is_absent: bool) -> dict[str, Reading]:
@@ -135,24 +139,6 @@ def _device_options(profile: Profile, type_: ProtocolType, address: str) -> Base
             except ValidationError:
                 continue
     return None
-
-
-def _point(profile: Profile, name: str) -> Point:
-    model = profile.model.points[name]
-    return Point(
-        id=f"{DEVICE}.{name}",
-        kind=ValueKind(model.kind),
-        label=as_text(model.name),
-        interval_s=model.every or profile.model.every,
-        unit=model.unit,
-        states=tuple(model.states),
-        minimum=model.minimum,
-        maximum=model.maximum,
-        counter=model.counter,
-        max_per_hour=model.max_per_hour,
-        writable=model.writable,
-        personal=model.personal,
-    )
 
 
 def all_good(findings: Findings) -> bool:

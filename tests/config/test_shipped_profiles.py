@@ -120,7 +120,7 @@ def test_states_are_what_the_enum_gives(name: str) -> None:
 @EVERY
 def test_a_serial_number_is_a_text_that_is_read_once_an_hour(name: str) -> None:
     point = load(name).model.points.get("serial_number")
-    assert point is None or (point.kind, point.every) == ("text", 3600.0)
+    assert point is None or (point.kind, point.every, point.identity) == ("text", 3600.0, True)
 
 
 def test_the_meters_whose_serial_number_is_known_say_it() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from drivers.base import Budgeted, Driver, Explaining, ProtocolType, Writable
+from drivers.device_link import DeviceLink
 from drivers.modbus import codec, framing
 from drivers.modbus.config import PointOptions, Table
 from drivers.modbus.driver import ASCII, RTU, TCP, ModbusDevice
@@ -484,6 +485,30 @@ def test_a_refused_write_is_asked_once_and_keeps_its_code(code: int) -> None:
             assert len(bus.ranges()) == 1
 
     run(scenario())
+
+
+@EACH
+def test_a_write_without_an_answer_is_not_sent_again_by_an_impatient_link(protocol: ProtocolType) -> None:
+    """The link has learned that this device answers at once, and repeats a question that stays without answer."""
+
+    async def scenario() -> tuple[int, int]:
+        bus = Bus(protocol, write_bank())
+        async with bus.line as line:
+            writer = device(protocol, DeviceLink(line), WRITE_POINTS, timeout_s=2.0)
+            for _ in range(10):
+                await writer.poll(["d.limit"])
+            sent = []
+            for ask in (writer.poll(["d.limit"]), writer.write("d.limit", 5)):
+                bus.shape = lambda answer: ()
+                line.requests.clear()
+                with pytest.raises(DeviceUnreachable):
+                    await ask
+                sent.append(len(line.requests))
+                bus.shape = at_once
+                await writer.poll(["d.limit"])
+            return sent[0], sent[1]
+
+    assert run(scenario()) == (2, 1)
 
 
 def test_a_write_that_is_only_acknowledged_has_an_unknown_outcome() -> None:
