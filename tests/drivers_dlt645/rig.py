@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -38,13 +39,16 @@ VALUES: Mapping[str, SimValue] = {
 }
 
 
-def spec(points: Mapping[str, Any], address: str = ADDRESS, timeout_s: float = 0.2, preamble: int = 4) -> DeviceSpec:
+def spec(
+    points: Mapping[str, Any], address: str = ADDRESS, timeout_s: float = 0.2, zone: tzinfo = UTC, **options: Any
+) -> DeviceSpec:
     """points: name -> identifier, or a mapping of point options with the kind among them."""
     return DeviceSpec(
         "m",
-        Dlt645Options(address=address, preamble=preamble),
+        Dlt645Options(address=address, **options),
         {f"m.{name}": _point(f"m.{name}", written) for name, written in points.items()},
         timeout_s,
+        zone,
     )
 
 
@@ -55,8 +59,8 @@ def _point(id: str, written: Any) -> PointSpec:  # noqa: A002
     return PointSpec(Point(id, kind, Text(id, id), 60.0, states=states), Dlt645PointOptions(**options))
 
 
-def meter(link: Link, points: Mapping[str, Any], **kwargs: Any) -> Dlt645Meter:
-    return Dlt645Meter(spec(points, **kwargs), link, ManualClock())
+def meter(link: Link, points: Mapping[str, Any], clock: ManualClock | None = None, **kwargs: Any) -> Dlt645Meter:
+    return Dlt645Meter(spec(points, **kwargs), link, clock or ManualClock())
 
 
 def answered_by(line: Dlt645SimLine) -> Callable[[bytes], Sequence[bytes]]:

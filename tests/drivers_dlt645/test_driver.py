@@ -13,7 +13,7 @@ from drivers.dlt645.frame import WILDCARD, Frame, find_frame
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers_contract.wire import Chunk, MemoryLine
 from drivers_dlt645.rig import ADDRESS, VALUES, meter, spec
-from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, ProtocolError
+from gateway.errors import ConfigError, DeviceUnreachable, ProtocolError
 from gateway.model import Quality, Reading, Reason, ValueKind
 from support.clock import ManualClock
 from support.virtual_time import run
