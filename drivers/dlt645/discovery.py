@@ -18,7 +18,8 @@ ask for each number by itself and find both.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from drivers.base import Found, Link, Progress, Search, SerialFormat
@@ -40,6 +41,8 @@ _PAIRS = [f"{n:02d}" for n in range(100)]
 _SILENCE_S = 0.5
 """An answer is over, and a second one will not begin, when the line is quiet for so long: what the standard grants a
 meter before it answers."""
+_ANSWER_S = 0.5
+"""What an answer takes that has begun: 50 characters at 1200 baud."""
 _MOST_COLLISIONS = 32
 """Branches of one level in which several meters can really be: a segment carries 32 loads, rarely 128.  More is a line
 full of noise, in which a walk would never end."""
@@ -96,12 +99,13 @@ async def discover(link: Link, search: Search) -> AsyncIterator[Found | Progress
     """See drivers/base.py: Discover.  *first* and *last*: meter numbers, each asked for by itself if they are few."""
     scan = _Scan(link, search)
     if search.first is not None and search.last is not None and search.last - search.first < _MOST_NUMBERS:
-        async for each in scan.numbers(range(search.first, search.last + 1)):
-            yield each
-        return
-    for edition in _EDITIONS:
-        async for each in scan.walk(edition):
-            yield each
+        ways = [scan.numbers(range(search.first, search.last + 1))]
+    else:
+        ways = [scan.walk(edition) for edition in _EDITIONS]
+    for way in ways:
+        async with aclosing(way):
+            async for each in way:
+                yield each
 
 
 @dataclass(slots=True)
@@ -113,7 +117,7 @@ class _Scan:
     asked: int = 0
     expected: int = len(_EDITIONS) * (1 + len(_PAIRS))
 
-    async def walk(self, edition: _Edition) -> AsyncIterator[Found | Progress]:
+    async def walk(self, edition: _Edition) -> AsyncGenerator[Found | Progress, None]:
         """Level by level: all wildcards, the last two digits, the last four where several answered ..."""
         level = [frame.WILDCARD]
         while level:
@@ -122,7 +126,7 @@ class _Scan:
                 heard, met = await self._ask(edition.questions, address)
                 self.asked += 1
                 yield Progress(self.asked, self.expected, address)
-                async for found in self._tell(edition, address, heard, met):
+                for found in await self._met(edition, address, heard, met):
                     yield found
                 if "A" in address and (heard is _Heard.SEVERAL or address == frame.WILDCARD):
                     crowded.append(address)
@@ -133,14 +137,14 @@ class _Scan:
             if crowded != [frame.WILDCARD]:  # that level was expected from the beginning
                 self.expected += len(level)
 
-    async def numbers(self, numbers: Sequence[int]) -> AsyncIterator[Found | Progress]:
+    async def numbers(self, numbers: Sequence[int]) -> AsyncGenerator[Found | Progress, None]:
         """Ask for each number by itself, in every edition."""
         self.expected = len(numbers)
         for number in numbers:
             address = f"{number:012d}"
             for edition in _EDITIONS:
                 heard, met = await self._ask(edition.questions[:1], address)
-                async for found in self._tell(edition, address, heard, met):
+                for found in await self._met(edition, address, heard, met):
                     yield found
                 if heard is not _Heard.NOBODY:
                     break
@@ -154,7 +158,7 @@ class _Scan:
         met: dict[str, Frame] = {}
         for question in questions:
             frames, noise = await self._hear(question.to(address))
-            met |= {each.address: each for each in frames}
+            met = {each.address: each for each in frames} | met  # the first answer tells more: a refusal, too
             if noise or len(frames) > 1 or len(met) > 1:
                 return _Heard.SEVERAL, list(met.values())
         return (_Heard.ONE if met else _Heard.NOBODY), list(met.values())
@@ -175,18 +179,18 @@ class _Scan:
                 frames.append(each)
         return frames, rest + received[at:] not in _GLITCH
 
-    async def _tell(self, edition: _Edition, asked: str, heard: _Heard, met: Sequence[Frame]) -> AsyncIterator[Found]:
+    async def _met(self, edition: _Edition, asked: str, heard: _Heard, met: Sequence[Frame]) -> list[Found]:
         trouble = _SHARED if heard is _Heard.SEVERAL and "A" not in asked else ""
+        found: list[Found | None] = []
         for each in met:
             if "A" not in each.address:
-                found = await self._found(edition, each.address, each.refused, trouble)
-            else:  # some meters of 1997 repeat the wildcards; a crowd of them is sorted out further down
-                found = await self._nameless(edition, asked) if heard is _Heard.ONE else None
-            if found is not None:
-                yield found
+                found.append(await self._found(edition, each.address, each.refused, trouble))
+            elif heard is _Heard.ONE:  # some meters of 1997 repeat the wildcards; a crowd is sorted out further down
+                found.append(await self._nameless(edition, asked))
         if trouble and asked not in self.known:
             self.known.add(asked)
-            yield Found({"address": asked} | _key(edition.name), trouble=trouble)
+            found.append(Found({"address": asked} | _key(edition.name), trouble=trouble))
+        return [each for each in found if each is not None]
 
     # ------------------------------------------------------------------ one meter
 
@@ -221,7 +225,7 @@ class _Scan:
         """What one meter has under *di*; empty when it refuses or has no value, None when it gives no valid answer."""
         request, item = dialect.first(address, di), items.lookup(di)
         try:
-            answer = await exchange(self.link, request, self.search.timeout_s, repeated=dialect.width)
+            answer = await exchange(self.link, request, self.search.timeout_s + _ANSWER_S, repeated=dialect.width)
         except LineLost:
             raise
         except (DeviceUnreachable, ProtocolError):

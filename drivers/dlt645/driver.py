@@ -31,6 +31,9 @@ from gateway.model import PointId, Reading, Reason, Value
 _MOST_CONTINUATIONS = 16
 """64 registers of 8 bytes fit into three frames of 200; a meter that always says "more" must not hold the line."""
 
+_CONTINUATION_EMBARGO_S = 1.0
+"""How long a late continuation of 1997 may still be on its way."""
+
 
 class _BlockState(enum.Enum):
     """What is known of a block.  Meters refuse one they do not have, and some say nothing at all: whether the meter
@@ -109,7 +112,13 @@ class Dlt645Meter:
     async def write(self, point: PointId, value: Value) -> None:
         request = self._writer.request(self._points[point], value)
         answer = await exchange(
-            self._link, request, self._timeout_s, self._preamble, repeated=0, embargo_s=writing.EMBARGO_S
+            self._link,
+            request,
+            self._timeout_s,
+            self._preamble,
+            repeated=0,
+            once=True,
+            embargo_s=writing.EMBARGO_S,
         )
         if answer.refused:
             raise writing.rejection(answer)
@@ -156,7 +165,7 @@ class Dlt645Meter:
         sequence = 0
         while answer.more_follows:
             sequence += 1
-            answer = await self._ask(dialect.next(self._address, di, sequence), 0.0 if dialect.numbered else 1.0)
+            answer = await self._ask(dialect.next(self._address, di, sequence), once=not dialect.numbered)
             if answer.refused:
                 break
             following, tail = answer.data[dialect.width :], dialect.tail(sequence)
@@ -165,24 +174,25 @@ class Dlt645Meter:
             data += following[: len(following) - len(tail)]
         return self._answer(answer, data, Reason.REFUSED if answer.refused else None)
 
-    async def _ask(self, request: Frame, embargo_s: float = 0.0) -> Frame:
+    async def _ask(self, request: Frame, once: bool = False) -> Frame:
         """One question, and again where a refusal may have been meant for the question before it."""
         doubtful = self._unanswered
         self._unanswered = True  # stays so when the exchange times out or is cancelled
-        answer = await self._exchange(request, embargo_s)
+        answer = await self._exchange(request, once)
         if answer.refused and doubtful:
-            answer = await self._exchange(request, embargo_s)
+            answer = await self._exchange(request, once)
         self._unanswered = False
         return answer
 
-    async def _exchange(self, request: Frame, embargo_s: float) -> Frame:
+    async def _exchange(self, request: Frame, once: bool) -> Frame:
         return await exchange(
             self._link,
             request,
             self._timeout_s,
             self._preamble,
             repeated=self._dialect.width,
-            embargo_s=embargo_s,
+            once=once,
+            embargo_s=_CONTINUATION_EMBARGO_S if once else 0.0,
         )
 
     def _answer(self, last: Frame, data: bytes, reason: Reason | None) -> Answer:

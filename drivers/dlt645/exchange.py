@@ -21,7 +21,8 @@ class Dialect:
     width: int
     """Bytes of an identifier."""
     numbered: bool
-    """Whether a continuation says which one it is.  Where it does not, a late one could be taken for the next."""
+    """Whether a continuation says which one it is.  Where it does not, each must be asked for once: a meter that is
+    asked twice has gone on, and a late one could be taken for the next."""
 
     def first(self, address: str, di: str) -> Frame:
         return Frame(address, self.read, bytes.fromhex(di)[::-1])
@@ -50,11 +51,13 @@ async def exchange(
     preamble: int = PREAMBLE,
     *,
     repeated: int = 4,
+    once: bool = False,
     embargo_s: float = 0.0,
 ) -> Frame:
     """Send *request*, return the frame that answers it: a refusal too.
 
     repeated: data bytes of the request with which a good answer begins.
+    once, embargo_s: as ``Link.exchange`` has them.
     Raises DeviceUnreachable, ProtocolError, LineLost.
     """
 
@@ -70,4 +73,5 @@ async def exchange(
         peer=("dlt645", request.address),
         timeout_s=timeout_s,
         embargo_s=embargo_s,
+        once=once,
     )

@@ -8,19 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from drivers.base import SerialFormat
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers.transport import ByteLine
 from gateway.sim.faults import FaultBoard
-from gateway.sim.line import SimLine
+from gateway.sim.line import CHUNK_S, LineStats, SimLine
+from support.virtual_time import VirtualTimeLoop
+
+T = TypeVar("T")
+FORM = SerialFormat(2400, "E")
+NOISE = bytes.fromhex("FE 7A 40")
 
 
-class _Field:
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """As support.virtual_time.run, but no real moment is waited for: here nothing happens outside the loop."""
+
+    def loop() -> VirtualTimeLoop:
+        made = VirtualTimeLoop()
+        made._jumping.grace_s = 0.0
+        return made
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        result = runner.run(coroutine)
+        assert not asyncio.all_tasks(runner.get_loop())
+        return result
+
+
+class Meters:
+    """As the simulated wire wants them."""
+
     def __init__(self, meters: Sequence[Dlt645SimMeter]) -> None:
         self._line = Dlt645SimLine(meters)
 
@@ -28,11 +49,17 @@ class _Field:
         return self._line.feed(data)
 
     def silence(self) -> None:
-        return
+        """DL/T 645 frames need no silence between them."""
 
 
 class VirtualSimLine(SimLine):
-    """SimLine, with one end of a socket pair where its pseudo-terminal is."""
+    """SimLine, with one end of a socket pair where its pseudo-terminal is.
+
+    audible: the gateway hears something when two meters speak at once, as it does on copper; SimLine by itself is
+    silent when the second begins before the first characters of the other have been handed over.
+    """
+
+    audible = False
 
     async def __aenter__(self) -> Self:
         self.near, self._far = socket.socketpair()
@@ -51,14 +78,19 @@ class VirtualSimLine(SimLine):
         self._far.close()
         self.near.close()
 
+    def _garble(self, now: float) -> None:
+        super()._garble(now)
+        if self.audible and now < self._speaking_until_s:
+            self._writes.append(asyncio.get_running_loop().call_at(now + CHUNK_S, self._write, NOISE))
+
 
 class SocketLine(ByteLine):
     """A serial port whose wire is that socket."""
 
-    def __init__(self, end: socket.socket, form: SerialFormat) -> None:
+    def __init__(self, end: socket.socket) -> None:
         super().__init__("bus")
-        self._end, self._form = end, form
-        self.questions = 0
+        self._end = end
+        self.questions: list[bytes] = []
 
     async def _open(self) -> None:
         asyncio.get_running_loop().add_reader(self._end.fileno(), lambda: self._received(self._end.recv(4096)))
@@ -67,12 +99,12 @@ class SocketLine(ByteLine):
         asyncio.get_running_loop().remove_reader(self._end.fileno())
 
     def _send(self, request: bytes, serial: SerialFormat | None) -> float:
-        self.questions += 1
+        self.questions.append(request)
         self._end.send(request)
-        return len(request) * self._form.character_s
+        return len(request) * FORM.character_s
 
     def _quiet_s(self) -> float:
-        return max(0.05, 20 * self._form.character_s)
+        return 20 * FORM.character_s
 
     def _gap_s(self, characters: float) -> float:
         return 0.0
@@ -83,12 +115,12 @@ async def bus(
     meters: Sequence[Dlt645SimMeter],
     *,
     seed: int = 0,
-    form: SerialFormat | None = None,
     turnaround_s: tuple[float, float] = (0.020, 0.050),
     faults: FaultBoard | None = None,
-) -> AsyncIterator[tuple[SocketLine, SimLine]]:
-    form = form or SerialFormat(2400, "E")
-    board = faults or FaultBoard()
-    async with VirtualSimLine("bus", form, [_Field(meters)], board, seed=seed, turnaround_s=turnaround_s) as line:
-        async with SocketLine(line.near, form) as link:
-            yield link, line
+    audible: bool = False,
+) -> AsyncIterator[tuple[SocketLine, LineStats]]:
+    """The gateway's end of a line with *meters* on it, and what the wire has counted."""
+    line = VirtualSimLine("bus", FORM, [Meters(meters)], faults or FaultBoard(), seed=seed, turnaround_s=turnaround_s)
+    line.audible = audible
+    async with line, SocketLine(line.near) as link:
+        yield link, line.stats
