@@ -15,9 +15,10 @@ __all__ = ["Dlt645SimLine", "Dlt645SimMeter", "SimValue", "Values"]
 
 _OTHER, _NO_SUCH_DATA, _NOT_AUTHORISED = 0x01, 0x02, 0x04
 _MOST_DATA = 200
-_WRITES = frozenset(
-    (*range(frame.WRITE, frame.RELAY + 1), frame.WRITE_1997, frame.WRITE_ADDRESS_1997, 0x0C, 0x0F, 0x10)
-)
+_NOW = b"\x99" * 4
+"""When a freeze happens: every month, every day, every hour, every minute, which means at once."""
+_WRITES_2007 = range(frame.WRITE, frame.RELAY + 1)
+_WRITES = {"2007": _WRITES_2007, "mixed": _WRITES_2007, "1997": (frame.WRITE_1997, frame.WRITE_ADDRESS_1997)}
 _RELAY, _RELAY_COMMAND, _ALARM, _KEEP_SUPPLY = 1 << 4, 1 << 6, 1 << 7, 1 << 12
 _SWITCHES = {0x2A: (_ALARM, True), 0x2B: (_ALARM, False), 0x3A: (_KEEP_SUPPLY, True), 0x3B: (_KEEP_SUPPLY, False)}
 
@@ -98,26 +99,26 @@ class Dlt645SimMeter:
         code = self.refusals.get(request.function, self.refusals.get(_di(request.data[: self._dialect.width])))
         if code is not None:
             return self._refusal(request, code)
-        dialect = self._dialect
-        if request.function == dialect.read:
-            return self._first(request)
-        if request.function == dialect.following:
-            return self._following(request) if dialect.numbered else self._portion(request, self._last[2] + self._room)
-        if request.function == frame.READ_AGAIN_1997 and not dialect.numbered:
-            return self._portion(request, self._last[2])
-        if request.function == frame.READ_ADDRESS and dialect.numbered:
-            return self._good(request, bytes.fromhex(self.address)[::-1])
-        if request.function == frame.FREEZE and dialect.numbered:
-            if request.data == b"\x99" * 4:
-                self.freeze()
-            return self._good(request, b"")
-        if request.function == frame.WRITE and self._is_permitted(request.data[4:12]):
-            done = self._set_clock(_di(request.data[:4]), request.data[12:])
-            return self._good(request, b"") if done else self._refusal(request, _NO_SUCH_DATA)
-        if request.function == frame.RELAY and self._is_permitted(request.data[:8]):
-            done = self._switch(request.data[8:])
-            return self._good(request, b"") if done else self._refusal(request, _OTHER)
-        return self._refusal(request, _NOT_AUTHORISED) if request.function in _WRITES else None
+        handler = self._handlers().get(request.function)
+        if handler is not None:
+            return handler(request)
+        return self._refusal(request, _NOT_AUTHORISED) if request.function in _WRITES[self.edition] else None
+
+    def _handlers(self) -> Mapping[int, Callable[[Frame], Frame]]:
+        if self.edition == "1997":
+            return {
+                frame.READ_1997: self._first,
+                frame.READ_FOLLOWING_1997: lambda request: self._portion(request, self._last[2] + self._room),
+                frame.READ_AGAIN_1997: lambda request: self._portion(request, self._last[2]),
+            }
+        return {
+            frame.READ: self._first,
+            frame.READ_FOLLOWING: self._following,
+            frame.READ_ADDRESS: lambda request: self._good(request, bytes.fromhex(self.address)[::-1]),
+            frame.FREEZE: self._obey_freeze,
+            frame.WRITE: self._obey_write,
+            frame.RELAY: self._obey_relay,
+        }
 
     # ------------------------------------------------------------------ reading
 
@@ -202,6 +203,22 @@ class Dlt645SimMeter:
         return self.values(name)
 
     # ------------------------------------------------------------------ obeying
+
+    def _obey_freeze(self, request: Frame) -> Frame:
+        if request.data == _NOW:
+            self.freeze()
+        return self._good(request, b"")
+
+    def _obey_write(self, request: Frame) -> Frame:
+        if not self._is_permitted(request.data[4:12]):
+            return self._refusal(request, _NOT_AUTHORISED)
+        done = self._set_clock(_di(request.data[:4]), request.data[12:])
+        return self._good(request, b"") if done else self._refusal(request, _NO_SUCH_DATA)
+
+    def _obey_relay(self, request: Frame) -> Frame:
+        if not self._is_permitted(request.data[:8]):
+            return self._refusal(request, _NOT_AUTHORISED)
+        return self._good(request, b"") if self._switch(request.data[8:]) else self._refusal(request, _OTHER)
 
     def _is_permitted(self, authority: bytes) -> bool:
         """*authority*: level, three bytes of password, four of operator."""

@@ -331,9 +331,9 @@ def test_a_late_confirmation_does_not_confirm_the_next_command(tmp_path: Path) -
     async def main() -> None:
         async with MemoryLine(lambda request: late.pop(0)) as line:
             driver = meter(line, POINTS, password_file=password_file(tmp_path))
-            for _ in range(2):
+            for value in ("open", "closed"):
                 with pytest.raises(DeviceUnreachable):
-                    await driver.write("m.relay", "open")
+                    await driver.write("m.relay", value)
             assert line.stale_bytes > 0
 
     run(main())
