@@ -27,7 +27,7 @@ from gateway.model import Value, ValueKind
 
 VALID_FOR = datetime.timedelta(minutes=10)
 """How long the meter may still obey.  Meters' clocks are allowed to be minutes wrong: a shorter time would be over for
-them before it begins."""
+them before it begins.  Ours may be wrong too: the meter then refuses, or obeys at once all the same."""
 
 EMBARGO_S = 2.0
 """How long a meter that left a write unanswered is left alone: an answer says what kind of command it confirms, not
@@ -94,8 +94,6 @@ class Writer:
             wanted = int(value)
         else:
             raise _bad_value(spec, value, " | ".join(states) or "true | false")
-        if self.clock.state() is ClockState.UNKNOWN:
-            raise _untimed(spec)
         until = self._local() + VALID_FOR
         return bytes((COMMANDS[spec.options.write][wanted], 0)) + _bcd(f"{until:%y%m%d%H%M%S}")
 
@@ -199,7 +197,7 @@ def _bad_value(spec: PointSpec, value: Value, words: str) -> DeviceRejected:
 
 def _untimed(spec: PointSpec) -> DeviceRejected:
     return _unsendable(
-        f"{spec.point.id}: 网关时钟未同步，不能发送带时间的命令"
-        " / the gateway's clock is not synchronised, a command with a time in it cannot be sent",
-        "等待 NTP 同步，或检查 timedatectl / wait for NTP, or look at timedatectl",
+        f"{spec.point.id}: 网关时钟未同步，不能用它校表"
+        " / the gateway's clock is not synchronised: no clock to set others by",
+        "等待 NTP 同步（timedatectl），或写明时间 / wait for NTP (timedatectl), or write the time itself",
     )

@@ -1,26 +1,26 @@
-"""The simulated RS-485 line with its collisions, in virtual time: its far end is a socket instead of a pseudo-terminal.
+"""The simulated RS-485 line with its collisions, in virtual time: bytes go through no pseudo-terminal.
 
-A socket hands bytes over at once; a pseudo-terminal leaves that to a thread of the kernel, which virtual time would
-overtake.
+A pseudo-terminal leaves the bytes to a thread of the kernel, which virtual time would overtake.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from drivers.base import SerialFormat
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers.transport import ByteLine
+from gateway.sim import line
 from gateway.sim.faults import FaultBoard
-from gateway.sim.line import CHUNK_S, LineStats, SimLine
+from gateway.sim.line import LineStats, SimLine
 from support.virtual_time import VirtualTimeLoop
 
 T = TypeVar("T")
+
 FORM = SerialFormat(2400, "E")
 NOISE = bytes.fromhex("FE 7A 40")
 
@@ -52,55 +52,67 @@ class Meters:
         """DL/T 645 frames need no silence between them."""
 
 
-class VirtualSimLine(SimLine):
-    """SimLine, with one end of a socket pair where its pseudo-terminal is.
+class _Pipe(SimLine):
+    """SimLine without its pseudo-terminal: what the gateway says comes through a pipe, what it hears goes to *out*.
 
-    audible: the gateway hears something when two meters speak at once, as it does on copper; SimLine by itself is
+    Only as long as gateway.sim.line has no SimWire of its own.
+    """
+
+    def __init__(self, *args: Any, out: Callable[[bytes], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._out = out
+        self._master, self._end = os.pipe()
+
+    def heard(self, data: bytes) -> None:
+        os.write(self._end, data)
+        self._heard()
+
+    def close(self) -> None:
+        for timer in (*self._writes, *(answer.timer for answer in self._answers)):
+            timer.cancel()
+        for end in (self._master, self._end):
+            os.close(end)
+
+    def _write(self, chunk: bytes) -> None:
+        self._out(chunk)
+
+
+_SimWire: Any = getattr(line, "SimWire", _Pipe)
+
+
+class Wire(_SimWire):
+    """The simulated wire.
+
+    audible: the gateway hears something when two meters speak at once, as it does on copper; by itself the wire is
     silent when the second begins before the first characters of the other have been handed over.
     """
 
     audible = False
 
-    async def __aenter__(self) -> Self:
-        self.near, self._far = socket.socketpair()
-        for end in (self.near, self._far):
-            end.setblocking(False)
-        self._master = self._far.fileno()
-        asyncio.get_running_loop().add_reader(self._master, self._heard)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        asyncio.get_running_loop().remove_reader(self._master)
-        for timer in (*self._writes, *(answer.timer for answer in self._answers)):
-            timer.cancel()
-        self._far.close()
-        self.near.close()
-
     def _garble(self, now: float) -> None:
         super()._garble(now)
         if self.audible and now < self._speaking_until_s:
-            self._writes.append(asyncio.get_running_loop().call_at(now + CHUNK_S, self._write, NOISE))
+            self._writes.append(asyncio.get_running_loop().call_at(now + line.CHUNK_S, self._out, NOISE))
 
 
-class SocketLine(ByteLine):
-    """A serial port whose wire is that socket."""
+class BusLine(ByteLine):
+    """The gateway's end of the wire."""
 
-    def __init__(self, end: socket.socket) -> None:
+    wire: Wire
+
+    def __init__(self) -> None:
         super().__init__("bus")
-        self._end = end
         self.questions: list[bytes] = []
 
     async def _open(self) -> None:
-        asyncio.get_running_loop().add_reader(self._end.fileno(), lambda: self._received(self._end.recv(4096)))
+        return
 
     def _close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._end.fileno())
+        self.wire.close()
 
     def _send(self, request: bytes, serial: SerialFormat | None) -> float:
         self.questions.append(request)
-        self._end.send(request)
+        self.wire.heard(request)
         return len(request) * FORM.character_s
 
     def _quiet_s(self) -> float:
@@ -118,9 +130,15 @@ async def bus(
     turnaround_s: tuple[float, float] = (0.020, 0.050),
     faults: FaultBoard | None = None,
     audible: bool = False,
-) -> AsyncIterator[tuple[SocketLine, LineStats]]:
+) -> AsyncIterator[tuple[BusLine, LineStats]]:
     """The gateway's end of a line with *meters* on it, and what the wire has counted."""
-    line = VirtualSimLine("bus", FORM, [Meters(meters)], faults or FaultBoard(), seed=seed, turnaround_s=turnaround_s)
-    line.audible = audible
-    async with line, SocketLine(line.near) as link:
-        yield link, line.stats
+    link = BusLine()
+    link.wire = Wire(
+        *("bus", FORM, [Meters(meters)], faults or FaultBoard()),
+        seed=seed,
+        turnaround_s=turnaround_s,
+        out=link._received,
+    )
+    link.wire.audible = audible
+    async with link:
+        yield link, link.wire.stats

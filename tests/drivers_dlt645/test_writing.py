@@ -252,14 +252,14 @@ def test_the_password_is_read_at_each_write(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trust", "point", "value", "is_sent"),
     [
-        (ClockState.UNKNOWN, "relay", "open", False),
-        (ClockState.HOLDOVER, "relay", "open", True),
+        (ClockState.UNKNOWN, "relay", "open", True),
         (ClockState.HOLDOVER, "clock", "now", False),
+        (ClockState.UNKNOWN, "time", "now", False),
         (ClockState.UNKNOWN, "clock", "2026-06-05T10:22:51", True),
         (ClockState.UNKNOWN, "freeze", "now", True),
     ],
 )
-def test_a_time_that_nobody_vouches_for_is_not_sent(
+def test_no_meter_is_set_by_a_clock_that_nobody_vouches_for(
     tmp_path: Path, trust: ClockState, point: str, value: str, is_sent: bool
 ) -> None:
     clock = ManualClock()
