@@ -68,7 +68,7 @@ class Dlt645Meter:
         self._clock = clock
         self._points = spec.points
         self._writer = writing.Writer(options, spec.zone, clock)
-        self._sources = {point: reading.source(each) for point, each in spec.points.items()}
+        self._sources = {point: reading.source(each, self._writer.time) for point, each in spec.points.items()}
         for point, source in self._sources.items():
             if len(source.di) != 2 * self._dialect.width:
                 raise ConfigError(

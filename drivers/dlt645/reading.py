@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from drivers.base import PointSpec
 from drivers.dlt645 import formats, items
-from drivers.dlt645.config import Dlt645PointOptions
+from drivers.dlt645.config import COMBINED_CLOCK, Dlt645PointOptions
 from drivers.dlt645.frame import Frame
 from gateway.errors import ConfigError
 from gateway.model import Point, PointId, Reading, Reason, Value, ValueKind, bad_reading
+
+CLOCK_TOLERANCE = datetime.timedelta(seconds=60)
+"""By how much a meter's clock may be wrong and still be called right."""
 
 Convert = Callable[[Value], Value | None]
 """From what the format reads to what the point's kind wants; None where the point has no word for it."""
@@ -48,17 +52,22 @@ class Answer:
     """Why there is no usable data."""
 
 
-def source(spec: PointSpec) -> Source:
-    """Raises ConfigError where the point's kind does not suit what its identifier answers."""
+def source(spec: PointSpec, local: Callable[[], datetime.datetime | None]) -> Source:
+    """*local*: the time at the meter, None when nobody knows it.
+
+    Raises ConfigError where the point's kind does not suit what its identifier answers.
+    """
     options: Dlt645PointOptions = spec.options
     offset, part = options.place
     block = items.block_of(options.di) if options.format is None else None
-    return Source(options.di, block, options.item, offset, part.layout, _conversion(spec.point, options))
+    return Source(options.di, block, options.item, offset, part.layout, _conversion(spec.point, options, local))
 
 
-def _conversion(point: Point, options: Dlt645PointOptions) -> Convert:
+def _conversion(point: Point, options: Dlt645PointOptions, local: Callable[[], datetime.datetime | None]) -> Convert:
     flag, states = options.flag, point.states
     match point.kind:
+        case ValueKind.BOOLEAN if options.di == COMBINED_CLOCK and options.write == "clock":
+            return lambda value: _is_right(str(value), local())
         case ValueKind.NUMBER if options.is_number and options.scale != 1.0:
             scale = Decimal(repr(options.scale))
             return lambda value: float(Decimal(repr(value)) * scale)  # 0.1 * 3 must not become 0.30000000000000004
@@ -74,6 +83,13 @@ def _conversion(point: Point, options: Dlt645PointOptions) -> Convert:
         f"{point.id}: 类型与数据标识 {options.di} 不符 / kind {point.kind} does not suit identifier {options.di}",
         hint="number: 数值 numeric items; text: 其他格式 all others; boolean: bit; state: bit + 两个状态 two states",
     )
+
+
+def _is_right(meter: str, local: datetime.datetime | None) -> bool | None:
+    """Whether the meter's clock shows the time; None when nobody knows the time."""
+    if local is None:
+        return None
+    return abs(datetime.datetime.fromisoformat(meter) - local.replace(tzinfo=None)) <= CLOCK_TOLERANCE
 
 
 def of_members(block: formats.Block, answer: Answer) -> Mapping[str, Answer]:

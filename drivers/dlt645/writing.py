@@ -41,7 +41,7 @@ COMMANDS = {
 }
 """N1 that clears and that sets the bit of the status word."""
 
-_SETTLE_S = {"relay": 15.0, "relay_permit": 15.0, "alarm": 5.0, "keep_supply": 5.0, "clock": 1.0, "freeze": 5.0}
+_SETTLE_S = {"relay": 10.0, "relay_permit": 10.0, "alarm": 5.0, "keep_supply": 5.0, "clock": 1.0, "freeze": 5.0}
 """A breaker outside the meter takes seconds to move, and the status word follows when the meter has noticed."""
 
 _NOW = "now"
@@ -98,8 +98,14 @@ class Writer:
         return bytes((COMMANDS[spec.options.write][wanted], 0)) + _bcd(f"{until:%y%m%d%H%M%S}")
 
     def _clock_data(self, spec: PointSpec, value: Value) -> bytes:
-        """*value*: ``now``, or local time as ISO 8601: date, time or both, as the point's identifier holds."""
-        di, text = spec.options.di, str(value).strip()
+        """*value*: ``now``, or local time as ISO 8601: date, time or both, as the point's identifier holds.
+
+        A boolean point says whether the clock is right; it can be made so.
+        """
+        is_watched = spec.point.kind is ValueKind.BOOLEAN
+        if is_watched and value is not True:
+            raise _bad_value(spec, value, "true")
+        di, text = spec.options.di, _NOW if is_watched else str(value).strip()
         if text == _NOW and self.clock.state() is not ClockState.SYNCED:
             raise _untimed(spec)  # a wrong clock moves tariffs
         try:
@@ -119,6 +125,10 @@ class Writer:
     def _authority(self) -> bytes:
         level, password = read_password(self.options.password_file)
         return bytes((level,)) + _bcd(password) + _bcd(self.options.operator)
+
+    def time(self) -> datetime.datetime | None:
+        """The meter's local time as it should be; None when the gateway does not know the time."""
+        return None if self.clock.state() is ClockState.UNKNOWN else self._local()
 
     def _local(self) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(self.clock.now_ms() / 1000, self.zone)

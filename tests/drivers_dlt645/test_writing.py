@@ -42,6 +42,7 @@ POINTS: dict[str, Any] = {
     "date": {"kind": ValueKind.TEXT, "di": "04000101", "write": "clock"},
     "time": {"kind": ValueKind.TEXT, "di": "04000102", "write": "clock"},
     "freeze": {"kind": ValueKind.TEXT, "di": "05010001", "write": "freeze"},
+    "right": {"kind": ValueKind.BOOLEAN, "di": "0400010C", "write": "clock"},
     "energy": "00010000",
 }
 
@@ -208,6 +209,9 @@ def test_a_freeze_needs_no_password(value: str, data: str) -> None:
         ("alarm", "open"),
         ("alarm", 1),
         ("clock", "2026-06-05"),
+        ("clock", True),
+        ("right", False),
+        ("right", "now"),
         ("clock", "2026-06-05T10:22"),
         ("clock", "2126-06-05T10:22:51"),
         ("clock", "2026-02-30T10:22:51"),
@@ -398,6 +402,35 @@ def test_the_clock_is_set_and_read_back(tmp_path: Path) -> None:
             await driver.write("m.time", "23:59:58")
             await driver.write("m.date", "2026-12-31")
             assert await read(driver, "clock") == "2026-12-31T23:59:58"
+
+    run(main())
+
+
+def test_a_clock_can_be_watched_and_made_right(tmp_path: Path) -> None:
+    """A text with seconds in it never reads back as it was written; whether it is right does."""
+    _, line = simulated()
+
+    async def main() -> None:
+        async with line:
+            driver = driver_for(line, tmp_path)
+            assert await read(driver, "right") is False  # three minutes slow
+            await driver.write("m.right", True)
+            assert await read(driver, "right") is True
+
+    run(main())
+
+
+@pytest.mark.parametrize(("seconds", "right"), [(0, True), (60, True), (-60, True), (61, False), (-61, False)])
+def test_a_minute_is_right_enough(seconds: int, right: bool) -> None:
+    _, line = simulated()
+    clock = clock_at(datetime(2026, 6, 5, 10, 0, tzinfo=BEIJING) + timedelta(seconds=seconds))
+
+    async def main() -> None:
+        async with line:
+            driver = meter(line, POINTS, clock, zone=BEIJING)
+            assert await read(driver, "right") is right
+            clock.trust = ClockState.UNKNOWN  # who does not know the time cannot judge
+            assert await read(driver, "right") is None
 
     run(main())
 
