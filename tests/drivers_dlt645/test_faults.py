@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -178,6 +179,7 @@ def test_a_confirmed_command_was_obeyed(plan: Sequence[Spoil], seed: int, wanted
                     pass
                 else:
                     assert sim.relay_open is value
+                    await asyncio.sleep(driver.settle_s("m.relay"))  # as the core does before it reads back
                 assert len(line.requests) == sent + 1
 
     run(main())

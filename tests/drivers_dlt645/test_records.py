@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from drivers.base import Field
+from drivers.base import Explaining, Field
 from drivers.dlt645 import formats, items, status
 from drivers.dlt645.config import Dlt645PointOptions
 from drivers.dlt645.decode import decode
@@ -326,6 +326,7 @@ def test_the_editions_name_their_errors_differently() -> None:
 
 def interpreted(point: Any, data: str, control: int = 0x91) -> list[Field]:
     driver = meter(MemoryLine(lambda request: []), {"it": point})
+    assert isinstance(driver, Explaining)
     wire = (
         b"\x00"
         + Frame("000000190102", 0x91, b"\x01").to_bytes()
