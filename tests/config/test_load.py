@@ -123,6 +123,31 @@ devices:
     assert [line.format for line in config.lines] == [SerialFormat(9600, "N", 8, 1), SerialFormat(2400, "E", 8, 2)]
 
 
+def test_a_line_of_modbus_ascii_has_seven_bits_unless_it_says_eight(tmp_path: Path) -> None:
+    site(tmp_path, "")
+    pump = (tmp_path / "devices" / "pump.yaml").read_text(encoding="utf-8")
+    spoken = pump.replace("protocols: [modbus-rtu, modbus-tcp]", "protocols: [modbus-ascii]")
+    assert spoken != pump
+    (tmp_path / "devices" / "pump.yaml").write_text(spoken, encoding="utf-8")
+    (tmp_path / "site.yaml").write_text(
+        HEAD
+        + """
+lines:
+- {id: a, serial: /dev/ttyS1}
+- {id: b, serial: /dev/ttyS2, parity: none, data_bits: 8}
+- {id: c, tcp: "converter:4001"}
+devices:
+- {id: p1, profile: pump, line: a, unit_id: 5}
+- {id: p2, profile: pump, line: b, unit_id: 5}
+- {id: p3, profile: pump, line: c, unit_id: 5}
+""",
+        encoding="utf-8",
+    )
+    config = load(tmp_path)
+    assert [line.format for line in config.lines] == [SerialFormat(9600, "E", 7), SerialFormat(9600), None]
+    assert {device.protocol for device in config.devices} == {"modbus-ascii"}
+
+
 def test_file_names_are_relative_to_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("secret")
     (tmp_path / "ca.pem").write_text("")
@@ -264,3 +289,38 @@ def test_a_serial_number_needs_a_point_that_reads_it(tmp_path: Path) -> None:
     assert config.lines[0].devices[0].serial_number == "0012"
     assert config.points["m1.identity_check"].states == ("same", "changed")
     assert [rule.id for rule in config.rules.rules] == ["device_changed"], "the gateway watches it by itself"
+
+
+def test_what_commands_may_write_is_named_in_the_device_entry(tmp_path: Path) -> None:
+    entry = "{id: r1, profile: waveshare_modbus_relay_8ch, line: a, unit_id: 1"
+    head = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- "
+    (plan,) = loaded(tmp_path, f"{head}{entry}, allow_write: [relay1, relay3]}}\n").lines[0].devices
+    assert plan.allow_write == {"r1.relay1", "r1.relay3"}
+    (plan,) = loaded(tmp_path, f"{head}{entry}}}\n").lines[0].devices
+    assert plan.allow_write == frozenset(), "the profile's writable alone allows nothing"
+
+
+def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "valve.yaml").write_text(
+        "format: profile/1\nid: valve\nprotocols: [mbus]\nkind: valve\nname: {zh: 阀, en: Valve}\nsource: test\n"
+        "confidence: low\npoints:\n  flow: {name: {zh: 流, en: Flow}, writable: true, quantity: flow}\n",
+        encoding="utf-8",
+    )
+    site(
+        tmp_path,
+        "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n"
+        "- {id: v1, profile: valve, line: a, primary: 1, allow_write: [flow]}\n",
+    )
+    (fault,) = check(tmp_path)
+    assert (fault.code, fault.message.en) == ("E-PROTOCOL", 'this version cannot write over protocol "mbus"')
+
+
+def test_a_devices_password_file_is_found_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "meters.password").write_text("02 000000\n", encoding="utf-8")
+    text = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- {id: m1, profile: meter, line: a, address: '1', "
+    config = loaded(tmp_path, text + "password_file: meters.password}\n")
+    assert config.lines[0].devices[0].spec.options.password_file == tmp_path / "meters.password"
+    assert not check(site(tmp_path, text + "password_file: meters.password}\n"))
+    (fault,) = check(site(tmp_path, text + "password_file: absent}\n"))
+    assert (fault.code, fault.warning) == ("W-FILE", True)
