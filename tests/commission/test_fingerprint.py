@@ -50,7 +50,8 @@ def test_an_sdm630_is_not_taken_for_its_smaller_sisters() -> None:
     assert verdict.best is not None
     assert verdict.best.profile == "eastron_sdm630"
     assert verdict.sure, verdict.matches
-    assert (verdict.best.points, verdict.best.against) == (31, 0)
+    assert verdict.best.points == verdict.best.answered >= 31
+    assert verdict.best.against == 0
     assert len(verdict.matches) == 3
     assert {"eastron_sdm230", "eastron_sdm120"} & set(names(verdict)[1:])
     assert len(line.requests) == verdict.requests <= PER_DEVICE
