@@ -17,6 +17,7 @@ from gateway.sim.compound import Compound
 from gateway.sim.process import Child
 from gateway.sim.world import Layout
 
+POINT = "m-1-1-101.energy"
 pytestmark = pytest.mark.system
 
 
@@ -66,6 +67,16 @@ def test_a_line_of_the_daemon_is_watched_recorded_and_played_again(tmp_path: Pat
                 assert {each["direction"] for each in heard} == {"tx", "rx"}
                 requests = [each for each in heard if each["direction"] == "tx"]
                 assert all(each["frames"][0]["direction"] == "request" for each in requests)
+                code, out, err = await call("read", "--raw", POINT, "m-1-1-102.voltage", "--config", config, "--json")
+                assert (code, err) == (0, "")
+                energy, voltage = json.loads(out)["readings"]
+                for reading in (energy, voltage):
+                    (frame,) = reading["decoded"]["frames"]
+                    assert (frame["direction"], frame["items"][0]["value"]) == ("response", reading["v"])
+                    assert reading["v"] in [value for _, value, _ in reading["interpretations"]]
+                shown = await call("read", "--raw", POINT, "--config", config, "--lang", "zh")
+                assert shown[0] == 0
+                assert "68 " in shown[1]
         code, out, _ = await call("replay", file, "--json")
         assert code == 0
         played = [json.loads(text)["hex"] for text in out.splitlines()]
