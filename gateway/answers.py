@@ -71,7 +71,7 @@ class Answers:
 
     async def _read(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         wanted: list[PointId] = request.get("points", [])
-        unknown = [point for point in wanted if point not in self.config.points]
+        unknown = [point for point in wanted if point not in self.config.readable]
         if unknown:
             raise GatewayError(f"unknown point: {', '.join(unknown)}")
         if request.get("raw"):

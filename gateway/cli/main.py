@@ -14,7 +14,7 @@ _COMMANDS = {
     "scan": ("gateway.cli.scan", "在线路上搜索设备 / find the devices on a line"),
     "sniff": ("gateway.cli.sniff", "只听不发的总线监视 / watch a line without sending"),
     "capture": ("gateway.cli.capture", "录制原始字节 / record raw bytes with times"),
-    "replay": ("gateway.cli.play", "重放录制的字节 / replay a capture, decoded or as a port"),
+    "replay": ("gateway.cli.replay", "重放录制的字节 / replay a capture, decoded or as a port"),
     "read": ("gateway.cli.read", "读取测点 / read points now"),
     "write": ("gateway.cli.write", "写入测点 / write a point: confirmed and audited"),
     "watch": ("gateway.cli.watch", "实时查看 / live view of lines, devices, alarms, store and uplinks"),

@@ -31,8 +31,8 @@ from gateway.model import PointId, Quality, Reading
 @command_options
 def command(shell: Shell, points: tuple[str, ...], device: tuple[str, ...], raw: bool) -> None:
     config = configuration_of(shell)
-    wanted = [*points, *(p.id for d in config.devices if d.id in device for p in d.points)]
-    unknown = [p for p in points if p not in config.points] + [
+    wanted = [*points, *(p.id for d in config.devices if d.id in device for p in d.points if p.id in config.readable)]
+    unknown = [p for p in points if p not in config.readable] + [
         d for d in device if d not in {known.id for known in config.devices}
     ]
     if unknown or not wanted:

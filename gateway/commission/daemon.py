@@ -118,6 +118,7 @@ class DaemonLink:
             "timeout_s": timeout_s,
             "silence_s": silence_s,
             "serial": _written(wanted),
+            "who": local_api.operator(),
         }
         try:
             answer = await local_api.ask(self._store, question, timeout_s=PATIENCE_S + timeout_s)

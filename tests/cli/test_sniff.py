@@ -22,8 +22,8 @@ from commission.toy import MEANT, answers_of, meter
 from drivers.transport import SerialLink
 from drivers_contract.wire import MemoryLine, PtyWire, pty_wire
 from gateway.cli.capture import command as capture
-from gateway.cli.play import command as replay
 from gateway.cli.read import command as read
+from gateway.cli.replay import command as replay
 from gateway.cli.sniff import command as sniff
 from gateway.clock import SystemClock
 from gateway.commission.record import RX, TX, Chunk, Header, Heard, Recorder
