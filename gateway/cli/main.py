@@ -13,6 +13,7 @@ _COMMANDS = {
     "check": ("gateway.cli.check", "检查全部配置 / validate the whole configuration"),
     "read": ("gateway.cli.read", "读取测点 / read points now"),
     "alarms": ("gateway.cli.alarms", "报警列表与确认 / list alarms, acknowledge them"),
+    "page": ("gateway.cli.page", "本地只读页面 / a read-only page in the browser beside the box"),
     "decode": ("gateway.cli.decode", "解释报文 / explain captured frames"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
