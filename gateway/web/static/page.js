@@ -158,7 +158,7 @@
     }, function (item, alarm) {
       var calm = alarm.priority !== "critical" && alarm.priority !== "high";
       var message = both(alarm.message) || both(alarm.name) || alarm.rule;
-      dress(item, alarm.priority);
+      dress(item, alarm.priority + (alarm.state === "rtn_unack" ? " over" : ""));
       dress(item.badge, "badge " + (calm ? "warn" : "bad"));
       say(item.badge, word("priority_" + alarm.priority));
       say(item.message, message);
