@@ -100,6 +100,14 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.supervisor",
         "gateway.uplink.mqtt",
     ),
+    "gateway.web": (  # talks to the daemon over its socket only
+        *VOCABULARY,
+        "gateway.config.faults",
+        "gateway.config.load",
+        "gateway.envelope",
+        "gateway.local_api",
+        "gateway.web",
+    ),
     "gateway.sim": OURS,  # the virtual compound stands outside the product and may look at all of it
     "gateway.cli": OURS,
     "gateway.app": OURS,  # the composition root knows everything; nothing but the CLI knows it
