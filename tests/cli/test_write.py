@@ -316,7 +316,7 @@ def test_another_users_store_is_not_written_to(config: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
     async def main() -> None:
-        with pytest.raises(StoreError, match=f"belongs to the user {direct.user_name(owner)}") as caught:
+        with pytest.raises(StoreError, match=f"belongs to the user {local_api.user_name(owner)}") as caught:
             async with direct.commands_without_daemon(load(config), "board", SystemClock()):
                 raise AssertionError("must not be entered")
         assert caught.value.hint.startswith("run this as that user")
