@@ -86,7 +86,9 @@ class _Scan:
     async def ask(self, asked: Frame) -> tuple[list[Frame], bool]:
         """Every answer, and whether anything but an echo of the question was heard."""
         wire = asked.to_bytes(_PREAMBLE)
-        heard = await self.link.collect(wire, timeout_s=self.timeout_s, silence_s=_SILENCE_S)
+        # behind an echo the answer may take as long as without one
+        silence_s = max(self.timeout_s, _SILENCE_S)
+        heard = await self.link.collect(wire, timeout_s=self.timeout_s, silence_s=silence_s)
         return list(_answers(heard, asked)), bool(heard.removeprefix(wire).strip(_GLITCHES))
 
     def new(self, answers: list[Frame]) -> Iterator[Frame]:
