@@ -62,7 +62,7 @@ async def discover(link: Link, search: Search) -> AsyncIterator[Found | Progress
                 asked = frame.request(type_, frame.WILDCARD, control, di, scan.next_sequence(), low_first)
                 answers, anything = await scan.ask(asked)
                 for each in scan.new(answers):
-                    yield _found(asked, each)
+                    yield _found(asked, each, low_first)
                 heard = heard or bool(answers)
                 crowded = crowded or (anything and not answers)
         crowds += [type_] if crowded else []
@@ -110,12 +110,14 @@ def _answers(heard: bytes, asked: Frame) -> Iterator[Frame]:
         at = end if fits else start + 1
 
 
-def _found(asked: Frame, answer: Frame) -> Found:
+def _found(asked: Frame, answer: Frame, low_first: bool) -> Found:
     entry: dict[str, Value] = {"address": answer.address, "type": _type(answer.type)}
     if asked.type not in (frame.ANY_TYPE, answer.type):
         entry |= {"type": _type(asked.type), "answer_type": _type(answer.type)}
     if answer.sequence != asked.sequence:
         entry["echoes_sequence"] = False
+    if low_first:  # it was silent when the high byte went first
+        entry["di_order"] = "low_first"
     sort = _TYPES.get(answer.type, f"T={answer.type:02X}")
     return Found(entry, f"{sort}, 厂商 vendor {answer.address[:4]}, 表号 number {answer.address[4:]}")
 

@@ -6,10 +6,10 @@
                                  ──else─────▶ several: 0FFFFFFF, 1FFFFFFF … 9FFFFFFF, each as above
 
 Meters that speak at once destroy each other, down to silence.  So silence is asked again, and the silent parts of a
-branch are walked twice, more often while fewer were met in it than its answers promise (two for a collision, more
-where more E5 were counted).  Below eight digits maker, medium and version are tried: the standard gives them no
-wildcard per digit, so makers are those known here or met in this scan, and media those with a name.  What stays
-together is a trouble.
+branch are walked again while fewer were met in it than its answers promise (two for a collision, more where more E5
+were counted), and twice on a line on which somebody was heard only the second time.  Below eight digits maker, medium
+and version are tried: the standard gives them no wildcard per digit, so makers are those known here or met in this
+scan, and media those with a name.  What stays together is a trouble.
 
 Primary first: an address that only one meter has is the simpler entry.  A meter found so is not reported again; one at
 address 0 (nobody gave it one) or at a shared one is, by its identification.
@@ -29,10 +29,12 @@ from gateway.model import Value
 SCAN_FORMATS = (SerialFormat(2400, "E"), SerialFormat(300, "E"), SerialFormat(9600, "E"))
 
 _DIGITS = 8
-_TRIES = 3
-"""How often a selection is sent that nobody answers, or several do: to hear one, and to count them."""
-_LEAST_ROUNDS, _MOST_ROUNDS = 2, 4
-"""How often the silent parts of a branch are walked in any case, and while meters are missing in it."""
+_COUNTS = 3
+"""How often several who answer are counted: not all of them are heard each time."""
+_TRIES = {False: 2, True: 3}
+"""How often a selection is sent that nobody answers; more on a line on which somebody who answers may go unheard."""
+_LEAST_ROUNDS, _MOST_ROUNDS = {False: 1, True: 2}, 4
+"""How often the silent parts of a branch are walked in any case, likewise, and while meters are missing in it."""
 _GLITCHES = b"\x00\xff"
 """What a line shows by itself when its driver is switched on and off; two who answer at once may look like that, too:
 then the search by identification finds them."""
@@ -76,6 +78,8 @@ class _Scan:
     met: list[str] = field(default_factory=list)
     """Whom the search by identification has met; a trouble stands for as many as were heard."""
     read_out: int = 0
+    silences: bool = False
+    """Whether somebody who answers was unheard another time."""
     branches: int = 0
     given_up: bool = False
 
@@ -111,20 +115,19 @@ class _Scan:
         except (DeviceUnreachable, ProtocolError):
             return None
 
-    async def select(self, mask: str, until_one: bool = True) -> tuple[bytes, int]:
-        """What is heard to a selection, and how many must have answered at least.
+    async def select(self, mask: str) -> bytes:
+        """What is heard to a selection.  Silence may be several who destroyed each other, so it is asked again."""
+        for tries in range(_TRIES[self.silences]):
+            if heard := await self.heard(_selection(mask)):
+                self.silences = self.silences or tries > 0
+                return heard
+        return b""
 
-        Silence may be several who destroyed each other, so it is asked again; several are counted again, for not all
-        of them are heard each time.
-        """
-        request = Frame(frame.SND_UD, frame.SELECTED, frame.SELECT, records.selection(mask))
-        said, least = b"", 0
-        for _ in range(_TRIES):
-            heard = await self.heard(request)
-            said, least = said or heard, max(least, heard.count(ACK), 2 if heard.strip(ACK) else 0)
-            if until_one and said == heard == ACK:
-                break
-        return said, least
+    async def count(self, mask: str, heard: bytes) -> int:
+        """How many must have answered to a selection at least, *heard* included."""
+        each = [heard, *[await self.heard(_selection(mask)) for _ in range(_COUNTS - 1)]]
+        self.silences = self.silences or (any(each) and not all(each))
+        return max(map(_count, each))
 
     # ------------------------------------------------------------------ primary addresses
 
@@ -148,57 +151,65 @@ class _Scan:
     async def walk(self, mask: str, level: int) -> AsyncIterator[Found | Progress]:
         """Everybody whom *mask* means.  level: what is tried below it, an index of _LEVELS."""
         yield self.progress(mask)
-        heard, least = await self.select(mask)
-        if heard == ACK:
-            answer = await self.read(frame.SELECTED)
-            if answer is not None and _means(mask, _own(answer)):
-                self.met.append(_own(answer))
-                self.read_out += 1
-                if _own(answer) not in self.named:
-                    yield _found({"secondary": _entry(answer)}, answer)
-                return
-            _, least = await self.select(mask, until_one=False)
-        if heard or level == 0:  # all at once may well be silent
-            async for each in self.branch(mask, level, max(least, 1 if heard else 0)):
+        heard = await self.select(mask)
+        answer = await self.read(frame.SELECTED) if heard == ACK else None
+        if answer is not None and _means(mask, _own(answer)):
+            self.met.append(_own(answer))
+            self.read_out += 1
+            if _own(answer) not in self.named:
+                yield _found({"secondary": _entry(answer)}, answer)
+        elif heard or level == 0:  # all at once may well be silent
+            least = await self.count(mask, heard)
+            async for each in self.branch(mask, level, least):
                 yield each
 
     async def branch(self, mask: str, level: int, least: int) -> AsyncIterator[Found | Progress]:
-        """The parts of a mask that several answer to, again while fewer than *least* were met in them."""
+        """Those whom *mask* means, by what is said next; again while fewer than *least* were met."""
         self.branches += 1
         branches = self.branches
         by_digit = level < _DIGITS
-        if level < len(_LEVELS) and (by_digit or least > 1):
-            for rounds in range(1, 1 + (_MOST_ROUNDS if by_digit else 1)):
-                parts = [part for part in _LEVELS[level](mask, self.met) if not self._below(part)]
-                self.expected += len(parts)
-                for part in parts:
-                    if self.asked > _MOST_QUESTIONS * (1 + self.read_out):
-                        for trouble in self._give_up():
-                            yield trouble
-                        return
-                    async for each in self.walk(part, level + 1):
-                        yield each
-                if self._below(mask) >= least and (rounds >= _LEAST_ROUNDS or least < 2 or not by_digit):
-                    return
-            if not by_digit:  # what differs is not this: the next
-                async for each in self.branch(mask, level + 1, least):
-                    yield each
+        rounds = _MOST_ROUNDS if by_digit else int(least > 1 and level < len(_LEVELS))
+        for done in range(1, rounds + 1):
+            async for each in self.parts(mask, level):
+                yield each
+            if self.given_up or (self._below(mask) >= least and done >= min(rounds, _LEAST_ROUNDS[self.silences])):
                 return
-        if self.branches == branches:  # no branch of this one has said it
+        if rounds and not by_digit:  # what differs is not this: the next
+            async for each in self.branch(mask, level + 1, least):
+                yield each
+        elif self.branches == branches:  # no branch of this one has said it
             self.met += [mask] * (least - self._below(mask))
             yield Found({"secondary": mask}, "", _MUTE if least < 2 else _MISSED if by_digit else _INSEPARABLE)
+
+    async def parts(self, mask: str, level: int) -> AsyncIterator[Found | Progress]:
+        """Every part of *mask* in which nobody was met yet."""
+        parts = [part for part in _LEVELS[level](mask, self.met) if not self._below(part)]
+        self.expected += len(parts)
+        for part in parts:
+            if self.given_up:
+                return
+            if self.asked > _MOST_QUESTIONS * (1 + self.read_out):
+                self.given_up = True
+                yield Found({}, "", _NOISE)
+                return
+            async for each in self.walk(part, level + 1):
+                yield each
 
     def _below(self, mask: str) -> int:
         """How many of those who were met a mask means."""
         return sum(_means(mask, own) for own in self.met)
 
-    def _give_up(self) -> Iterator[Found]:
-        if not self.given_up:
-            self.given_up = True
-            yield Found({}, "", _NOISE)
-
 
 # ---------------------------------------------------------------------------------------------- identifications
+
+
+def _selection(mask: str) -> Frame:
+    return Frame(frame.SND_UD, frame.SELECTED, frame.SELECT, records.selection(mask))
+
+
+def _count(heard: bytes) -> int:
+    """How many have answered: as many as acknowledgements, two where there is anything else."""
+    return max(heard.count(ACK), 2 if heard.strip(ACK) else 0)
 
 
 def _own(answer: Frame) -> str:

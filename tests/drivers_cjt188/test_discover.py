@@ -94,13 +94,14 @@ def test_meters_of_different_types_are_told_apart_by_type(garbled: bool) -> None
 @pytest.mark.parametrize("deaf_to", [(), (0xAA,), (0x03,), (0xAA, 0x03)])
 def test_meters_are_found_whatever_they_understand(order: str, deaf_to: tuple[int, ...]) -> None:
     line = wire(water(di_order=order), heat(di_order=order, unit_first=True), deaf_to=deaf_to)
-    assert entries(line) == [{"address": WATER, "type": "10"}, {"address": HEAT, "type": "20"}]
+    said = {"di_order": "low_first"} if order == "low_first" else {}
+    assert entries(line) == [{"address": WATER, "type": "10"} | said, {"address": HEAT, "type": "20"} | said]
 
 
 def test_two_of_one_type_that_understand_different_orders_are_both_found() -> None:
     other = Cjt188SimMeter(GAS, 0x10, WATER_VALUES.__getitem__, di_order="low_first")
     line = wire(water(di_order="high_first"), other)
-    assert entries(line) == [{"address": WATER, "type": "10"}, {"address": GAS, "type": "10"}]
+    assert entries(line) == [{"address": WATER, "type": "10"}, {"address": GAS, "type": "10", "di_order": "low_first"}]
 
 
 def test_answers_one_after_the_other_are_all_heard() -> None:
