@@ -41,12 +41,22 @@ async def read_now(driver: Driver, points: Sequence[PointId], clock: Clock) -> l
     readings: list[Reading] = []
     for batch in driver.batches(points) if points else ():
         try:
-            readings += await driver.poll(batch)
+            readings += await _poll_twice(driver, batch)
         except LineLost:
             raise
         except DriverError as exc:
             readings += unreadable(batch, exc, clock.now_ms())
     return readings
+
+
+async def _poll_twice(driver: Driver, batch: Sequence[PointId]) -> Sequence[Reading]:
+    """Somebody waits for it, and some drivers find out with the first question how a device wants to be asked."""
+    try:
+        return await driver.poll(batch)
+    except LineLost:
+        raise
+    except DriverError:
+        return await driver.poll(batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ async def read_raw(driver: Driver, link: Link, points: Sequence[PointId], clock:
 
 async def _read_one(driver: Driver, link: Link, point: PointId, clock: Clock) -> RawReading:
     try:
-        (reading,) = await driver.poll([point])
+        (reading,) = await _poll_twice(driver, [point])
     except LineLost:
         raise
     except DriverError as exc:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 
 import pytest
 
 from drivers.base import SerialFormat
+from drivers.registry import protocol
+from gateway.config import profiles
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, check, load
-from gateway.model import Lane, Text, ValueKind
+from gateway.model import Lane, Reading, Text, ValueKind
 from gateway.schedule import Job
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -300,20 +304,32 @@ def test_what_commands_may_write_is_named_in_the_device_entry(tmp_path: Path) ->
     assert plan.allow_write == frozenset(), "the profile's writable alone allows nothing"
 
 
-def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path) -> None:
+class ReadOnly:
+    """A third party's driver that can only read."""
+
+    def batches(self, points: Sequence[str]) -> Sequence[Sequence[str]]:
+        return [points]
+
+    async def poll(self, points: Sequence[str]) -> Sequence[Reading]:
+        raise NotImplementedError
+
+
+def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_only = replace(protocol("modbus-tcp"), make=lambda spec, link, clock: ReadOnly())
+    monkeypatch.setattr(profiles, "protocol", lambda name: read_only if name == "modbus-tcp" else protocol(name))
     (tmp_path / "devices").mkdir()
     (tmp_path / "devices" / "valve.yaml").write_text(
-        "format: profile/1\nid: valve\nprotocols: [mbus]\nkind: valve\nname: {zh: 阀, en: Valve}\nsource: test\n"
-        "confidence: low\npoints:\n  flow: {name: {zh: 流, en: Flow}, writable: true, quantity: flow}\n",
+        "format: profile/1\nid: valve\nprotocols: [modbus-tcp]\nkind: valve\nname: {zh: 阀, en: Valve}\nsource: test\n"
+        "confidence: low\npoints:\n  way: {name: {zh: 开度, en: Way}, writable: true, table: holding, address: 0}\n",
         encoding="utf-8",
     )
     site(
         tmp_path,
-        "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n"
-        "- {id: v1, profile: valve, line: a, primary: 1, allow_write: [flow]}\n",
+        "lines: [{id: a, tcp: '127.0.0.1:502'}]\ndevices:\n"
+        "- {id: v1, profile: valve, line: a, unit_id: 1, allow_write: [way]}\n",
     )
     (fault,) = check(tmp_path)
-    assert (fault.code, fault.message.en) == ("E-PROTOCOL", 'this version cannot write over protocol "mbus"')
+    assert (fault.code, fault.message.en) == ("E-PROTOCOL", 'this version cannot write over protocol "modbus-tcp"')
 
 
 def test_a_devices_password_file_is_found_beside_the_configuration(tmp_path: Path) -> None:
