@@ -100,7 +100,9 @@ class LineSchedule:
     def failed(self, job: Job, now_s: float, spent_s: float) -> None:
         """*job*'s device did not answer; finding out took *spent_s* of the line."""
         self._earn(now_s)
-        self._credit_s -= spent_s
+        # Never more owed than this one attempt: finding out that many have died, and probing while the line was idle,
+        # must not put off by a quarter of an hour the question whether the last of them is back.
+        self._credit_s = max(self._credit_s - spent_s, -spent_s)
         before = self._silent.get(job.device)
         failures = 1 if before is None else before.failures + 1
         # never sooner than a late answer could still arrive

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 Publish = Callable[[Sequence[Record]], Awaitable[None]]
 
-REOPEN = Backoff(first_s=0.5, cap_s=5.0)
+REOPEN = Backoff(first_s=0.5, cap_s=2.0)
 """A port that vanished (an adapter pulled out) is back within 5 s of its return."""
 
 

@@ -133,7 +133,9 @@ class Utterance:
     pieces: tuple[tuple[float, bytes], ...]
     """Silence before it in seconds, and bytes; at least one piece."""
     clean: bool
-    """Exactly the answer, in one piece and not late."""
+    """Exactly the answer, once, in one piece and not late."""
+    again_s: float | None = None
+    """So long after its end the same is said again."""
 
     @property
     def data(self) -> bytes:
@@ -162,9 +164,9 @@ def deliver(
     pieces: tuple[tuple[float, bytes], ...] = ((0.0, data),)
     if chance.random() < fault.drip:
         pieces = tuple((chance.uniform(0.0, fault.pause_s), data[at : at + 1]) for at in range(len(data)))
-    if chance.random() < fault.twice:
-        pieces += ((fault.twice_s, data),)
-    return Utterance(after_s, pieces, clean=after_s == 0.0 and pieces == ((0.0, answer),))
+    again_s = fault.twice_s if chance.random() < fault.twice else None
+    clean = after_s == 0.0 and pieces == ((0.0, answer),) and again_s is None
+    return Utterance(after_s, pieces, clean, again_s)
 
 
 def burst(chance: random.Random, most: int = 8) -> bytes:

@@ -18,6 +18,7 @@ from gateway.sim.faults import Twist
 _WAKE_UP = b"\xfe"
 _MOST_WAKE_UPS = 13
 _MOST_EXTRA = 8
+_MOST_DATA = 252
 _FUNCTIONS = (1, 2, 3, 4, 16, 0x83)
 _MBAP = struct.Struct(">HHHB")
 
@@ -60,13 +61,20 @@ def cjt188(answer: bytes, twist: Twist, chance: random.Random) -> bytes:
 
 
 def mbus(answer: bytes, twist: Twist, chance: random.Random) -> bytes:
-    """An acknowledgement has nothing that could be wrong; an answer does not say what it answers."""
+    """An acknowledgement has nothing that could be wrong; an answer does not say what it answers.
+
+    Another meter has another identification too: the first four bytes of every answer's header.
+    """
     if answer == mbus_frame.ACK:
         return answer
     frame = mbus_frame.Frame.from_bytes(answer)
     match twist:
         case Twist.ADDRESS:
-            frame = replace(frame, address=(frame.address + chance.randint(1, 255)) % 256)
+            frame = replace(
+                frame,
+                address=(frame.address + chance.randint(1, 255)) % 256,
+                data=_other_identification(frame.data, chance),
+            )
         case Twist.FUNCTION:
             frame = replace(frame, control=frame.control ^ chance.randint(1, 0x0F))
         case Twist.SHORT | Twist.LONG:
@@ -110,11 +118,17 @@ def _other_digits(address: str, chance: random.Random) -> str:
     return address[:at] + digit + address[at + 1 :]
 
 
+def _other_identification(data: bytes, chance: random.Random) -> bytes:
+    digits = data[:4].hex()
+    return bytes.fromhex(_other_digits(digits, chance)) + data[4:] if digits.isdecimal() else data
+
+
 def _one_byte_other(data: bytes, at: int, chance: random.Random) -> bytes:
     return data[:at] + bytes((data[at] ^ chance.randint(1, 255),)) + data[at + 1 :]
 
 
 def _resized(data: bytes, twist: Twist, chance: random.Random) -> bytes:
+    """No longer than a frame of any protocol can hold."""
     if twist is Twist.LONG:
-        return data + chance.randbytes(chance.randint(1, _MOST_EXTRA))
+        return (data + chance.randbytes(chance.randint(1, _MOST_EXTRA)))[: max(_MOST_DATA, len(data))]
     return data[: -chance.randint(1, len(data))] if data else data

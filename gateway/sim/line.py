@@ -16,7 +16,7 @@ import os
 import random
 import tty
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -27,6 +27,8 @@ from gateway.sim.faults import FaultBoard, Forge, Twist, Utterance, burst, deliv
 CHUNK_S = 0.016
 """Received characters are handed over this often: the default latency timer of the common USB adapters."""
 USUAL_TURNAROUND_S = (0.020, 0.050)
+SAME_INSTANT_S = 1e-6
+"""Timers this close together may run in any order, and a little early."""
 
 
 class Responder(Protocol):
@@ -152,7 +154,7 @@ class SimWire:
         if self._faults.line(self.name).dead:
             self._answers.remove(answer)
             return
-        if now < self._wire_free_s:
+        if now < self._wire_free_s - SAME_INSTANT_S:
             self._answers.remove(answer)
             self._garble(now)
             return
@@ -164,10 +166,14 @@ class SimWire:
         self._writes.append(asyncio.get_running_loop().call_at(at_s, self._over, answer))
 
     def _over(self, answer: _Answer) -> None:
-        if answer in self._answers:
-            self._answers.remove(answer)
+        self._answers.remove(answer)
         if self._told is not None:
             self._told(answer.device, answer.wanted, answer.clean)
+        if answer.said.again_s is not None:
+            again = replace(answer, said=replace(answer.said, again_s=None), clean=False)
+            at_s = asyncio.get_running_loop().time() + answer.said.again_s
+            again.timer = asyncio.get_running_loop().call_at(at_s, self._speak, again)
+            self._answers.append(again)
 
     def _garble(self, now: float) -> None:
         """Two speak at once: what was being said arrives no further, and a request that was being heard is lost."""

@@ -10,13 +10,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drivers.modbus.simulator import ModbusBank, TcpStream
 from gateway.errors import ProtocolError
 from gateway.sim import forge
 from gateway.sim.faults import FaultBoard, Twist, Utterance, burst, deliver
-from gateway.sim.line import Responder, Told, forge_of
+from gateway.sim.line import SAME_INSTANT_S, Responder, Told, forge_of
 
 
 class SimStream:
@@ -44,8 +44,8 @@ class SimStream:
         self._checked = checked
         self._told = told
         self._timers: list[asyncio.TimerHandle] = []
-        self._whole_until_s = 0.0
-        """A frame without a checksum is on its way so long: dirt waits until it is through."""
+        self._free_s = -1.0
+        """Until then somebody speaks."""
         self._dirt: asyncio.TimerHandle | None = None
         self._dirt_s = -1.0
 
@@ -60,7 +60,7 @@ class SimStream:
         if fault.dirty_per_s and self._dirt is None:
             self._plan_dirt(fault.dirty_per_s)
         answers = self._responder.feed(data)
-        if fault.echo:
+        if fault.echo and self._checked:  # only a serial line can echo, behind a converter
             self._out(data)
         if not fault.dead:
             for device, wanted in answers:
@@ -71,20 +71,26 @@ class SimStream:
                     self._say(device, wanted, said)
 
     def _say(self, device: str, wanted: bytes, said: Utterance) -> None:
-        now = asyncio.get_running_loop().time()
-        self._timers = [timer for timer in self._timers if timer.when() > now]
-        at_s = now + said.after_s
+        loop = asyncio.get_running_loop()
+        self._timers = [timer for timer in self._timers if timer.when() > loop.time()]
+        self._at(loop.time() + said.after_s, self._begin, device, wanted, said, loop.time())
+
+    def _begin(self, device: str, wanted: bytes, said: Utterance, asked_s: float) -> None:
+        """One frame never stands within another: who is still speaking is waited for."""
+        at_s = max(asyncio.get_running_loop().time(), self._free_s + SAME_INSTANT_S)
         for pause_s, data in said.pieces:
             at_s += pause_s
             self._at(at_s, self._out, data)
-        if not self._checked:
-            self._whole_until_s = max(self._whole_until_s, at_s)
+        self._free_s = at_s
         if self._told is not None:
-            self._at(at_s, self._tell, device, wanted, said.clean, now)
+            self._at(at_s, self._tell, device, wanted, said.clean, asked_s)
+        if said.again_s is not None:
+            again = replace(said, again_s=None)
+            self._at(at_s + said.again_s, self._begin, device, wanted, again, asked_s)
 
-    def _tell(self, device: str, wanted: bytes, clean: bool, since_s: float) -> None:
+    def _tell(self, device: str, wanted: bytes, clean: bool, asked_s: float) -> None:
         assert self._told is not None
-        self._told(device, wanted, clean and self._dirt_s < since_s)
+        self._told(device, wanted, clean and self._dirt_s < asked_s)
 
     def _at(self, at_s: float, what: Callable[..., object], *arguments: object) -> None:
         """Now, if it is time: an answer without delay costs no turn of the loop."""
@@ -103,7 +109,9 @@ class SimStream:
         now = asyncio.get_running_loop().time()
         fault = self._faults.line(self.name)
         if fault.dirty_per_s:
-            if now > self._whole_until_s:
+            if (
+                self._checked or now > self._free_s + SAME_INSTANT_S
+            ):  # without a checksum, what is changed inside could not be told
                 self._dirt_s = now
                 self._out(burst(self._chance))
             self._plan_dirt(fault.dirty_per_s)

@@ -2,9 +2,9 @@
 
     value = device (2 digits) | identifier (1 digit) | moment (5 digits of TICK_S)
 
-So a value that belongs to another device, another register or another question is recognised whatever the driver, the
-quality gate or the supervisor make of it.  The far ends are gateway.sim's, with all their faults; the near end is the real
-driver, the real exchange and the real ``Line``, over memory (virtual time), a pseudo terminal or TCP.
+So a value that belongs to another device, another register or another question is recognised, whatever the driver, the
+quality gate and the supervisor make of it.  The far ends are gateway.sim's, with all their faults; the near end is the
+real driver, the real exchange and the real ``Line``, over memory (virtual time), a pseudo terminal or TCP.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from drivers.modbus.config import PointOptions
 from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, TcpStream
 from drivers.registry import protocol
 from drivers.transport import ByteLine, SerialLink, TcpLink
+from gateway.errors import LineLost
 from gateway.model import Point, PointId, Quality, Reading, Record, Text, Value, ValueKind
 from gateway.quality import QualityGate
 from gateway.schedule import Job
@@ -39,6 +40,8 @@ from support.clock import LoopClock
 
 TICK_S = 0.05
 MOMENTS = 100_000
+STALL_S = 2.0
+"""A busy machine may hold a pseudo terminal's bytes back so long."""
 Said = Callable[[int, int], int]
 """(device, identifier) -> the code it shows now."""
 
@@ -80,6 +83,8 @@ class Kind:
     it answers, may be the one to the question before."""
     checked: bool = True
     """Whether the protocol has a checksum."""
+    least_used: float = 0.95
+    """Share of the undisturbed answers that must have made good readings."""
     serial: SerialFormat | None = None
     """None: TCP only."""
 
@@ -230,6 +235,7 @@ KINDS = {
             lambda n: {"primary": n},
             _MBUS_POINTS,
             stale_s=MOST_LATE,
+            least_used=0.5,  # a sound first telegram is worth nothing where the second one is lost
             serial=METER,
         ),
         Kind(
@@ -327,8 +333,15 @@ class MemoryLink(ByteLine):
         super().__init__("memory")
         self._serial = serial
         self.far_end: SimWire | SimStream | None = None
+        self.absent = False
 
-    async def _open(self) -> None: ...
+    def unplug(self) -> None:
+        self.absent = True
+        self._fail("pulled out")
+
+    async def _open(self) -> None:
+        if self.absent:
+            raise LineLost("memory: not there")
 
     def _close(self) -> None: ...
 
@@ -356,6 +369,7 @@ class Field:
     line: Line
     verdict: Verdict
     timeout_s: float
+    link: ByteLine
     wire: SimLine | None = None
     """Of a pseudo terminal."""
 
@@ -378,10 +392,12 @@ async def field_of(
     serial: SerialFormat | None = None,
     turnaround_s: tuple[float, float] = (0.005, 0.02),
     by_id: Path | None = None,
+    points: Sequence[str] | None = None,
 ) -> AsyncIterator[Field]:
     """*devices* of *kind* polled by the real supervisor while the context is open.
 
     over: ``memory``, ``pty`` or ``tcp``.  serial: instead of the kind's own; over TCP it does not matter.
+    points: those that are polled; all where none are named.
     """
     serial = serial or kind.serial
     truth, board, verdict = Truth(), FaultBoard(), Verdict(seed)
@@ -396,7 +412,12 @@ async def field_of(
 
     link: ByteLine
     async with _far_end(kind, over, serial, far_devices, board, seed, turnaround_s, by_id, told) as (link, wire):
-        field_ = _near_end(kind, link, board, verdict, devices, interval_s, timeout_s)
+        stale_s = kind.stale_s * timeout_s
+        if stale_s and over != "memory":
+            stale_s += STALL_S
+        field_ = _near_end(kind, link, board, verdict, devices, interval_s, timeout_s, stale_s)
+        if points is not None:
+            field_.line.jobs = [Job(job.device, tuple(_of(job, points)), job.interval_s) for job in field_.line.jobs]
         field_.wire = wire
         async with asyncio.TaskGroup() as group:
             polling = group.create_task(field_.line.run())
@@ -452,6 +473,7 @@ def _near_end(
     count: int,
     interval_s: float,
     timeout_s: float,
+    stale_s: float,
 ) -> Field:
     clock = LoopClock()
     type_ = protocol(kind.protocol)
@@ -463,9 +485,7 @@ def _near_end(
         options = type_.device_options.model_validate(kind.options(n))
         driver = type_.make(DeviceSpec(f"d{n}", options, specs, timeout_s), link, clock)
         identifiers = {point: identifier for identifier, point in enumerate(specs, 1)}
-        drivers[f"d{n}"] = _Judged(
-            driver, n, identifiers, 10**kind.decimals, kind.stale_s * timeout_s, verdict, false
-        )
+        drivers[f"d{n}"] = _Judged(driver, n, identifiers, 10**kind.decimals, stale_s, verdict, false)
         points |= {id_: spec.point for id_, spec in specs.items()}
 
     async def publish(records: Sequence[Record]) -> None:
@@ -477,12 +497,14 @@ def _near_end(
     line = Line(
         "l", link, drivers, jobs, publish, clock, random.Random(verdict.seed), QualityGate(points), lambda change: None
     )
-    return Field(kind, list(drivers), board, line, verdict, timeout_s)
+    return Field(kind, list(drivers), board, line, verdict, timeout_s, link)
 
 
-def _judge(
-    reading: Reading, driver: _Judged, false: set[tuple[PointId, Value | None, int]], verdict: Verdict
-) -> None:
+def _of(job: Job, names: Sequence[str]) -> Sequence[PointId]:
+    return [point for point in job.points if point.partition(".")[2] in names]
+
+
+def _judge(reading: Reading, driver: _Judged, false: set[tuple[PointId, Value | None, int]], verdict: Verdict) -> None:
     verdict.qualities[reading.quality] += 1
     if reading.value is None:
         return
@@ -533,9 +555,3 @@ def random_line_fault(chance: random.Random) -> LineFault:
         dirty_per_s=chance.choice((0.0, 0.0, 0.5, 3.0)),
         chunk_s=chance.choice((None, 0.0, 0.002, 0.1)),
     )
-
-
-def mostly(fault: DeviceFault) -> DeviceFault:
-    """The same device on a good day."""
-    shares = ("drop", "late", "noise", "spoil", "twist", "twice", "drip")
-    return replace(fault, silent=False, **{name: getattr(fault, name) / 3 for name in shares})
