@@ -102,7 +102,7 @@ def test_what_was_probed_while_the_line_was_idle_does_not_delay_the_question_whe
     schedule = line([*dead, busy], backoff)
     turns = drive(schedule, 300.0, {"busy": 0.1} | {each.device: 1.5 for each in dead}, {each.device for each in dead})
     assert sum(1 for _, device, _ in turns if device != "busy") > 50
-    now_s = max(at for at, _, _ in turns) + 2.0
+    now_s = max(at for at, _, _ in turns) + 20.0
     waited_s = 0.0
     while schedule.next(now_s + waited_s) is busy:  # never done: the line has no idle moment any more
         waited_s += 0.5
