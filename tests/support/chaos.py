@@ -481,7 +481,7 @@ def _near_end(
     points: dict[PointId, Point] = {}
     false: set[tuple[PointId, Value | None, int]] = set()
     for n in range(1, count + 1):
-        specs = {f"d{n}.{name}": _spec(kind, f"d{n}.{name}", options) for name, options in kind.points.items()}
+        specs = {f"d{n}.{name}": point_spec(kind, f"d{n}.{name}", options) for name, options in kind.points.items()}
         options = type_.device_options.model_validate(kind.options(n))
         driver = type_.make(DeviceSpec(f"d{n}", options, specs, timeout_s), link, clock)
         identifiers = {point: identifier for identifier, point in enumerate(specs, 1)}
@@ -515,7 +515,7 @@ def _judge(reading: Reading, driver: _Judged, false: set[tuple[PointId, Value | 
         verdict.good_at_s.setdefault(f"d{driver.number}", []).append(asyncio.get_running_loop().time())
 
 
-def _spec(kind: Kind, point: PointId, options: Mapping[str, Any]) -> PointSpec:
+def point_spec(kind: Kind, point: PointId, options: Mapping[str, Any]) -> PointSpec:
     model = protocol(kind.protocol).point_options.model_validate(options)
     per_hour = 3600 / TICK_S / 10**kind.decimals
     text = Text(point, point)
