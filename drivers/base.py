@@ -51,8 +51,9 @@ class SerialFormat:
 class Link(Connection, Protocol):
     """A half-duplex byte line.  One exchange at a time; the core sees to that."""
 
-    last_answer: bytes
-    """The bytes in which the last successful exchange found its answer."""
+    @property
+    def last_answer(self) -> bytes:
+        """The bytes in which the last successful exchange found its answer."""
 
     async def exchange(
         self,
@@ -64,6 +65,7 @@ class Link(Connection, Protocol):
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         """Send *request*, return the first answer that *parse* accepts.
 
@@ -75,6 +77,7 @@ class Link(Connection, Protocol):
         gap_characters: silence that must precede a request on a serial line, in character times.  Protocols whose
         requests begin with a preamble need none.
         serial: the format this device speaks, where a line carries several.
+        once: a command; it is never sent a second time, whatever happens.  A question may be.
 
         Raises DeviceUnreachable (silence), ProtocolError (bytes came, no valid answer among them), LineLost.
         """
@@ -124,8 +127,11 @@ class Explaining(Protocol):
     """Optional: a driver that can show the bytes of an answer in every way they could be meant."""
 
     def interpretations(self, point: PointId, answer: bytes) -> Sequence[Field]:
-        """What *answer* (``Link.last_answer`` after polling *point* alone) says of *point*: the raw registers or digits,
-        then each way to read them (types, word orders, with and without sign).  Pure; empty when it cannot tell."""
+        """What *answer* (``Link.last_answer`` after polling *point* alone) says of *point*.
+
+        The raw registers or digits, then each way to read them (types, word orders, with and without sign).  Pure;
+        empty when it cannot tell.
+        """
 
 
 @dataclass(frozen=True, slots=True)

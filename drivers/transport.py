@@ -6,6 +6,8 @@ is drained before the next request leaves, so that nothing left over can be take
     idle ──exchange──▶ drained? ──▶ request sent ──▶ bytes … parse(bytes) ──▶ frame
                                                         │ silence ≥ gap after some bytes: ProtocolError
                                                         └ time-out: DeviceUnreachable, peer under embargo
+
+A driver does not hold the line itself but its device's view of it (device_link.py).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import socket
 import termios
 from collections.abc import Callable, Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -51,7 +53,9 @@ class ByteLine(abc.ABC):
         self._lost: str | None = None
         self._dirty = False
         self._heard_s = -math.inf
-        self._embargo_until: dict[Hashable, float] = {}
+        self._embargoes: dict[Hashable, _Embargo] = {}
+        self.response_s = 0.0
+        """Of the last answer: from the request's last bit to the answer's first byte."""
 
     # ------------------------------------------------------------------ for the core
 
@@ -77,23 +81,33 @@ class ByteLine(abc.ABC):
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = True,
+        first_byte_s: float | None = None,
     ) -> T:
+        """As ``Link`` says; the line itself never repeats.
+
+        first_byte_s: give up when no answer has begun so long after the request's last bit.
+        """
         loop = asyncio.get_running_loop()
-        await self._wait_for_embargo(peer)
+        again = await self._wait_for_embargo(peer, request)
         await self._drain(self._gap_s(gap_characters))
         self._dirty = True  # until the answer is here; stays so when we are cancelled or time out
         if embargo_s:
-            self._embargo_until[peer] = loop.time() + timeout_s + embargo_s
-        sending_s = self._send(request, serial)
-        deadline = loop.time() + sending_s + timeout_s
+            self._embargoes[peer] = _Embargo(loop.time() + timeout_s + embargo_s, request)
+        sent_s = loop.time() + self._send(request, serial)
+        first_s = sent_s + min(first_byte_s or timeout_s, timeout_s)
+        self.response_s = -1.0
         while True:
             if self._buffer and (frame := parse(received := bytes(self._buffer))) is not None:
                 self.last_answer = received
                 self._buffer.clear()
                 self._dirty = False
-                self._embargo_until.pop(peer, None)
+                if not again:  # else the answer to the first of the two questions may still be on its way
+                    self._embargoes.pop(peer, None)
                 return frame
-            await self._wait_for_bytes(deadline, request, timeout_s)
+            await self._wait_for_bytes(first_s, sent_s + timeout_s, request)
+            if self.response_s < 0 and self._answer_has_begun(request):
+                self.response_s = max(self._heard_s - sent_s, 0.0)
 
     async def collect(
         self, request: bytes, *, timeout_s: float, silence_s: float, serial: SerialFormat | None = None
@@ -109,6 +123,11 @@ class ByteLine(abc.ABC):
         received = bytes(self._buffer)
         self._buffer.clear()
         return received
+
+    def leave_alone_s(self, peer: Hashable) -> float:
+        """How long a question to *peer* other than its last one would have to wait; 0.0 when it would not."""
+        embargo = self._embargoes.get(peer)
+        return 0.0 if embargo is None else max(embargo.until_s - asyncio.get_running_loop().time(), 0.0)
 
     # ------------------------------------------------------------------ for the subclasses
 
@@ -143,29 +162,40 @@ class ByteLine(abc.ABC):
 
     # ------------------------------------------------------------------ inside
 
-    async def _wait_for_bytes(self, deadline: float, request: bytes, timeout_s: float) -> None:
+    async def _wait_for_bytes(self, first_s: float, deadline_s: float, request: bytes) -> None:
         """Return when there is more than before; raise when there will not be."""
         loop = asyncio.get_running_loop()
         have = len(self._buffer)
-        begun = have > 0 and not request.startswith(bytes(self._buffer))  # an adapter's echo is not an answer
-        limit = min(deadline, loop.time() + self.reply_gap_s) if begun else deadline
+        begun = self._answer_has_begun(request)
+        limit_s = min(deadline_s, loop.time() + self.reply_gap_s) if begun else first_s
+        asked_s = loop.time()
         while len(self._buffer) == have:
             self._check_open()
             self._arrived.clear()
             try:
-                async with asyncio.timeout_at(limit):
+                async with asyncio.timeout_at(limit_s):
                     await self._arrived.wait()
             except TimeoutError:
                 if begun:
                     raise ProtocolError("no valid answer in what was received", bytes(self._buffer)) from None
-                raise DeviceUnreachable(f"no answer within {timeout_s:g} s") from None
+                raise DeviceUnreachable(f"no answer within {limit_s - asked_s:.3g} s") from None
         self._check_open()
 
-    async def _wait_for_embargo(self, peer: Hashable) -> None:
-        until = self._embargo_until.get(peer)
-        if until is not None:
-            await asyncio.sleep(until - asyncio.get_running_loop().time())
-            del self._embargo_until[peer]
+    def _answer_has_begun(self, request: bytes) -> bool:
+        """An adapter's echo of the request is no answer."""
+        return len(self._buffer) > 0 and not request.startswith(bytes(self._buffer))
+
+    async def _wait_for_embargo(self, peer: Hashable, request: bytes) -> bool:
+        """Sleep while *peer* must be left alone.  True when its last question is asked again: any answer will do."""
+        embargo = self._embargoes.get(peer)
+        if embargo is None:
+            return False
+        left_s = self.leave_alone_s(peer)
+        if left_s > 0 and embargo.request == request:
+            return True
+        await asyncio.sleep(left_s)
+        self._embargoes.pop(peer, None)
+        return False
 
     async def _drain(self, gap_s: float) -> None:
         """Throw away what nobody asked for, and leave the pause that the protocol wants after the frame before.
@@ -202,6 +232,14 @@ class ByteLine(abc.ABC):
             raise LineLost(f"{self.name}: {self._lost}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Embargo:
+    """A late answer to *request* could still come until then."""
+
+    until_s: float
+    request: bytes
+
+
 class SerialLink(ByteLine):
     """A serial port, named by a path that survives replugging (``/dev/serial/by-id/…``)."""
 
@@ -209,6 +247,8 @@ class SerialLink(ByteLine):
         super().__init__(port)
         self._port_path = port
         self._default = default
+        self._spoken = default
+        """The format of the latest request."""
         self._port: serial.Serial | None = None
         self._is_pty = False
 
@@ -262,7 +302,7 @@ class SerialLink(ByteLine):
 
     def _send(self, request: bytes, serial: SerialFormat | None) -> float:
         assert self._port is not None
-        wanted = serial or self._default
+        wanted = self._spoken = serial or self._default
         try:
             self._apply(self._port, self._possible(wanted))
             self._port.write(request)  # requests are under 300 bytes; the driver's buffer takes them whole
@@ -289,11 +329,11 @@ class SerialLink(ByteLine):
             port.stopbits = wanted.stop_bits
 
     def _quiet_s(self) -> float:
-        return max(0.05, 20 * self._default.character_s)
+        return max(0.05, 20 * self._spoken.character_s)
 
     def _gap_s(self, characters: float) -> float:
         # Modbus over Serial Line V1.02, 2.5.1.1: never less than 1.75 ms, however fast the line
-        return max(0.00175, characters * self._default.character_s) if characters else 0.0
+        return max(0.00175, characters * self._spoken.character_s) if characters else 0.0
 
 
 class TcpLink(ByteLine):

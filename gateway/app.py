@@ -17,25 +17,25 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 
+from drivers.transport import ByteLine
 from gateway import local_api
-from gateway.clock import Clock
-from gateway.config.load import Configuration
-from gateway.envelope import Envelope, reading_item
-from gateway.errors import GatewayError, StoreError
-from gateway.field import drivers_on, open_line, read_now
-from gateway.health import Health, status_item
+from gateway.answers import Answers
+from gateway.clock import Clock, ClockState
+from gateway.config.load import Configuration, LinePlan
+from gateway.envelope import Envelope
+from gateway.errors import StoreError
+from gateway.field import drivers_on, links_on, open_line
+from gateway.health import Health
+from gateway.identity import Identities
 from gateway.ids import uuid7
-from gateway.model import Event, Gap, Place, Reading, Value
+from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
-from gateway.quality import QualityGate, RegisterChange
-from gateway.schedule import Job
+from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
@@ -46,6 +46,12 @@ from rules.engine import Engine, Instant
 log = structlog.get_logger()
 
 HEALTH_S = 60.0
+REGISTERS_S = 300.0
+"""So often the store is told what the counters show: what a restart is measured against."""
+_IDENTITY_KEY, _REGISTERS_KEY = "identity/", "registers/"
+"""Begin the keys under which the store keeps the serial number that a device has said last, and a line's counters."""
+PHASE_S = 1.0
+"""Lines begin their grids spread over so long."""
 FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
 
@@ -64,29 +70,35 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         clock=clock,
     )
     async with store:
+        saved = await store.state()
         engine = Engine(
             config.rules,
             config.points,
             config.devices,
             new_id=uuid7,
-            saved=await store.state(),
+            saved=saved,
             started=Instant(clock.monotonic_s(), started_ms),
         )
         if engine.unreadable:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
         pipeline = Pipeline(store, engine, config.points, clock)
-        lines = _lines(config, pipeline, clock)
+        identities = _identities(config, saved)
+        connections = {plan.id: open_line(plan) for plan in config.lines}
+        lines = [_line(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
+        _recall_registers(lines, saved, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
+        answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, clock)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, _handlers(config, lines, health, pipeline, clock)),
+            local_api.serve(config.store.path, answers.handlers()),
             asyncio.TaskGroup() as group,
         ):
             services = [
                 group.create_task(health.lag.run()),
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
+                group.create_task(_keep_registers(lines, pipeline, clock)),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -96,6 +108,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             await stop.wait()
             notify("STOPPING=1")
             await _cancel(polling)
+            _remember_registers(lines, pipeline, clock)
             await _cancel(committing)
             await pipeline.drain()
             await _cancel(delivering)
@@ -103,35 +116,57 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
     log.info("stopped", accepted=pipeline.stats.accepted)
 
 
-def _lines(config: Configuration, pipeline: Pipeline, clock: Clock) -> list[Line]:
-    lines = []
-    places = {device.id: device.place for device in config.devices}
-    for plan in config.lines:
-        link = open_line(plan)
-        jobs = [Job(d.device.id, points, interval_s) for d in plan.devices for interval_s, points in d.jobs]
-        gate = QualityGate({point.id: point for each in plan.devices for point in each.device.points})
-        lines.append(
-            Line(
-                plan.id,
-                link,
-                drivers_on(plan, link, clock),
-                jobs,
-                pipeline.submit,
-                clock,
-                random.Random(),
-                gate,
-                lambda change: pipeline.note(_register_changed(change, places, clock.now_ms())),
-            )
-        )
-    return lines
+def _line(
+    plan: LinePlan,
+    connection: ByteLine,
+    config: Configuration,
+    identities: Identities,
+    pipeline: Pipeline,
+    clock: Clock,
+) -> Line:
+    links = links_on(plan, connection)
+    rng = random.Random()
+    return Line(
+        plan.id,
+        connection,
+        drivers_on(plan, links, clock),
+        [job for device in plan.devices for job in device.jobs],
+        pipeline.submit,
+        clock,
+        rng,
+        QualityGate({point.id: point for each in plan.devices for point in each.device.points}, identities),
+        lambda change: _announce(change, config, pipeline, clock),
+        links=links,
+        zone=config.site.zone,
+        phase_s=rng.uniform(0.0, PHASE_S),
+    )
 
 
-def _register_changed(change: RegisterChange, places: Mapping[str, Place], now_ms: int) -> Event:
-    """Whoever bills must know that the difference of two readings means nothing here."""
-    device = change.point.partition(".")[0]
-    kind = "register.rolled_over" if change.rolled_over else "register.replaced"
-    about: dict[str, Value | None] = {"point": change.point, "before": change.before, "after": change.after}
-    return Event(uuid7(now_ms), kind, now_ms, device, places[device], about)
+def _announce(change: Change, config: Configuration, pipeline: Pipeline, clock: Clock) -> None:
+    """Whoever bills must know that the difference of two readings means nothing here, or that they are another's."""
+    now_ms = clock.now_ms()
+    about: dict[str, Value | None]
+    if isinstance(change, RegisterChange):
+        device = change.point.partition(".")[0]
+        kind = "register.rolled_over" if change.rolled_over else "register.replaced"
+        about = {"point": change.point, "before": change.before, "after": change.after}
+    else:
+        device, kind = change.device, "device.wrong" if change.expected else "device.replaced"
+        about = {"before": change.before, "after": change.after, "belongs_to": change.belongs_to}
+        pipeline.remember(_IDENTITY_KEY + device, change.after.encode())
+        if change.before is None:
+            return
+    pipeline.note(Event(uuid7(now_ms), kind, now_ms, device, config.device(device).place, about))
+
+
+def _identities(config: Configuration, saved: Mapping[str, bytes]) -> Identities:
+    known = {
+        key.removeprefix(_IDENTITY_KEY): value.decode(errors="replace")
+        for key, value in saved.items()
+        if key.startswith(_IDENTITY_KEY)
+    }
+    plans = [device for line in config.lines for device in line.devices]
+    return Identities({plan.device.id: plan.serial_number for plan in plans if plan.serial_number is not None}, known)
 
 
 def _uplinks(
@@ -151,39 +186,32 @@ def _uplinks(
     }
 
 
-def _handlers(
-    config: Configuration, lines: Sequence[Line], health: Health, pipeline: Pipeline, clock: Clock
-) -> Mapping[str, local_api.Handler]:
-    """What the CLI may ask."""
+async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:
+    while True:
+        await asyncio.sleep(REGISTERS_S)
+        _remember_registers(lines, pipeline, clock)
 
-    async def read(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        wanted = request.get("points", [])
-        unknown = [point for point in wanted if point not in config.points]
-        if unknown:
-            raise GatewayError(f"unknown point: {', '.join(unknown)}")
-        readings: list[Reading] = []
-        for line in lines:
-            for device, driver in line.drivers.items():
-                points = [point for point in wanted if config.points[point].device == device]
-                if points:
-                    readings += await line.request(partial(read_now, driver, points, clock))
-        return [reading_item(reading, config.points[reading.point].unit) for reading in readings]
 
-    async def status(request: Mapping[str, Any]) -> dict[str, Any]:
-        return await health.snapshot()
+def _remember_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:
+    if clock.state() is ClockState.UNKNOWN:
+        return  # the time with which they would be kept means nothing after a restart
+    for line in lines:
+        registers = line.gate.registers(clock.monotonic_s(), clock.now_ms())
+        if registers:
+            pipeline.remember(_REGISTERS_KEY + line.id, json.dumps(registers).encode())
 
-    async def alarms(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [status_item(alarm) for alarm in pipeline.engine.alarms()]
 
-    async def acknowledge(request: Mapping[str, Any]) -> dict[str, Any]:
-        rule, device = str(request.get("rule", "")), request.get("device")
+def _recall_registers(lines: Sequence[Line], saved: Mapping[str, bytes], clock: Clock) -> None:
+    """The counters go on from where they stood: the first reading after a start is checked like any other."""
+    now_ms = None if clock.state() is ClockState.UNKNOWN else clock.now_ms()
+    for line in lines:
         try:
-            await pipeline.acknowledge(rule, device, str(request.get("who", "")))
-            return status_item(pipeline.engine.alarm(rule, device))
-        except KeyError:
-            raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
-
-    return {"read": read, "status": status, "alarms": alarms, "acknowledge": acknowledge}
+            kept = json.loads(saved.get(_REGISTERS_KEY + line.id, b"{}"))
+            registers = {point: (float(value), int(at_ms)) for point, (value, at_ms) in kept.items()}
+        except (ValueError, TypeError, AttributeError):
+            log.warning("what the counters showed before the start cannot be read", line=line.id)
+            continue
+        line.gate.recall(registers, clock.monotonic_s(), now_ms)
 
 
 async def _publish_health(health: Health) -> None:

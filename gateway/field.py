@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drivers.base import Driver, Link
-from drivers.transport import SerialLink, TcpLink
+from drivers.device_link import DeviceLink
+from drivers.transport import ByteLine, SerialLink, TcpLink
 from gateway.clock import Clock
 from gateway.config.load import LinePlan
 from gateway.errors import DriverError, LineLost
@@ -13,8 +14,8 @@ from gateway.model import PointId, Reading
 from gateway.quality import unreadable
 
 
-def open_line(plan: LinePlan) -> Link:
-    """The line's link, not yet connected."""
+def open_line(plan: LinePlan) -> ByteLine:
+    """The line, not yet connected."""
     if plan.tcp is not None:
         return TcpLink(*plan.tcp)
     assert plan.serial is not None
@@ -22,9 +23,14 @@ def open_line(plan: LinePlan) -> Link:
     return SerialLink(plan.serial, plan.format)
 
 
-def drivers_on(plan: LinePlan, link: Link, clock: Clock) -> Mapping[str, Driver]:
-    """Device id -> its driver, all of them talking through *link*."""
-    return {device.device.id: device.protocol.make(device.spec, link, clock) for device in plan.devices}
+def links_on(plan: LinePlan, line: ByteLine) -> Mapping[str, DeviceLink]:
+    """Device id -> its view of the line."""
+    return {device.device.id: DeviceLink(line, device.format) for device in plan.devices}
+
+
+def drivers_on(plan: LinePlan, links: Mapping[str, Link], clock: Clock) -> Mapping[str, Driver]:
+    """Device id -> its driver."""
+    return {each.device.id: each.protocol.make(each.spec, links[each.device.id], clock) for each in plan.devices}
 
 
 async def read_now(driver: Driver, points: Sequence[PointId], clock: Clock) -> list[Reading]:

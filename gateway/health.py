@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.envelope import place_item
+from gateway.line_stats import DeviceStats
 from gateway.model import AlarmState
 from gateway.pipeline import Pipeline
 from gateway.store.log import Store
@@ -55,7 +56,8 @@ class Health:
     uplinks: Mapping[str, MqttUplink]
     lag: LoopLag = field(default_factory=LoopLag)
 
-    async def snapshot(self) -> dict[str, Any]:
+    async def snapshot(self, *, devices: bool = False) -> dict[str, Any]:
+        """*devices*: with the figures of every device; else only of those that cost their line most for nothing."""
         now_ms = self.clock.now_ms()
         stats = await self.store.stats()
         uptime_s = max((now_ms - self.started_ms) / 1000, 0.001)
@@ -67,7 +69,7 @@ class Health:
             "store": stats.as_item(),
             "accepted": self.pipeline.stats.accepted,
             "dropped": self.pipeline.stats.dropped,
-            "lines": {line.id: self._line(line, uptime_s) for line in self.lines},
+            "lines": {line.id: self._line(line, uptime_s, devices) for line in self.lines},
             "uplinks": {name: asdict(uplink.status) for name, uplink in self.uplinks.items()},
             "alarms": [status_item(alarm) for alarm in self.pipeline.engine.alarms() if alarm.state in ANNOUNCED],
             "disk_free_bytes": _disk_free_bytes(self.store_directory),
@@ -75,18 +77,45 @@ class Health:
             "loop_lag_ms": round(self.lag.worst_s * 1000, 1),
         }
 
-    @staticmethod
-    def _line(line: Line, uptime_s: float) -> dict[str, Any]:
+    def _line(self, line: Line, uptime_s: float, devices: bool) -> dict[str, Any]:
+        stats, now_s = line.stats, self.clock.monotonic_s()
+        shown = stats.devices if devices else _costliest(stats.devices)
         return {
-            "open": line.stats.open,
-            "polls": line.stats.polls,
-            "failures": line.stats.failures,
-            "busy": round(min(line.stats.busy_s / uptime_s, 1.0), 3),
+            "open": stats.open,
+            "polls": stats.polls,
+            "failures": stats.failures,
+            "busy": round(min(stats.busy_s / uptime_s, 1.0), 3),
+            "busy_1m": round(stats.busy_1m(now_s), 3),
             "skipped": line.skipped(),
-            "opened": line.stats.opened,
-            "devices": len(line.drivers),
+            "opened": stats.opened,
+            "rebuilt": stats.rebuilt,
+            "members": len(line.drivers),
             "silent": sorted(line.silent()),
+            "devices": {device: _device(each, now_s) for device, each in shown.items()},
         }
+
+
+_SHOWN = 5
+
+
+def _costliest(devices: Mapping[str, DeviceStats]) -> Mapping[str, DeviceStats]:
+    """The few on which the line has wasted most time."""
+    wasters = sorted((each for each in devices.items() if each[1].wasted_s), key=lambda each: -each[1].wasted_s)
+    return dict(wasters[:_SHOWN])
+
+
+def _device(stats: DeviceStats, now_s: float) -> dict[str, Any]:
+    p50_s, p95_s = stats.percentile_s(0.5), stats.percentile_s(0.95)
+    return {
+        "period_s": stats.period_s,
+        "p50_s": None if p50_s is None else round(p50_s, 3),
+        "p95_s": None if p95_s is None else round(p95_s, 3),
+        "polls": stats.polls,
+        "failures": stats.failures,
+        "cost_s": round(stats.cost_s, 3),
+        "wasted_s": round(stats.wasted_s, 3),
+        "silent_s": None if stats.silent_since_s is None else round(now_s - stats.silent_since_s, 1),
+    }
 
 
 def status_item(alarm: AlarmStatus) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Reason(enum.StrEnum):
     OUT_OF_RANGE = "out_of_range"  # decoded, but outside the point's declared range
     BACKWARDS = "backwards"  # a register that only counts up went down
     JUMP = "jump"  # it rose faster than the meter's rating allows
+    WRONG_DEVICE = "wrong_device"  # another device than the configured one answers (its serial number differs)
 
 
 class Lane(enum.StrEnum):
@@ -113,6 +114,8 @@ class Point:
     writable: bool = False
     personal: bool = False
     """Personal data by law: a household's own consumption is, a pump's current is not."""
+    identity: bool = False
+    """The device's own serial number, by which it is told from another in its place."""
 
     @property
     def device(self) -> str:

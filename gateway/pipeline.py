@@ -56,6 +56,8 @@ class Pipeline:
     points: Mapping[PointId, Point]
     clock: Clock
     stats: PipelineStats = field(default_factory=PipelineStats)
+    latest: dict[PointId, Reading] = field(init=False, default_factory=dict)
+    """Of every point that has been read since the start."""
     _encoder: Encoder = field(init=False)
     _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=lambda: {lane: [] for lane in Lane})
     _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
@@ -80,6 +82,7 @@ class Pipeline:
         if readings:
             self._apply(self.engine.observe(readings, self._now()))
             for reading in readings:
+                self.latest[reading.point] = reading
                 self._waiting[self.points[reading.point].lane].append(reading)
         self.note(*(record for record in records if isinstance(record, (Gap, Event))))
         self._added(len(readings))
@@ -90,6 +93,11 @@ class Pipeline:
         for record in records:
             self._waiting[Lane.GAP if isinstance(record, Gap) else Lane.EVENT].append(record)
         self._added(len(records))
+
+    def remember(self, key: str, value: bytes | None) -> None:
+        """Save a key-value with the next group; None forgets it.  Keys beginning with ``alarm/`` are the rules' own."""
+        self._saved[key] = value
+        self._some.set()
 
     async def acknowledge(self, rule: str, device: str | None, who: str) -> None:
         """An operator has seen the alarm; on disk when this returns.  Raises KeyError when there is no such alarm."""

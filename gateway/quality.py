@@ -2,15 +2,19 @@
 
 A doubtful number is read a second time.  If it stays doubtful it is kept, marked uncertain, with its reason and the raw
 frame; rules take it for unknown, and the platform can decide for itself.  Nothing is ever corrected silently, and a
-register that was replaced or has rolled over is said to have been.
+register that was replaced or has rolled over is said to have been.  Values of a device that says a wrong serial number
+are all doubtful.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from gateway.errors import DriverError, LineLost, ProtocolError
+from gateway.identity import CHECK_POINT, Identities, IdentityChange
 from gateway.model import Point, PointId, Quality, Reading, Reason, bad_reading
 
 BELIEVE_AFTER = 3
@@ -30,6 +34,10 @@ class RegisterChange:
     after: float
     rolled_over: bool
     """It reached the end of its range; otherwise it was replaced or set anew."""
+
+
+Change: TypeAlias = RegisterChange | IdentityChange
+"""What somebody must be told beside the readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +68,70 @@ class QualityGate:
     """Checks readings against what their points declare.  *now_s* is monotonic: a step of the wall clock is no jump."""
 
     points: Mapping[PointId, Point]
+    identities: Identities = field(default_factory=Identities)
+    """Shared by all lines."""
     _counters: dict[PointId, _Counter] = field(init=False, default_factory=dict)
+    _serial_numbers: dict[str, PointId] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._serial_numbers = {point.device: point.id for point in self.points.values() if point.identity}
+
+    def serial_number_of(self, device: str) -> PointId | None:
+        """The point that holds the device's own serial number."""
+        return self._serial_numbers.get(device)
+
+    def registers(self, now_s: float, now_ms: int) -> Mapping[PointId, tuple[float, int]]:
+        """Every counter's last good value and when it was read (UTC ms), to be kept over a restart."""
+        return {
+            point: (counter.good.value, now_ms - round((now_s - counter.good.at_s) * 1000))
+            for point, counter in self._counters.items()
+        }
+
+    def recall(self, registers: Mapping[PointId, tuple[float, int]], now_s: float, now_ms: int | None) -> None:
+        """Take up what ``registers`` gave before the restart.
+
+        now_ms: None while the wall clock cannot be trusted; how far a register may have risen is then not judged.
+        """
+        for point, (value, at_ms) in registers.items():
+            if point in self.points and self.points[point].counter:
+                elapsed_s = math.inf if now_ms is None else max((now_ms - at_ms) / 1000, 0.0)
+                self._counters[point] = _Counter(_Mark(value, now_s - elapsed_s))
 
     def doubtful(self, readings: Sequence[Reading], now_s: float) -> list[PointId]:
         """The counters that should be read once more before anything is said."""
         return [reading.point for reading in readings if self._objection(reading, now_s) is not None]
 
-    def settle(
-        self, readings: Sequence[Reading], now_s: float, raw: bytes = b""
-    ) -> tuple[list[Reading], list[RegisterChange]]:
-        """The readings as they count from now on.  *raw*: the frame they came in, kept with the doubtful ones."""
-        changes: list[RegisterChange] = []
-        return [self._settle(reading, now_s, raw, changes) for reading in readings], changes
+    def settle(self, readings: Sequence[Reading], now_s: float, raw: bytes = b"") -> tuple[list[Reading], list[Change]]:
+        """The readings as they count from now on.  *raw*: the frame they came in, kept with the doubtful ones.
 
-    def _settle(self, reading: Reading, now_s: float, raw: bytes, changes: list[RegisterChange]) -> Reading:
+        A serial number among them brings a reading more, which says whether it is the right one.
+        """
+        changes: list[Change] = []
+        checks = [self._identify(reading, changes) for reading in readings if self.points[reading.point].identity]
+        settled = [self._settle(reading, now_s, raw, changes) for reading in readings]
+        return [*settled, *(check for check in checks if check is not None)], changes
+
+    def _identify(self, reading: Reading, changes: list[Change]) -> Reading | None:
+        """The reading of the device's ``identity_check``; None when the number could not be read."""
+        if reading.value is None:
+            return None
+        device = self.points[reading.point].device
+        verdict, change = self.identities.check(device, reading.value)
+        if change is not None:
+            changes.append(change)
+            if not change.expected:  # another meter has its own registers
+                self._counters = {point: each for point, each in self._counters.items() if _device(point) != device}
+        return replace(reading, point=f"{device}.{CHECK_POINT}", value=verdict, quality=Quality.GOOD, reason=None)
+
+    def _settle(self, reading: Reading, now_s: float, raw: bytes, changes: list[Change]) -> Reading:
         value = reading.value
-        if reading.reason is not None or value is None or isinstance(value, (str, bool)):
+        if reading.reason is not None or value is None:
             return reading
         point = self.points[reading.point]
+        if point.device in self.identities.wrong and not point.identity:
+            return replace(reading, quality=Quality.UNCERTAIN, reason=Reason.WRONG_DEVICE, raw=raw)
+        if isinstance(value, (str, bool)):
+            return reading
         if (point.minimum is not None and value < point.minimum) or (
             point.maximum is not None and value > point.maximum
         ):
@@ -114,13 +168,21 @@ class QualityGate:
         return RegisterChange(point.id, counter.good.value, value, rolled_over)
 
 
+def _device(point: PointId) -> str:
+    return point.partition(".")[0]
+
+
 def unreadable(points: Iterable[PointId], exc: DriverError, now_ms: int) -> list[Reading]:
     """The readings of *points* that a failed exchange leaves behind."""
-    if isinstance(exc, LineLost):
-        reason = Reason.LINE_LOST
-    elif isinstance(exc, ProtocolError):
-        reason = Reason.BAD_FRAME
-    else:
-        reason = Reason.NO_ANSWER
+    reason = reason_of(exc)
     raw = exc.frame if isinstance(exc, ProtocolError) else b""
     return [bad_reading(point, reason, now_ms, raw) for point in points]
+
+
+def reason_of(exc: DriverError) -> Reason:
+    """What a failed exchange makes of the points that it should have read."""
+    if isinstance(exc, LineLost):
+        return Reason.LINE_LOST
+    if isinstance(exc, ProtocolError):
+        return Reason.BAD_FRAME
+    return Reason.NO_ANSWER

@@ -3,7 +3,7 @@
 Owns the schedule, deadlines, back-off, the log-once rule and the gaps, so that drivers need not.  Lines know nothing
 of each other: one that hangs, or has lost its port, delays nobody else.
 
-    LineSchedule.next ──▶ driver.batches ──▶ driver.poll, one exchange each ──▶ publish
+    LineSchedule.next ──▶ driver.batches ──▶ driver.poll, one exchange ──▶ publish ──▶ LineSchedule.next ...
                                ▲ a command waiting is served between two exchanges
 """
 
@@ -14,34 +14,33 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, tzinfo
+from typing import Any, TypeVar
 
 import structlog
 
 from drivers.base import Driver, Link
+from drivers.device_link import DeviceLink
 from gateway.clock import Clock
 from gateway.errors import DeviceUnreachable, DriverError, LineLost, ProtocolError
+from gateway.line_stats import DeviceStats, LineStats
 from gateway.model import Gap, PointId, Reading, Reason, Record
-from gateway.quality import QualityGate, RegisterChange, unreadable
+from gateway.quality import Change, QualityGate, RegisterChange, reason_of, unreadable
 from gateway.schedule import Backoff, Job, LineSchedule
 
 log = structlog.get_logger()
 
 Publish = Callable[[Sequence[Record]], Awaitable[None]]
 
+T = TypeVar("T")
+
 REOPEN = Backoff(first_s=0.5, cap_s=2.0)
-"""A port that vanished (an adapter pulled out) is back within 5 s of its return."""
-
-
-@dataclass(slots=True)
-class LineStats:
-    """Counters since start; the health message publishes them."""
-
-    polls: int = 0
-    failures: int = 0
-    busy_s: float = 0.0
-    opened: int = 0
-    open: bool = False
+"""A port that vanished (an adapter pulled out) is open again within 5 s of its return, a slow driver included."""
+STUCK_PERIODS = 3.0
+"""A line that is up, and on which nobody has answered for so many of its shortest intervals, is opened anew."""
+STUCK_AT_LEAST_S = 15.0
+STUCK_AT_MOST_S = 600.0
+"""While opening it anew does not help the patience doubles up to this: everybody on it may simply be without power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +61,41 @@ class Line:
     clock: Clock
     rng: random.Random
     gate: QualityGate
-    announce: Callable[[RegisterChange], None]
+    announce: Callable[[Change], None]
     stall_s: float = 30.0
     """Backstop for one exchange: a driver that hangs longer is treated as a silent device."""
+    links: Mapping[str, DeviceLink] = field(default_factory=dict)
+    """Device -> its view of the line, for those that have one."""
+    zone: tzinfo = UTC
+    """For reads at fixed local times."""
+    phase_s: float = 0.0
+    """Where the line's grids begin after the start: many lines should not ask in the same instant."""
     stats: LineStats = field(default_factory=LineStats)
     _schedule: LineSchedule = field(init=False)
+    _unfinished: dict[Job, deque[Sequence[PointId]]] = field(init=False, default_factory=dict)
+    """Of the jobs that have begun, the groups still to be read."""
+    _unverified: set[str] = field(init=False, default_factory=set)
+    """Devices whose serial number is read before anything else."""
     _outages: dict[str, _Outage] = field(init=False, default_factory=dict)
     _requests: deque[tuple[Callable[[], Awaitable[Any]], asyncio.Future[Any]]] = field(
         init=False, default_factory=deque
     )
     _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-    _failures_in_a_row: int = field(init=False, default=0)
+    _progress: _Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        shortest = {
+            device: min((job.interval_s for job in self.jobs if job.device == device), default=0.0)
+            for device in self.drivers
+        }
+        self.stats.devices = {device: DeviceStats(interval_s) for device, interval_s in shortest.items()}
+        period_s = min((job.interval_s for job in self.jobs), default=0.0)
+        self._progress = _Progress(max(STUCK_PERIODS * period_s, STUCK_AT_LEAST_S))
 
     async def run(self) -> None:
         """Poll until cancelled; reopen the line as often as it takes."""
-        self._schedule = LineSchedule(self.jobs, asyncio.get_running_loop().time(), self.rng)
+        started_s = asyncio.get_running_loop().time()
+        self._schedule = LineSchedule(self.jobs, started_s, self.rng, zone=self.zone, phase_s=self.phase_s)
         attempts = 0
         while True:
             try:
@@ -89,14 +108,14 @@ class Line:
             attempts += 1
             await asyncio.sleep(REOPEN.delay_s(attempts, self.rng))
 
-    async def request(self, action: Callable[[], Awaitable[Any]]) -> Any:
+    async def request(self, action: Callable[[], Awaitable[T]]) -> T:
         """Run *action* (a read or write through one of the drivers) as soon as the exchange under way is over.
 
         Raises what it raises, and LineLost at once while the line is down.
         """
         if not self.stats.open:
             raise LineLost(f"line {self.id} is not open")
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._requests.append((action, done))
         self._wake.set()
         return await done
@@ -111,40 +130,84 @@ class Line:
     # ------------------------------------------------------------------ the line is open
 
     async def _serve(self) -> None:
-        """Take turns until the line is lost, or until it is up but nobody on it has answered for long."""
-        while self._failures_in_a_row < max(3, 2 * len(self.drivers)):
+        """Take turns until the line is lost, or is up while nobody on it answers for too long."""
+        loop = asyncio.get_running_loop()
+        self._progress.begin(loop.time())
+        while not self._progress.stuck(loop.time()):
             await self._serve_requests()
-            turn = self._schedule.next(asyncio.get_running_loop().time())
+            turn = self._schedule.next(loop.time(), self.clock.now_ms())
             if isinstance(turn, Job):
-                await self._take(turn)
+                await self._take(self._identifying(turn))
             else:
                 await self._wait(turn)
-        self._failures_in_a_row = 0  # said once already, for each device; the line is opened anew without a word
+        self.stats.rebuilt += 1
+        log.info("line up but nobody answers; opening it anew", line=self.id)
 
     async def _take(self, job: Job) -> None:
-        """Read the job's points, one exchange after the other; the first failure ends the turn."""
+        """One exchange of the job.  The next follows unless something more urgent is due; a failure ends the job."""
         loop = asyncio.get_running_loop()
         driver = self.drivers[job.device]
-        for batch in driver.batches(job.points):
-            await self._serve_requests()
-            started = loop.time()
-            try:
-                readings = await self._poll(driver, batch)
-                readings = await self._read_doubtful_again(driver, readings)
-            except LineLost:
-                raise
-            except DriverError as exc:
-                self._schedule.failed(job, loop.time(), loop.time() - started)
-                await self._failed(job.device, exc)
-                return
-            finally:
-                self.stats.busy_s += loop.time() - started
-            await self._answered(job.device, readings)
-        self._schedule.succeeded(job, loop.time())
+        if job not in self._unfinished:
+            self._unfinished[job] = deque(self._groups(driver, job))
+        groups = self._unfinished[job]
+        started_s = loop.time()
+        try:
+            readings = await self._poll(driver, groups[0]) if groups else ()
+            readings = await self._read_doubtful_again(driver, readings)
+        except LineLost:
+            raise
+        except DriverError as exc:
+            self._unfinished.pop(job)
+            self._let_rest(job.device)
+            now_s = loop.time()
+            self.stats.spent(job.device, now_s, now_s - started_s, answered=False)
+            self._schedule.failed(job, now_s, now_s - started_s)
+            self._progress.failed()
+            await self._failed(job.device, exc)
+            return
+        now_s = loop.time()
+        self.stats.spent(job.device, now_s, now_s - started_s, answered=True)
+        self._progress.made(now_s)
+        self._let_rest(job.device)
+        self._schedule.exchanged(job, now_s, now_s - started_s)
+        if len(groups) > 1:
+            groups.popleft()
+        else:
+            self._finished(job, now_s)
+        await self._answered(job.device, readings)
+
+    def _identifying(self, job: Job) -> Job:
+        """Of a device that nobody has identified yet, the job that does; all of its jobs are due anyway."""
+        if job.device not in self._unverified:
+            return job
+        serial_number = self.gate.serial_number_of(job.device)
+        return next((each for each in self.jobs if serial_number in each.points), job)
+
+    def _groups(self, driver: Driver, job: Job) -> Sequence[Sequence[PointId]]:
+        """What the job's exchanges read; who answers is asked first, where that is not known."""
+        serial_number = self.gate.serial_number_of(job.device)
+        if serial_number is None or job.device not in self._unverified:
+            return driver.batches(job.points)
+        self._unverified.discard(job.device)
+        others = [point for point in job.points if point != serial_number]
+        return [*driver.batches([serial_number]), *driver.batches(others)]
+
+    def _let_rest(self, device: str) -> None:
+        """The wait for a late answer is spent on others."""
+        link = self.links.get(device)
+        wait_s = link.leave_alone_s() if link is not None else 0.0
+        if wait_s > 0:
+            self._schedule.rest(device, asyncio.get_running_loop().time() + wait_s)
+
+    def _finished(self, job: Job, now_s: float) -> None:
+        del self._unfinished[job]
+        self._schedule.succeeded(job, now_s, self.clock.now_ms())
+        stats = self.stats.devices[job.device]
+        if job.interval_s == stats.period_s:
+            stats.read(now_s)
 
     async def _poll(self, driver: Driver, batch: Sequence[PointId]) -> Sequence[Reading]:
         """One exchange; noise gets a second chance, silence does not."""
-        self.stats.polls += 1
         try:
             async with asyncio.timeout(self.stall_s):
                 try:
@@ -175,7 +238,8 @@ class Line:
             log.info("doubtful value could not be read again", line=self.id, points=doubtful, error=str(exc))
         settled, changes = self.gate.settle([again.get(r.point, r) for r in readings], loop.time(), raw)
         for change in changes:
-            log.warning("register changed", point=change.point, before=change.before, after=change.after)
+            what = change.point if isinstance(change, RegisterChange) else change.device
+            log.warning("not what it was", what=what, before=change.before, after=change.after)
             self.announce(change)
         return settled
 
@@ -194,6 +258,7 @@ class Line:
             action, done = self._requests.popleft()
             if done.cancelled():
                 continue
+            started_s = asyncio.get_running_loop().time()
             try:
                 result = await action()
             except LineLost as exc:
@@ -207,22 +272,26 @@ class Line:
             else:
                 if not done.done():
                     done.set_result(result)
+            finally:
+                now_s = asyncio.get_running_loop().time()
+                self.stats.served(now_s, now_s - started_s)
 
     # ------------------------------------------------------------------ what changed
 
     def _opened(self) -> None:
         self._schedule.line_restored(asyncio.get_running_loop().time())
+        self._unverified.update(device for device in self.drivers if self.gate.serial_number_of(device))
         if not self.stats.open:
             log.info("line open", line=self.id)
         self.stats.open = True
         self.stats.opened += 1
 
     async def _answered(self, device: str, readings: Sequence[Reading]) -> None:
-        self._failures_in_a_row = 0
         outage = self._outages.pop(device, None)
         if outage is None:
             await self.publish(readings)
             return
+        self.stats.devices[device].silent_since_s = None
         log.info("device answers again", device=device, line=self.id)
         now_ms = self.clock.now_ms()
         gaps = [
@@ -234,8 +303,8 @@ class Line:
         await self.publish([*gaps, *readings])
 
     async def _failed(self, device: str, exc: DriverError) -> None:
-        self.stats.failures += 1
-        self._failures_in_a_row += 1
+        if self.gate.serial_number_of(device):
+            self._unverified.add(device)
         if device not in self._outages:
             log.warning("device does not answer", device=device, line=self.id, error=str(exc), hint=exc.hint)
             await self._mark(device, exc)
@@ -249,6 +318,7 @@ class Line:
         if self.stats.open or reached:
             log.warning("line lost", line=self.id, error=str(exc), hint=exc.hint)
         self.stats.open = False
+        self._unfinished.clear()
         for device in reached:
             await self._mark(device, exc)
 
@@ -256,8 +326,39 @@ class Line:
         """Every point of the device is bad from now on."""
         now_ms = self.clock.now_ms()
         readings = unreadable((p for job in self.jobs if job.device == device for p in job.points), exc, now_ms)
-        self._outages[device] = _Outage(now_ms, readings[0].reason or Reason.NO_ANSWER)
+        self._outages[device] = _Outage(now_ms, reason_of(exc))
+        self.stats.devices[device].silent_since_s = asyncio.get_running_loop().time()
         await self.publish(readings)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Whether anybody on the line has answered lately."""
+
+    patience_s: float
+    _limit_s: float = field(init=False)
+    _since_s: float = field(init=False, default=0.0)
+    _failures: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._limit_s = self.patience_s
+
+    def begin(self, now_s: float) -> None:
+        """The line has been opened."""
+        self._since_s, self._failures = now_s, 0
+
+    def made(self, now_s: float) -> None:
+        self._since_s, self._failures, self._limit_s = now_s, 0, self.patience_s
+
+    def failed(self) -> None:
+        self._failures += 1
+
+    def stuck(self, now_s: float) -> bool:
+        """True when it is time to open the line anew; the next time it takes longer."""
+        if not self._failures or now_s - self._since_s < self._limit_s:
+            return False
+        self._limit_s = max(self._limit_s, min(2 * self._limit_s, STUCK_AT_MOST_S))
+        return True
 
 
 def _fail(done: asyncio.Future[Any], exc: DriverError) -> None:

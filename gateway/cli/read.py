@@ -15,7 +15,7 @@ from gateway.clock import SystemClock
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
 from gateway.errors import GatewayError
-from gateway.field import drivers_on, open_line, read_now
+from gateway.field import drivers_on, links_on, open_line, read_now
 from gateway.model import PointId, Quality, Reading
 
 
@@ -63,7 +63,7 @@ async def _read_directly(config: Configuration, line: LinePlan, wanted: Sequence
     if any(asked.values()):
         clock = SystemClock()
         async with open_line(line) as link:
-            for device, driver in drivers_on(line, link, clock).items():
+            for device, driver in drivers_on(line, links_on(line, link), clock).items():
                 readings += await read_now(driver, asked[device], clock)
     return [reading_item(reading, config.points[reading.point].unit) for reading in readings]
 

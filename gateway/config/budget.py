@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.base import Budgeted, Driver, SerialFormat
-from gateway.model import PointId, Text
+from gateway.model import Text
+from gateway.schedule import Job
 
 FULL = 1.0
 TIGHT = 0.8
@@ -28,17 +29,19 @@ class Demand:
     characters: float
     latency_s: float
     interval_s: float
+    format: SerialFormat | None = None
+    """The device's own, where it does not speak the line's."""
 
     def busy_s(self, format_: SerialFormat) -> float:
-        return self.characters * format_.character_s + self.exchanges * self.latency_s
+        return self.characters * (self.format or format_).character_s + self.exchanges * self.latency_s
 
 
-def demand(driver: Driver, points: Sequence[PointId], interval_s: float, latency_s: float) -> Demand | None:
-    """None when the driver cannot say."""
+def demand(driver: Driver, job: Job, latency_s: float, format_: SerialFormat | None) -> Demand | None:
+    """None when the driver cannot say.  Spare jobs demand nothing: they take what is left."""
     if not isinstance(driver, Budgeted):
         return None
-    batches = driver.batches(points)
-    return Demand(len(batches), sum(map(driver.characters, batches)), latency_s, interval_s)
+    batches = () if job.spare else driver.batches(job.points)
+    return Demand(len(batches), sum(map(driver.characters, batches)), latency_s, job.interval_s, format_)
 
 
 @dataclass(frozen=True, slots=True)

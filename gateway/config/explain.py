@@ -227,6 +227,11 @@ _FORMS = {
         Text("时长", "a duration"),
         Text("写法如 90s、15 min、2 h", "write 90s, 15 min or 2 h"),
     ),
+    "times": (
+        "E-TIME",
+        Text("一天中的时刻（或其列表）", "a time of day, or a list of them"),
+        Text("写法如 00:05 或 [00:05, 12:00]", "write 00:05 or [00:05, 12:00]"),
+    ),
     "size": ("E-SIZE", Text("容量", "a size"), Text("写法如 512 MiB、4 GB", "write 512 MiB or 4 GB")),
     "id": (
         "E-ID",

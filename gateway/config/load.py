@@ -13,6 +13,7 @@ import os
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -62,6 +63,14 @@ class Configuration:
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
+    def device(self, id_: str) -> Device:
+        """Raises KeyError."""
+        return self._devices[id_]
+
+    @cached_property
+    def _devices(self) -> Mapping[str, Device]:
+        return {device.id: device for device in self.devices}
+
     @cached_property
     def points(self) -> Mapping[PointId, Point]:
         return {point.id: point for device in self.devices for point in device.points}
@@ -88,7 +97,7 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
     report.extend(_overlooked(directory))
     profiles = Profiles(directory, report)
     parts = _Parts.of(site, report)
-    lines = Planner(site, profiles, report).plan(parts.lines, parts.devices)
+    lines = Planner(site, profiles, report, _zone(parts.file)).plan(parts.lines, parts.devices)
     profiles.check_own()
     check_unique("uplinks", parts.uplinks, site, report)
     for index, uplink in parts.uplinks.items():
@@ -201,6 +210,14 @@ def _on_this_machine(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _zone(file: SiteFile | None) -> tzinfo:
+    """The site's time zone; UTC where the file is too broken to say, or names one that does not exist."""
+    try:
+        return UTC if file is None else file.site.zone
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def _timezone_faults(document: Document, site: SiteModel) -> Iterable[Fault]:

@@ -6,6 +6,8 @@ These models know nothing of files or of each other's cross references; load.py 
 from __future__ import annotations
 
 import re
+import zoneinfo
+from datetime import time, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,8 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
+_CLOCK = re.compile(TIME_PATTERN[1:-1])
 _LONGEST = 50  # characters of a duration or size; keeps the numbers finite
 
 
@@ -39,6 +43,14 @@ def parse_size(text: object) -> int:
     raise ValueError("size")
 
 
+def parse_times(value: object) -> tuple[time, ...]:
+    """``00:05`` or a list of such -> local times of day, in order.  Raises ValueError."""
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    if not texts or (isinstance(value, list) and len(texts) < len(value)) or not all(map(_CLOCK.fullmatch, texts)):
+        raise ValueError("times")
+    return tuple(sorted({time.fromisoformat(text) for text in texts}))
+
+
 def _id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise ValueError("id")
@@ -47,6 +59,8 @@ def _id(text: str) -> str:
 
 # What the editor is told where the Python type says nothing of the text in the file.
 _DURATION_TEXT = WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "15 min", "2 h"]})
+_TIME_TEXT = {"type": "string", "pattern": TIME_PATTERN, "examples": ["00:05"]}
+_TIMES_TEXT = WithJsonSchema({"anyOf": [_TIME_TEXT, {"type": "array", "items": _TIME_TEXT, "minItems": 1}]})
 _SIZE_TEXT = WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512 MiB"]})
 
 Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
@@ -54,6 +68,7 @@ Seconds = Annotated[float, BeforeValidator(parse_duration), _DURATION_TEXT]
 Interval = Annotated[float, Field(ge=0.1, le=7 * 86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Timeout = Annotated[float, Field(ge=0.01, le=60), BeforeValidator(parse_duration), _DURATION_TEXT]
 Latency = Annotated[float, Field(ge=0, le=5), BeforeValidator(parse_duration), _DURATION_TEXT]
+Times = Annotated[tuple[time, ...], BeforeValidator(parse_times), _TIMES_TEXT]
 Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
 Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
 
@@ -79,6 +94,11 @@ class SiteModel(Model):
     id: Id
     name: TextModel
     timezone: str = "Asia/Shanghai"
+
+    @property
+    def zone(self) -> tzinfo:
+        """Raises ZoneInfoNotFoundError, ValueError; the check has seen to it that it does not."""
+        return zoneinfo.ZoneInfo(self.timezone)
 
 
 class GatewayModel(Model):
@@ -117,15 +137,20 @@ class UplinkModel(Model):
     keepalive: Annotated[Seconds, Field(ge=1, le=600)] = 20.0
 
 
+Baud = Annotated[int, Field(ge=300, le=921600)]
+Parity = Literal["none", "even", "odd"]
+StopBits = Literal[1, 2]
+
+
 class LineModel(Model):
     """One physical line: exactly one of *serial* and *tcp*."""
 
     id: Id
     serial: str | None = None
     """Path of the port, best under /dev/serial/by-id."""
-    baud: int | None = Field(default=None, ge=300, le=921600)
-    parity: Literal["none", "even", "odd"] | None = None
-    stop_bits: Literal[1, 2] | None = None
+    baud: Baud | None = None
+    parity: Parity | None = None
+    stop_bits: StopBits | None = None
     tcp: str | None = None
     """host:port of the device or of the converter."""
 
@@ -134,6 +159,12 @@ class PointOverride(Model):
     """What a device entry may change of its profile's points."""
 
     every: Interval | None = None
+    at: Times | None = None
+    """Local times of day, instead of an interval."""
+    spare: bool | None = None
+    """Read only while the line would otherwise be idle."""
+    on_demand: bool | None = None
+    """Not read by schedule; ``gateway read`` and rules' commands still can."""
     max_per_hour: Annotated[float, Field(gt=0)] | None = None
     """This very meter's rating, where it differs from the profile's."""
     skip: bool = False
@@ -154,6 +185,12 @@ class DeviceModel(BaseModel):
     place: PlaceModel = PlaceModel()
     every: Interval | None = None
     timeout: Timeout | None = None
+    baud: Baud | None = None
+    """On a serial line that carries several speeds: this device's own format, where it is not the line's."""
+    parity: Parity | None = None
+    stop_bits: StopBits | None = None
+    serial_number: str | None = Field(default=None, min_length=1, max_length=48)
+    """What the device must say of itself: where it says something else, another device has taken its place."""
     roles: dict[str, Id] = {}
     points: dict[str, PointOverride] = {}
 
@@ -188,7 +225,12 @@ class ProfilePoint(BaseModel):
     """Of a counter: what the meter's rating allows it to rise in an hour, in the point's unit."""
     writable: bool = False
     personal: bool = False
+    identity: bool = False
+    """The device's own serial number: read after every start, compared with what it was."""
     every: Interval | None = None
+    at: Times | None = None
+    spare: bool = False
+    on_demand: bool = False
 
 
 class ProfileFile(Model):

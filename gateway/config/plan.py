@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from datetime import UTC, tzinfo
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,21 +22,22 @@ from gateway.clock import SystemClock
 from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
 from gateway.config.explain import explain, parse
 from gateway.config.faults import Report, did_you_mean, one_of, quoted
-from gateway.config.models import DeviceModel, LineModel, ProfilePoint, TextModel
+from gateway.config.layout import Layout, as_text, identity_check, lay_out
+from gateway.config.models import DeviceModel, LineModel
 from gateway.config.profiles import Profile, Profiles
 from gateway.config.yaml12 import Document, Steps
 from gateway.errors import ConfigError
-from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
+from gateway.model import Device, Place, Point, Text
+from gateway.schedule import Job
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_FORMAT_KEYS = ("baud", "parity", "stop_bits")
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _ADDRESS_KEYS = ("unit_id", "address")
 """What protocols call the number or text by which a device on a shared line is told from the others."""
 
 _FEW = 20
 """So many names are worth listing when none of them resembles what was written."""
-
-Jobs: TypeAlias = tuple[tuple[float, tuple[PointId, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,12 @@ class DevicePlan:
     device: Device
     protocol: ProtocolType
     spec: DeviceSpec
-    jobs: Jobs
-    """(interval_s, points read at that interval), the shortest interval first."""
+    jobs: tuple[Job, ...]
+    """What is read by schedule, the shortest interval first."""
+    format: SerialFormat | None = None
+    """How it speaks on a serial line, where that is not the line's own format."""
+    serial_number: str | None = None
+    """What it must say of itself, where the site says so."""
     demands: tuple[Demand | None, ...] = ()
     """What each job costs a serial line."""
 
@@ -64,23 +70,16 @@ class LinePlan:
     """What polling takes of a serial line's time; None where that cannot be known (TCP, a driver that cannot say)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The points of one kind of device, without the device's id."""
-
-    points: tuple[tuple[str, Mapping[str, Any], BaseModel], ...]
-    """(name, what goes into Point beside the id, the protocol's settings)"""
-    jobs: tuple[tuple[float, tuple[str, ...]], ...]
-
-
 class Planner:
     """Joins lines, devices and profiles.  Whatever does not fit goes into the report; the rest is planned."""
 
-    def __init__(self, document: Document, profiles: Profiles, report: Report) -> None:
+    def __init__(self, document: Document, profiles: Profiles, report: Report, zone: tzinfo = UTC) -> None:
+        """*zone*: the site's."""
+        self._zone = zone
         self._document = document
         self._profiles = profiles
         self._report = report
-        self._layouts: dict[Hashable, _Layout] = {}
+        self._layouts: dict[Hashable, Layout] = {}
         self._words: dict[tuple[str, str], frozenset[str]] = {}
         self._tried: dict[Hashable, tuple[Demand | None, ...]] = {}
 
@@ -120,8 +119,12 @@ class Planner:
         """What the line says, over what its first device's protocol usually speaks."""
         if line.serial is None:
             return None
-        usual = {plan.protocol.name: plan.protocol.serial for plan in devices if plan.protocol.serial is not None}
-        said = {"baud": line.baud, "parity": line.parity, "stop_bits": line.stop_bits}
+        usual = {
+            plan.protocol.name: plan.protocol.serial
+            for plan in devices
+            if plan.protocol.serial is not None and plan.format is None
+        }
+        said = {key: getattr(line, key) for key in _FORMAT_KEYS}
         if len(set(usual.values())) > 1 and (line.baud is None or line.parity is None):
             names = ", ".join(f"{name} {_short(format_)}" for name, format_ in usual.items() if format_ is not None)
             message = Text(
@@ -130,13 +133,10 @@ class Planner:
             hint = Text("请写明 baud 和 parity", "say baud and parity")
             self._add(("lines", index, "id"), "W-FORMAT", message, hint, warning=True)
         base = next(iter(usual.values()), None) or SerialFormat(9600)
-        given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
-        if line.parity is not None:
-            given["parity"] = _PARITY[line.parity]
-        return replace(base, **given)
+        return _with(base, {key: value for key, value in said.items() if value is not None})
 
     def _refuse_format(self, path: Steps, line: LineModel) -> None:
-        for key in ("baud", "parity", "stop_bits"):
+        for key in _FORMAT_KEYS:
             if getattr(line, key) is not None:
                 message = Text(f"{key} 只用于串口线路", f"{key} is for serial lines only")
                 self._add((*path, key), "E-LINE", message, key=True)
@@ -173,15 +173,40 @@ class Planner:
         type_ = self._protocol(path, model, profile, line) if profile and line else None
         if profile is None or type_ is None:
             return None
+        self._check_identity(path, model, profile)
         options = self._options(path, model, profile, type_)
         layout = self._layout(path, model, profile, type_)
         if options is None:
             return None
-        plan = _device_plan(model, profile, type_, options, layout)
+        plan = _device_plan(model, profile, type_, options, layout, self._zone)
+        plan = replace(plan, format=self._own_format(path, model, type_, line))
         own = options.model_dump_json(exclude=set(_ADDRESS_KEYS))
-        return replace(
-            plan, demands=self._demands(path, plan, profile, (profile.model.id, type_.name, own, layout.jobs))
-        )
+        sort = (profile.model.id, type_.name, own, plan.format, layout.jobs)
+        return replace(plan, demands=self._demands(path, plan, profile, sort))
+
+    def _own_format(
+        self, path: Steps, model: DeviceModel, type_: ProtocolType, line: LineModel | None
+    ) -> SerialFormat | None:
+        """The device's own serial format; what it does not say is the line's, then its protocol's."""
+        own = {key: getattr(model, key) for key in _FORMAT_KEYS if getattr(model, key) is not None}
+        if not own or line is None:
+            return None
+        if line.serial is None or type_.serial is None:
+            for key in own:
+                message = Text(f"{key} 只用于串口线路上的设备", f"{key} is for devices on serial lines only")
+                self._add((*path, key), "E-LINE", message, key=True)
+            return None
+        said = {key: getattr(line, key) for key in _FORMAT_KEYS if getattr(line, key) is not None}
+        return _with(type_.serial, said | own)
+
+    def _check_identity(self, path: Steps, model: DeviceModel, profile: Profile) -> None:
+        if model.serial_number is not None and not any(point.identity for point in profile.model.points.values()):
+            message = Text(
+                f"型号 {model.profile} 读不到出厂编号",
+                f"profile {model.profile} has no point that reads a serial number",
+            )
+            hint = Text("在型号中给该测点加 identity: true", "in the profile, give that point identity: true")
+            self._add((*path, "serial_number"), "E-POINT", message, hint, key=True)
 
     def _profile(self, path: Steps, model: DeviceModel) -> Profile | None:
         try:
@@ -227,19 +252,17 @@ class Planner:
             self._report.extend(faults)
             return None
 
-    def _layout(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> _Layout:
+    def _layout(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout:
         """Cached by everything it is made of."""
         for name in model.points:
             if name not in profile.model.points:
                 self._check_reference(
                     (*path, "points", name), name, list(profile.model.points), "测点", "point", "E-POINT", key=True
                 )
-        changes = frozenset(
-            (name, change.every, change.max_per_hour, change.skip) for name, change in model.points.items()
-        )
+        changes = frozenset((name, *vars(change).values()) for name, change in model.points.items())
         cache_key = (profile.model.id, type_.name, model.every, changes)
         if cache_key not in self._layouts:
-            self._layouts[cache_key] = _lay_out(model, profile, type_)
+            self._layouts[cache_key] = lay_out(model, profile, type_)
         return self._layouts[cache_key]
 
     def _demands(self, path: Steps, plan: DevicePlan, profile: Profile, sort: Hashable) -> tuple[Demand | None, ...]:
@@ -252,7 +275,7 @@ class Planner:
             self._tried[sort] = ()
             try:
                 driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
-                self._tried[sort] = tuple(demand(driver, points, every_s, latency_s) for every_s, points in plan.jobs)
+                self._tried[sort] = tuple(demand(driver, job, latency_s, plan.format) for job in plan.jobs)
             except ConfigError as exc:
                 zh, _, en = str(exc).partition(" / ")
                 hint = Text(exc.hint, exc.hint) if exc.hint else None
@@ -362,50 +385,15 @@ def check_unique(section: str, models: Mapping[int, Any], document: Document, re
             report.add(document.fault((section, index, "id"), "E-DUP", message, hint))
 
 
-def as_text(model: TextModel) -> Text:
-    return Text(model.zh, model.en)
-
-
-def _lay_out(model: DeviceModel, profile: Profile, type_: ProtocolType) -> _Layout:
-    points = []
-    jobs: dict[float, list[str]] = {}
-    for name, point in profile.model.points.items():
-        change = model.points.get(name)
-        if change is not None and change.skip:
-            continue
-        # The nearest word counts: this point here, this point of the profile, this device, the profile.
-        interval_s = (change and change.every) or point.every or model.every or profile.model.every
-        rating = (change and change.max_per_hour) or point.max_per_hour
-        points.append((name, _shared(point, interval_s, rating), profile.options[type_.name][name]))
-        jobs.setdefault(interval_s, []).append(name)
-    return _Layout(tuple(points), tuple((interval_s, tuple(jobs[interval_s])) for interval_s in sorted(jobs)))
-
-
-def _shared(point: ProfilePoint, interval_s: float, max_per_hour: float | None) -> Mapping[str, Any]:
-    return {
-        "kind": ValueKind(point.kind),
-        "label": as_text(point.name),
-        "interval_s": interval_s,
-        "unit": point.unit,
-        "lane": Lane(point.lane),
-        "states": tuple(point.states),
-        "minimum": point.minimum,
-        "maximum": point.maximum,
-        "counter": point.counter,
-        "max_per_hour": max_per_hour,
-        "writable": point.writable,
-        "personal": point.personal,
-    }
-
-
 def _device_plan(
-    model: DeviceModel, profile: Profile, type_: ProtocolType, options: BaseModel, layout: _Layout
+    model: DeviceModel, profile: Profile, type_: ProtocolType, options: BaseModel, layout: Layout, zone: tzinfo
 ) -> DevicePlan:
     prefix = f"{model.id}."
     specs = {
         (point := Point(id=prefix + name, **shared)).id: PointSpec(point, settings)
         for name, shared, settings in layout.points
     }
+    points = tuple(spec.point for spec in specs.values())
     name = profile.model.name
     label = as_text(model.name) if model.name else Text(f"{name.zh} {model.id}", f"{name.en} {model.id}")
     device = Device(
@@ -414,12 +402,22 @@ def _device_plan(
         label=label,
         place=Place(**model.place.model_dump()),
         protocol=type_.name,
-        points=tuple(spec.point for spec in specs.values()),
+        points=(*points, *identity_check(points)),
         roles=dict(model.roles),
     )
     timeout_s = model.timeout or type_.default_timeout_s
-    jobs = tuple((interval_s, tuple(prefix + name for name in names)) for interval_s, names in layout.jobs)
-    return DevicePlan(device, type_, DeviceSpec(model.id, options, specs, timeout_s), jobs)
+    jobs = tuple(
+        Job(model.id, tuple(prefix + name for name in names), when.interval_s, when.at, when.spare)
+        for when, names in layout.jobs
+    )
+    spec = DeviceSpec(model.id, options, specs, timeout_s, zone)
+    return DevicePlan(device, type_, spec, jobs, serial_number=model.serial_number)
+
+
+def _with(base: SerialFormat, said: Mapping[str, Any]) -> SerialFormat:
+    """*base* with what a file says of baud, parity and stop_bits."""
+    given: dict[str, Any] = {key: _PARITY[value] if key == "parity" else value for key, value in said.items()}
+    return replace(base, **given)
 
 
 def _short(format_: SerialFormat) -> str:

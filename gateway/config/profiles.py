@@ -16,6 +16,7 @@ from gateway.config.explain import explain, parse
 from gateway.config.faults import Report, did_you_mean, one_of, quoted
 from gateway.config.models import ProfileFile, ProfilePoint
 from gateway.config.yaml12 import Document, read_yaml
+from gateway.identity import CHECK_POINT
 from gateway.model import Text
 
 
@@ -74,6 +75,9 @@ class Profiles:
         if model.id != name:
             message = Text(f"编号应与文件名相同：{name}", f"the id must be the file's name: {name}")
             self._report.add(document.fault(("id",), "E-ID", message))
+        if CHECK_POINT in model.points:
+            message = Text(f"测点名 {CHECK_POINT} 由网关保留", f"the gateway keeps the name {CHECK_POINT} for itself")
+            self._report.add(document.fault(("points", CHECK_POINT), "E-POINT", message, key=True))
         for point in model.points:
             self._check_point(model.points[point], ("points", point), document)
         types = self._types(model, document)
@@ -121,6 +125,12 @@ class Profiles:
                 "kind: state 与 states（状态词）必须同时给出", "kind: state and states (its words) go together"
             )
             self._report.add(document.fault((*path, "kind"), "E-POINT", message))
+        if (point.spare and (point.on_demand or point.at)) or (point.on_demand and point.at):
+            message = Text("at、spare、on_demand 只能有一个", "only one of at, spare and on_demand can be meant")
+            self._report.add(document.fault((*path, "at" if point.at else "spare"), "E-POINT", message, key=True))
+        if point.identity and (point.counter or point.kind not in ("text", "number")):
+            message = Text("identity 用于出厂编号（text 或 number）", "identity is for a serial number: text or number")
+            self._report.add(document.fault((*path, "identity"), "E-POINT", message))
         if point.minimum is not None and point.maximum is not None and point.minimum > point.maximum:
             message = Text("minimum 大于 maximum", "minimum is more than maximum")
             self._report.add(document.fault((*path, "minimum"), "E-VALUE", message))

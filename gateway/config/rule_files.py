@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
+import rules as rules_package
 from gateway.config.faults import Fault, Report
-from gateway.config.yaml12 import Document, Steps, read_yaml
+from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
+from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
 from rules.definition import RuleSet, read_rules
 from rules.faults import RuleFault
 
 _FORMAT = "rules/1"
+_BUILT_IN = "rules/built_in.yaml"
 
 
 def read_rule_files(
@@ -38,11 +42,22 @@ def read_rule_paths(
         report.extend(document.faults)
         if not document.broken and _is_rule_file(document, report):
             documents.append(document)
-    merged = _Merged(documents)
+    merged = _Merged([*documents, *_built_in(devices or ())])
     rules, faults = read_rules(merged.data, devices)
     for fault in faults:
-        report.add(merged.placed(fault))
+        placed = merged.placed(fault)
+        if placed.file != _BUILT_IN or not placed.warning:  # the gateway's own rules suit what devices there are
+            report.add(placed)
     return rules, files
+
+
+def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
+    """The gateway's own rules: whoever has a serial number is watched for a change of it."""
+    kinds = sorted({device.kind for device in devices for point in device.points if point.name == CHECK_POINT})
+    if kinds:
+        file = Path(rules_package.__file__).parent / "built_in.yaml"
+        text = Template(file.read_text(encoding="utf-8")).substitute(kinds=", ".join(kinds))
+        yield load_yaml(text, _BUILT_IN)
 
 
 def _is_rule_file(document: Document, report: Report) -> bool:

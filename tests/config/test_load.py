@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from drivers.base import SerialFormat
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, check, load
 from gateway.model import Lane, Text, ValueKind
+from gateway.schedule import Job
 
 PROFILES = Path(__file__).parent / "profiles"
 HEAD = """format: site/1
@@ -86,7 +88,7 @@ def test_the_nearest_interval_counts(tmp_path: Path) -> None:
         assert config.points["m1.energy"].interval_s == energy_s
         assert config.points["m1.voltage"].interval_s == voltage_s
         wanted = sorted([(energy_s, ("m1.energy",)), (voltage_s, ("m1.voltage",))])
-        assert list(config.lines[0].devices[0].jobs) == wanted
+        assert [(job.interval_s, job.points) for job in config.lines[0].devices[0].jobs] == wanted
         ran += 1
     assert ran == len(INTERVALS) == 4
 
@@ -99,8 +101,8 @@ def test_points_of_one_interval_are_one_job_and_skipped_ones_are_gone(tmp_path: 
         "- {id: p2, profile: pump, line: a, unit_id: 2, points: {level: {skip: true}}}\n",
     )
     first, second = config.lines[0].devices
-    assert first.jobs == ((60.0, ("p1.running", "p1.level")),)
-    assert second.jobs == ((60.0, ("p2.running",)),)
+    assert first.jobs == (Job("p1", ("p1.running", "p1.level"), 60.0),)
+    assert second.jobs == (Job("p2", ("p2.running",), 60.0),)
     assert set(second.spec.points) == {"p2.running"}
     assert "p2.level" not in config.points
     assert first.protocol.name == "modbus-rtu"  # the only one of the profile's that a serial line carries
@@ -212,3 +214,53 @@ def test_warnings_do_not_stop_the_gateway(tmp_path: Path) -> None:
     site(tmp_path, "lines: [{id: spare, serial: /dev/ttyS1}]\n")
     assert [(fault.code, fault.warning) for fault in check(tmp_path)] == [("W-LINE", True)]
     assert load(tmp_path).devices == ()
+
+
+def test_points_are_read_by_interval_at_times_of_day_in_spare_time_or_on_demand(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n"
+        "- {id: m1, profile: meter, line: a, address: '1', points: {energy: {at: [12:00, 00:05]}}}\n"
+        "- {id: m2, profile: meter, line: a, address: '2', points: {voltage: {spare: true}}}\n"
+        "- {id: m3, profile: meter, line: a, address: '3', points: {voltage: {on_demand: true}}}\n",
+    )
+    fixed, spare, on_demand = (plan.jobs for plan in config.lines[0].devices)
+    assert fixed == (
+        Job("m1", ("m1.voltage",), 60.0),
+        Job("m1", ("m1.energy",), 43500.0, (time(0, 5), time(12, 0))),  # 12 h 5 min from noon to five past midnight
+    )
+    assert spare == (Job("m2", ("m2.voltage",), 60.0, spare=True), Job("m2", ("m2.energy",), 900.0))
+    assert on_demand == (Job("m3", ("m3.energy",), 900.0),)
+    assert "m3.voltage" in config.points, "it can still be asked for"
+
+
+def test_a_device_may_speak_at_its_own_speed(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        "lines: [{id: a, serial: /dev/ttyS1, baud: 9600, parity: none}]\ndevices:\n"
+        "- {id: m1, profile: meter, line: a, address: '1', baud: 2400, parity: even}\n"
+        "- {id: p1, profile: pump, line: a, unit_id: 1}\n",
+    )
+    meter, pump = config.lines[0].devices
+    assert config.lines[0].format == SerialFormat(9600, "N")
+    assert (meter.format, pump.format) == (SerialFormat(2400, "E"), None)
+    slow, fast = meter.demands[0], pump.demands[0]
+    assert slow is not None
+    assert fast is not None
+    assert slow.busy_s(SerialFormat(9600)) == slow.busy_s(SerialFormat(115200)), "its own speed counts, not the line's"
+
+
+def test_a_serial_number_needs_a_point_that_reads_it(tmp_path: Path) -> None:
+    text = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- {id: m1, profile: PROFILE, line: a, address: '1', " + (
+        "serial_number: '0012'}\n"
+    )
+    with pytest.raises(ConfigFaults) as caught:
+        loaded(tmp_path, text.replace("PROFILE", "meter"))
+    assert [fault.code for fault in caught.value.faults] == ["E-POINT"]
+    profile = (PROFILES / "meter.yaml").read_text(encoding="utf-8").replace("id: meter", "id: numbered")
+    number = '  serial_number: {name: {zh: 表号, en: Number}, kind: text, identity: true, every: 1 h, di: "04000402"}\n'
+    (tmp_path / "devices" / "numbered.yaml").write_text(profile + number, encoding="utf-8")
+    config = loaded(tmp_path, text.replace("PROFILE", "numbered"))
+    assert config.lines[0].devices[0].serial_number == "0012"
+    assert config.points["m1.identity_check"].states == ("same", "changed")
+    assert [rule.id for rule in config.rules.rules] == ["device_changed"], "the gateway watches it by itself"

@@ -8,8 +8,11 @@ import termios
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.base import SerialFormat
+from drivers.device_link import DeviceLink, ResponseTimes
 from drivers.transport import ByteLine, SerialLink, TcpLink
 from drivers_contract.wire import Chunk, MemoryLine, pty_wire, tcp_wire
 from gateway.errors import DeviceUnreachable, LineLost, ProtocolError
@@ -30,9 +33,14 @@ def scripted(*answers: Sequence[Chunk]) -> MemoryLine:
 
 
 async def ask(
-    line: ByteLine, end: bytes = b"!", timeout_s: float = 3.0, embargo_s: float = 0.0, peer: str = "a"
+    line: ByteLine,
+    end: bytes = b"!",
+    timeout_s: float = 3.0,
+    embargo_s: float = 0.0,
+    peer: str = "a",
+    request: bytes = b"ask",
 ) -> bytes:
-    return await line.exchange(b"ask", ends_in(b"!"), peer=peer, timeout_s=timeout_s, embargo_s=embargo_s)
+    return await line.exchange(request, ends_in(b"!"), peer=peer, timeout_s=timeout_s, embargo_s=embargo_s)
 
 
 def now() -> float:
@@ -160,12 +168,121 @@ def test_an_embargo_keeps_the_silent_peer_waiting_and_nobody_else() -> None:
                 await ask(line, timeout_s=1.0, embargo_s=5.0, peer="a")
             assert await ask(line, peer="b") == b"b!"
             assert now() < 1.5
-            assert await ask(line, timeout_s=1.0, embargo_s=5.0, peer="a") == b"a!"
+            assert line.leave_alone_s("a") == pytest.approx(6.0 - now())
+            assert line.leave_alone_s("b") == 0.0
+            assert await ask(line, timeout_s=1.0, embargo_s=5.0, peer="a", request=b"other") == b"a!"
             assert now() == pytest.approx(6.1)
             assert await ask(line, timeout_s=1.0, embargo_s=5.0, peer="a") == b"a!"
             assert now() == pytest.approx(6.2)
 
     run(main())
+
+
+def test_the_same_question_need_not_wait_but_the_next_one_must_wait_for_both_answers() -> None:
+    async def main() -> None:
+        late = [Chunk(0.3, b"first!"), Chunk(0.5, b"second!")]  # the late answer to the first, then that to the second
+        async with scripted([], late, [Chunk(0.1, b"right!")]) as line:
+            with pytest.raises(DeviceUnreachable):
+                await ask(line, timeout_s=1.0, embargo_s=5.0)
+            assert await ask(line, timeout_s=1.0, embargo_s=5.0) == b"first!"
+            assert now() < 1.5
+            assert line.leave_alone_s("a") > 5.0
+            assert await ask(line, timeout_s=1.0, embargo_s=5.0, request=b"other") == b"right!"
+            assert line.leave_alone_s("a") == 0.0
+
+    run(main())
+
+
+def test_collect_returns_whatever_comes_until_the_line_is_silent() -> None:
+    async def main() -> None:
+        async with scripted([Chunk(0.4, b"two "), Chunk(0.45, b"at once")], []) as line:
+            assert await line.collect(b"ask", timeout_s=1.0, silence_s=0.1) == b"two at once"
+            assert now() == pytest.approx(0.55)
+            started = now()
+            assert await line.collect(b"ask", timeout_s=1.0, silence_s=0.1) == b""
+            assert now() - started == pytest.approx(line.quiet_s + 1.0)
+
+    run(main())
+
+
+# ---------------------------------------------------------------------- a device's own view of the line
+
+
+async def question(link: DeviceLink, request: bytes = b"ask", *, once: bool = False) -> bytes:
+    return await link.exchange(request, ends_in(b"!"), peer="a", timeout_s=2.0, once=once)
+
+
+LEARNING = [[Chunk(0.1, b"yes!")]] * 10
+
+
+def test_an_answer_that_got_lost_is_asked_for_again_after_what_the_device_usually_takes() -> None:
+    async def main() -> None:
+        async with scripted(*LEARNING, [], [Chunk(1.5, b"again!")]) as line:
+            link = DeviceLink(line)
+            for _ in LEARNING:
+                assert await question(link) == b"yes!"
+            started = now()
+            assert await question(link) == b"again!"
+            assert 1.5 < now() - started < 2.0, "the second time with full patience"
+
+    run(main())
+
+
+def test_a_device_that_has_not_been_heard_often_enough_gets_its_full_time_out() -> None:
+    async def main() -> None:
+        async with scripted([Chunk(0.1, b"yes!")], [Chunk(1.9, b"late but in time!")]) as line:
+            link = DeviceLink(line)
+            await question(link)
+            assert await question(link) == b"late but in time!"
+
+    run(main())
+
+
+def test_a_command_is_never_sent_a_second_time() -> None:
+    async def main() -> None:
+        async with scripted(*LEARNING, [], [Chunk(0.1, b"must not come!")]) as line:
+            link = DeviceLink(line)
+            for _ in LEARNING:
+                await question(link)
+            started = now()
+            with pytest.raises(DeviceUnreachable):
+                await question(link, b"open the valve", once=True)
+            assert now() - started == pytest.approx(2.0), "and waits as long as it was told to"
+
+    run(main())
+
+
+def test_a_silent_device_is_probed_briefly_and_now_and_then_with_full_patience() -> None:
+    async def main() -> None:
+        async with scripted(*LEARNING, *([[]] * 6)) as line:
+            link = DeviceLink(line)
+            for _ in LEARNING:
+                await question(link)
+            spent = []
+            for _ in range(5):
+                started = now()
+                with pytest.raises(DeviceUnreachable):
+                    await question(link)
+                spent.append(now() - started)
+            assert spent[0] > 2.0, "the first silence is made sure of"
+            assert all(each < 0.5 for each in spent[1:4])
+            assert spent[4] > 2.0
+
+    run(main())
+
+
+@given(st.lists(st.floats(0.01, 1.0), min_size=8, max_size=60))
+def test_the_learned_patience_covers_what_was_seen_last(seconds: list[float]) -> None:
+    times = ResponseTimes()
+    for each in seconds:
+        times.answered(each)
+    limit_s = times.limit_s()
+    assert limit_s is not None
+    assert limit_s >= times.mean_s
+    steady = ResponseTimes()
+    for _ in range(200):
+        steady.answered(seconds[-1])
+    assert steady.limit_s() == pytest.approx(max(2 * seconds[-1], 0.2), rel=0.01)
 
 
 def test_a_line_that_is_lost_says_so_until_it_is_opened_again() -> None:

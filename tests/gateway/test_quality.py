@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +112,31 @@ def test_isolated_wrong_values_never_count_as_good(steps: list[float], places: s
             last = value
         if not places or number < min(places):
             assert reading.quality is Quality.GOOD
+
+
+def test_after_a_restart_the_register_is_measured_against_what_it_showed_before() -> None:
+    gate = QualityGate({"m.energy": P})
+    gate.settle([good(100.0)], 0.0)
+    kept = gate.registers(60.0, 1_000_060_000)
+    assert kept == {"m.energy": (100.0, 1_000_000_000)}
+
+    def first(value: float, now_ms: int | None) -> Reason | None:
+        """Of the first reading after a restart."""
+        again = QualityGate({"m.energy": P})
+        again.recall(kept, 5.0, now_ms)
+        (reading,), _ = again.settle([good(value)], 5.0)
+        return reading.reason
+
+    an_hour_later = 1_003_600_000
+    assert first(150.0, an_hour_later) is None
+    assert first(99.0, an_hour_later) is Reason.BACKWARDS
+    assert first(170.0, an_hour_later) is Reason.JUMP
+    assert first(170.0, None) is None, "nobody knows how long the box was off"
+    assert first(99.0, None) is Reason.BACKWARDS
+
+
+def test_what_is_no_longer_a_counter_is_not_recalled() -> None:
+    gate = QualityGate({"m.energy": replace(P, counter=False, max_per_hour=None)})
+    gate.recall({"m.energy": (100.0, 0), "gone.energy": (1.0, 0)}, 5.0, 1000)
+    (reading,), _ = gate.settle([good(1.0)], 5.0)
+    assert reading.quality is Quality.GOOD

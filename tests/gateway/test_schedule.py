@@ -3,11 +3,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Callable
+from datetime import UTC, datetime, time, tzinfo
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.schedule import PROBE_SHARE, Backoff, Job, LineSchedule
+from gateway.schedule import PROBE_SHARE, SPARE_SHARE, Backoff, Job, LineSchedule, next_occurrence_ms
 
 
 def line(jobs: list[Job], backoff: Backoff | None = None) -> LineSchedule:
@@ -32,6 +36,7 @@ def drive(
         turns.append((now, turn.device, answered))
         now += cost_s[turn.device]
         if answered:
+            schedule.exchanged(turn, now, cost_s[turn.device])
             schedule.succeeded(turn, now)
         else:
             schedule.failed(turn, now, cost_s[turn.device])
@@ -139,3 +144,196 @@ def test_every_healthy_device_gets_its_turns_on_its_grid(intervals: list[float],
         if j.device not in silent and load < 0.6:
             assert len(mine) >= 0.9 * 200.0 / j.interval_s - 1
         assert j.device not in silent or mine, "a silent device must be probed"
+
+
+# ---------------------------------------------------------------------- turns of one exchange
+
+
+def test_a_long_job_gives_way_between_its_exchanges_and_goes_on_afterwards() -> None:
+    long, fast = job("long", 60.0), job("fast", 1.0)
+    schedule = line([long, fast])
+    schedule.succeeded(fast, 0.1)
+    turns = []
+    now, left = 0.1, 5  # exchanges of 0.5 s
+    while left:
+        turn = schedule.next(now)
+        assert isinstance(turn, Job), "the long job is due until it is finished"
+        turns.append(turn.device)
+        if turn is fast:
+            now += 0.1
+            schedule.succeeded(fast, now)
+        else:
+            now, left = now + 0.5, left - 1
+            schedule.exchanged(long, now, 0.5)
+    schedule.succeeded(long, now)
+    assert turns == ["long", "long", "fast", "long", "long", "fast", "long"]
+    assert schedule.next(now) != long
+
+
+def test_who_rests_is_asked_nothing_and_the_others_go_on() -> None:
+    a, b = job("a", 1.0), job("b", 1.0)
+    schedule = line([a, b])
+    schedule.rest("a", 3.0)
+    assert schedule.next(0.0) is b
+    schedule.succeeded(b, 0.1)
+    assert not isinstance(schedule.next(0.2), Job)
+    assert schedule.next(3.0) is a
+
+
+def test_a_silent_device_that_must_rest_is_not_probed_before() -> None:
+    a = job("a", 1.0)
+    schedule = line([a], Backoff(first_s=0.1, cap_s=0.1, jitter=0.0))
+    schedule.rest("a", 9.0)
+    schedule.failed(a, 1.0, 0.2)
+    assert not isinstance(schedule.next(8.9), Job)
+    assert schedule.next(9.0) is a
+
+
+# ---------------------------------------------------------------------- the grid
+
+
+def test_all_are_read_at_once_after_the_start_and_spread_evenly_from_then_on() -> None:
+    jobs = [job(f"d{i}", 60.0) for i in range(6)]
+    turns = drive(line(jobs), 300.0, {j.device: 0.5 for j in jobs}, set())
+    first = {d: t for t, d, _ in reversed(turns)}
+    assert max(first.values()) <= 3.0
+    later = [t for t, _, _ in turns if t > 120.0]
+    assert all(round(b - a, 6) == 10.0 for a, b in itertools.pairwise(later)), "one every ten seconds"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    intervals=st.lists(st.sampled_from([1.0, 2.0, 5.0]), min_size=1, max_size=6),
+    phase_s=st.floats(0.0, 1.0),
+    cost_s=st.floats(0.001, 0.05),
+)
+def test_the_grid_never_shifts(intervals: list[float], phase_s: float, cost_s: float) -> None:
+    jobs = [job(f"d{i}", interval) for i, interval in enumerate(intervals)]
+    schedule = LineSchedule(jobs, 0.0, random.Random(1), phase_s=phase_s)
+    turns = drive(schedule, 60.0, {j.device: cost_s for j in jobs}, set())
+    for j in jobs:
+        mine = [t for t, d, _ in turns if d == j.device]
+        gaps = [b - a for a, b in itertools.pairwise(mine)]
+        assert 0.4 * j.interval_s <= gaps[0] <= 1.6 * j.interval_s, "from the first read to the grid"
+        assert all(abs(gap - j.interval_s) <= len(jobs) * cost_s + 1e-6 for gap in gaps[1:])
+
+
+# ---------------------------------------------------------------------- spare time
+
+
+def spare(name: str, interval_s: float) -> Job:
+    return Job(name, (f"{name}.p",), interval_s, spare=True)
+
+
+def test_spare_jobs_fill_what_is_left_up_to_their_share_and_delay_nobody() -> None:
+    fast, slow = job("fast", 1.0), spare("slow", 0.001)
+    turns = drive(line([fast, slow]), 200.0, {"fast": 0.3, "slow": 0.2}, set())
+    starts = [t for t, d, _ in turns if d == "fast"]
+    assert all(abs((b - a) - 1.0) < 1e-6 for a, b in itertools.pairwise(starts[1:])), "the periodic one keeps its grid"
+    spent = 0.2 * len([1 for _, d, _ in turns if d == "slow"])
+    assert 0.9 * SPARE_SHARE <= spent / 200.0 <= 1.05 * SPARE_SHARE
+
+
+def test_a_full_line_has_no_spare_time() -> None:
+    turns = drive(line([job("a", 1.0), spare("b", 10.0)]), 100.0, {"a": 0.95, "b": 0.2}, set())
+    assert {d for _, d, _ in turns} == {"a"}
+
+
+# ---------------------------------------------------------------------- fixed times of day
+
+SHANGHAI, BERLIN = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin")
+
+
+def utc_ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def fixed(*times: str) -> Job:
+    return Job("m", ("m.p",), 86400.0, tuple(time.fromisoformat(each) for each in times))
+
+
+def play_wall_clock(schedule: LineSchedule, clock: Callable[[float], int], seconds: float) -> list[int]:
+    """UTC ms of every read, with *clock* from monotonic seconds to wall time."""
+    now, reads = 0.0, []
+    while now < seconds:
+        turn = schedule.next(now, clock(now))
+        if isinstance(turn, Job):
+            reads.append(clock(now))
+            schedule.succeeded(turn, now, clock(now))
+            now += 0.5
+        else:
+            assert turn <= 20.0, "the wall clock may be set at any time"
+            now += max(turn, 0.001)
+    return reads
+
+
+def test_a_fixed_time_is_read_at_the_start_and_then_once_each_day_at_its_minute() -> None:
+    start = utc_ms("2026-11-27T10:00:00+08:00")
+    schedule = LineSchedule([fixed("00:05")], 0.0, random.Random(1), zone=SHANGHAI)
+    reads = play_wall_clock(schedule, lambda s: start + round(s * 1000), 3 * 86400.0)
+    assert reads[0] == start
+    wanted = [utc_ms(f"2026-11-{day}T00:05:00+08:00") for day in (28, 29, 30)]
+    assert [round((a - b) / 1000) for a, b in zip(reads[1:], wanted, strict=True)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("start", "days"),
+    [("2026-03-28T12:00:00+01:00", 3), ("2026-10-24T12:00:00+02:00", 3)],
+    ids=["02:30 does not exist", "02:30 comes twice"],
+)
+def test_daylight_saving_reads_once_a_day(start: str, days: int) -> None:
+    begin = utc_ms(start)
+    schedule = LineSchedule([fixed("02:30")], 0.0, random.Random(1), zone=BERLIN)
+    reads = play_wall_clock(schedule, lambda s: begin + round(s * 1000), days * 86400.0)
+    assert len(reads) == 1 + days
+
+
+def test_a_box_that_learns_the_time_late_reads_at_once_what_it_has_missed_and_then_on_time() -> None:
+    """1970 until the network is there, then 2026."""
+    start, synced_s = 0, 600.0
+    real = utc_ms("2026-11-27T10:00:00+08:00")
+
+    def clock(seconds: float) -> int:
+        return start + round(seconds * 1000) if seconds < synced_s else real + round((seconds - synced_s) * 1000)
+
+    schedule = LineSchedule([fixed("00:05")], 0.0, random.Random(1), zone=SHANGHAI)
+    reads = play_wall_clock(schedule, clock, 86400.0)
+    assert len(reads) == 3
+    assert real <= reads[1] <= real + 20_000
+    assert abs(reads[2] - utc_ms("2026-11-28T00:05:00+08:00")) < 1000
+
+
+def test_a_clock_that_was_years_ahead_does_not_stop_the_daily_read() -> None:
+    wrong, right = utc_ms("2036-01-01T00:00:00+08:00"), utc_ms("2026-11-27T10:00:00+08:00")
+
+    def clock(seconds: float) -> int:
+        return (wrong if seconds < 60.0 else right) + round(seconds * 1000)
+
+    schedule = LineSchedule([fixed("00:05")], 0.0, random.Random(1), zone=SHANGHAI)
+    reads = play_wall_clock(schedule, clock, 86400.0)
+    assert any(abs(each - utc_ms("2026-11-28T00:05:00+08:00")) < 1000 for each in reads)
+
+
+def test_a_fixed_time_that_found_the_device_silent_is_made_up_for_on_its_return() -> None:
+    start = utc_ms("2026-11-27T00:04:00+08:00")
+    daily = fixed("00:05")
+    schedule = LineSchedule(
+        [daily], 0.0, random.Random(1), Backoff(first_s=30.0, cap_s=30.0, jitter=0.0), zone=SHANGHAI
+    )
+    schedule.succeeded(daily, 0.0, start)
+    assert schedule.next(60.0, start + 60_000) is daily
+    schedule.failed(daily, 61.0, 1.0)
+    turn = schedule.next(92.0, start + 92_000)
+    assert turn is daily, "probed after its back-off"
+    schedule.succeeded(daily, 93.0, start + 93_000)
+    assert not isinstance(schedule.next(94.0, start + 94_000), Job)
+
+
+@given(
+    st.integers(0, 4_000_000_000_000),
+    st.lists(st.times().map(lambda t: t.replace(microsecond=0)), min_size=1, max_size=4),
+    st.sampled_from([SHANGHAI, BERLIN, UTC]),
+)
+def test_the_next_occurrence_is_later_and_not_farther_than_a_day(now_ms: int, times: list[time], zone: tzinfo) -> None:
+    following = next_occurrence_ms(times, now_ms, zone)
+    assert now_ms < following <= now_ms + 26 * 3600 * 1000

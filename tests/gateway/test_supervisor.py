@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
@@ -316,3 +317,52 @@ def test_a_replaced_meter_is_believed_in_the_end_and_announced() -> None:
     seen, changes = register([500.0, 3.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.0], 4.5)
     assert [reason for _, reason, _ in seen] == ["good", "backwards", "backwards", "good", "good"]
     assert changes == [RegisterChange("d.e", 500.0, 5.0, rolled_over=False)]
+
+
+def test_a_long_job_gives_way_to_a_frequent_one_between_two_exchanges() -> None:
+    seen: Seen = []
+    clock = LoopClock()
+
+    async def publish(records: Sequence[Record]) -> None:
+        seen.extend((now_s(), record.point, "") for record in records if isinstance(record, Reading))
+
+    async def main() -> None:
+        drivers = {name: ScriptedDriver(name, [], clock) for name in ("long", "fast")}
+        jobs = [Job("long", tuple(f"long.p{i}" for i in range(30)), 60.0), Job("fast", ("fast.p",), 1.0)]
+        gate = QualityGate({p: Point(p, ValueKind.NUMBER, Text("x", "x"), 1.0) for job in jobs for p in job.points})
+        line = Line("L", FakeLine(), drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None)
+        task = asyncio.create_task(line.run())
+        await asyncio.sleep(5.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+    fast = [t for t, point, _ in seen if point == "fast.p"]
+    assert all(n + 0.1 <= t <= n + 0.21 for n, t in enumerate(fast)), "one exchange of the other at most"
+    assert len(fast) == 5
+    assert [point for _, point, _ in seen if point != "fast.p"] == [f"long.p{i}" for i in range(30)]
+
+
+def test_opening_a_silent_line_anew_becomes_rarer() -> None:
+    _, line, _ = play({"a": [DeviceUnreachable("x")] * 2000}, 3000.0)
+    opened = [t for what, t in line.log if what == "open"]
+    gaps = [b - a for a, b in itertools.pairwise(opened)]
+    assert 15.0 <= gaps[0] < 35.0
+    assert all(later > earlier for earlier, later in itertools.pairwise(gaps[:5]))
+    assert max(gaps) < 700.0
+
+
+def test_a_line_on_which_somebody_answers_is_not_opened_anew() -> None:
+    _, line, state = play({"dead": [DeviceUnreachable("x")] * 500, "alive": []}, 300.0)
+    assert [what for what, _ in line.log].count("open") == 1
+    assert state.stats.rebuilt == 0
+
+
+def test_the_figures_of_a_line_tell_who_costs_what() -> None:
+    _, _, line = play({"dead": [DeviceUnreachable("x")] * 500, "alive": []}, 120.0)
+    dead, alive = line.stats.devices["dead"], line.stats.devices["alive"]
+    assert alive.percentile_s(0.5) == pytest.approx(1.0)
+    assert alive.wasted_s == 0.0
+    assert alive.silent_since_s is None
+    assert dead.wasted_s == pytest.approx(0.5 * dead.failures)
+    assert dead.silent_since_s == pytest.approx(0.5)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from drivers.dlt645.frame import READ_ADDRESS, Frame, find_frame
 from gateway import local_api
 from gateway.sim import site
 from gateway.sim.compound import Compound
@@ -225,5 +226,56 @@ def test_an_alarm_and_its_acknowledgement_survive_kill_9(tmp_path: Path) -> None
                 assert await daemon.stop() == 0
             code, _, err = await call("alarms", "list", "--config", config, "--lang", "en")
             assert (code, "not running" in err) == (1, True)
+
+    asyncio.run(main())
+
+
+def test_whoever_asks_from_outside_gets_lines_bytes_and_figures_while_polling_goes_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = tmp_path / "store"
+        async with (
+            compound(tmp_path) as field,
+            Child(gateway("run", "--config", str(tmp_path / "config")), tmp_path / "log"),
+        ):
+            await status(store)
+            lines = {line["id"]: line for line in await local_api.ask(store, {"op": "lines"})}
+            meters = lines[field.meter_lines[0]]
+            assert meters["format"] == [2400, "E", 8, 1]
+            assert meters["serial"] == field.serial[meters["id"]].path
+            assert set(meters["devices"]) == {"m-1-1-101", "m-1-1-102"}
+
+            begun = await local_api.ask(store, {"op": "tap", "line": meters["id"], "after": None})
+            address = site.document(field, store, None)["devices"][0]["address"]
+            question = Frame(address, READ_ADDRESS).to_bytes(4)
+            asked = {
+                "op": "exchange",
+                "line": meters["id"],
+                "request": question.hex(),
+                "timeout_s": 1.5,
+                "silence_s": 0.2,
+            }
+            answer = bytes.fromhex((await local_api.ask(store, asked))["answer"])
+            found = find_frame(answer)
+            assert found is not None
+            assert found[0].address == address
+            overheard = await local_api.ask(store, {"op": "tap", "line": meters["id"], "after": begun["next"]})
+            assert overheard["lost"] == 0
+            assert ["tx", question.hex()] in [record[1:] for record in overheard["records"]]
+
+            with pytest.raises(local_api.Refused, match="no line 'nowhere'"):
+                await local_api.ask(store, {**asked, "line": "nowhere"})
+            with pytest.raises(local_api.Refused, match="request"):
+                await local_api.ask(store, {**asked, "request": "not hex"})
+            with pytest.raises(local_api.Refused, match="timeout_s"):
+                await local_api.ask(store, {**asked, "timeout_s": 3600.0})
+
+            async with asyncio.timeout(60):
+                while (line := (await status(store))["lines"][meters["id"]])["devices"]["m-1-1-101"]["p50_s"] is None:
+                    await asyncio.sleep(0.2)
+            assert 0.0 < line["busy_1m"] <= 1.0
+            assert line["devices"]["m-1-1-101"]["cost_s"] > 0.0
+            latest = await local_api.ask(store, {"op": "points", "device": "m-1-1-101"})
+            assert {item["p"].partition(".")[0] for item in latest} == {"m-1-1-101"}
+            assert any(item["p"].endswith(".energy") and item["q"] == "good" for item in latest)
 
     asyncio.run(main())

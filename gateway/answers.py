@@ -1,0 +1,147 @@
+"""What a running daemon answers when the CLI asks (local_api.py carries it).
+
+{"op": "read", "points": […], "raw": bool}       readings, or the bytes behind them
+{"op": "points", "device": id | null}            the latest readings that there are, asking nobody
+{"op": "status"}                                 health, with every device's figures
+{"op": "lines"}                                  the lines, and who is on them
+{"op": "exchange", "line", "request", …}         one question on a line, between two of the daemon's own
+{"op": "tap", "line", "after": n | null}         the bytes of a line since piece n
+{"op": "alarms"} · {"op": "acknowledge", "rule", "device", "who"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from drivers.base import SerialFormat
+from drivers.transport import ByteLine
+from gateway.clock import Clock
+from gateway.config.load import Configuration, LinePlan
+from gateway.envelope import reading_item
+from gateway.errors import GatewayError
+from gateway.field import read_now
+from gateway.health import Health, status_item
+from gateway.local_api import Handler
+from gateway.model import PointId, Reading
+from gateway.pipeline import Pipeline
+from gateway.supervisor import Line
+from gateway.tap import LineTap
+
+T = TypeVar("T")
+
+LONGEST_EXCHANGE_S = 10.0
+"""A question from outside may keep the line from the daemon's own polling for no longer."""
+
+
+@dataclass(slots=True)
+class Answers:
+    config: Configuration
+    lines: Mapping[str, Line]
+    connections: Mapping[str, ByteLine]
+    health: Health
+    pipeline: Pipeline
+    clock: Clock
+    _taps: dict[str, LineTap] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._taps = {name: LineTap(connection, self.clock) for name, connection in self.connections.items()}
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "read": self._read,
+            "points": self._points,
+            "status": self._status,
+            "lines": self._lines,
+            "exchange": self._exchange,
+            "tap": self._tap,
+            "alarms": self._alarms,
+            "acknowledge": self._acknowledge,
+        }
+
+    async def _read(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        wanted: list[PointId] = request.get("points", [])
+        unknown = [point for point in wanted if point not in self.config.points]
+        if unknown:
+            raise GatewayError(f"unknown point: {', '.join(unknown)}")
+        readings: list[Reading] = []
+        for line in self.lines.values():
+            for device, driver in line.drivers.items():
+                points = [point for point in wanted if self.config.points[point].device == device]
+                if points:
+                    readings += await line.request(partial(read_now, driver, points, self.clock))
+        return [reading_item(reading, self.config.points[reading.point].unit) for reading in readings]
+
+    async def _points(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        device = request.get("device")
+        return [
+            reading_item(reading, self.config.points[point].unit)
+            for point, reading in self.pipeline.latest.items()
+            if device is None or self.config.points[point].device == device
+        ]
+
+    async def _status(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return await self.health.snapshot(devices=True)
+
+    async def _lines(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [self._line_item(plan) for plan in self.config.lines]
+
+    def _line_item(self, plan: LinePlan) -> dict[str, Any]:
+        form = plan.format
+        return {
+            "id": plan.id,
+            "serial": plan.serial,
+            "tcp": f"{plan.tcp[0]}:{plan.tcp[1]}" if plan.tcp else None,
+            "format": [form.baud, form.parity, form.data_bits, form.stop_bits] if form else None,
+            "open": self.lines[plan.id].stats.open,
+            "devices": [device.device.id for device in plan.devices],
+        }
+
+    async def _exchange(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        name = _named(self.lines, request)
+        timeout_s = _checked(request, "timeout_s", float)
+        silence_s = _checked(request, "silence_s", float)
+        if not 0 < timeout_s <= LONGEST_EXCHANGE_S or not 0 < silence_s <= 1.0:
+            raise GatewayError(f"timeout_s must be up to {LONGEST_EXCHANGE_S:g}, silence_s up to 1")
+        serial = request.get("serial")
+        ask = partial(
+            self.connections[name].collect,
+            _checked(request, "request", bytes.fromhex),
+            timeout_s=timeout_s,
+            silence_s=silence_s,
+            serial=None if serial is None else _checked(request, "serial", lambda parts: SerialFormat(*parts)),
+        )
+        answer: bytes = await self.lines[name].request(ask)
+        return {"answer": answer.hex()}
+
+    async def _tap(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        following, lost, pieces = self._taps[_named(self.lines, request)].listen(request.get("after"))
+        records = [[piece.time_ms, piece.direction, piece.data.hex()] for piece in pieces]
+        return {"next": following, "lost": lost, "records": records}
+
+    async def _alarms(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [status_item(alarm) for alarm in self.pipeline.engine.alarms()]
+
+    async def _acknowledge(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        rule, device = str(request.get("rule", "")), request.get("device")
+        try:
+            await self.pipeline.acknowledge(rule, device, str(request.get("who", "")))
+            return status_item(self.pipeline.engine.alarm(rule, device))
+        except KeyError:
+            raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
+
+
+def _named(lines: Mapping[str, Line], request: Mapping[str, Any]) -> str:
+    name = request.get("line")
+    if not isinstance(name, str) or name not in lines:
+        raise GatewayError(f"there is no line {name!r}", hint=f"lines: {', '.join(sorted(lines))}")
+    return name
+
+
+def _checked(request: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> T:
+    try:
+        return read(request[key])
+    except (KeyError, TypeError, ValueError):
+        raise GatewayError(f"{key} is missing or not what it should be") from None

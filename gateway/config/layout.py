@@ -1,0 +1,102 @@
+"""Everything about a kind of device that does not depend on its id: its points, and when each is read.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import time
+from itertools import pairwise
+from typing import Any
+
+from pydantic import BaseModel
+
+from drivers.base import ProtocolType
+from gateway.config.models import DeviceModel, PointOverride, ProfileFile, ProfilePoint, TextModel
+from gateway.config.profiles import Profile
+from gateway.identity import CHANGED, CHECK_POINT, SAME
+from gateway.model import Lane, Point, Text, ValueKind
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """When a point is read by schedule."""
+
+    interval_s: float
+    at: tuple[time, ...] = ()
+    spare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The points of one kind of device, without the device's id."""
+
+    points: tuple[tuple[str, Mapping[str, Any], BaseModel], ...]
+    """(name, what goes into Point beside the id, the protocol's settings)"""
+    jobs: tuple[tuple[When, tuple[str, ...]], ...]
+
+
+def as_text(model: TextModel) -> Text:
+    return Text(model.zh, model.en)
+
+
+def lay_out(model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout:
+    points = []
+    jobs: dict[When, list[str]] = {}
+    for name, point in profile.model.points.items():
+        change = model.points.get(name)
+        if change is not None and change.skip:
+            continue
+        when = _when(model, profile.model, point, change)
+        rating = (change and change.max_per_hour) or point.max_per_hour
+        points.append((name, _shared(point, when.interval_s, rating), profile.options[type_.name][name]))
+        on_demand = point.on_demand if change is None or change.on_demand is None else change.on_demand
+        if not on_demand:
+            jobs.setdefault(when, []).append(name)
+    ordered = sorted(jobs, key=lambda when: (when.interval_s, when.spare, when.at))
+    return Layout(tuple(points), tuple((when, tuple(jobs[when])) for when in ordered))
+
+
+def _when(model: DeviceModel, profile: ProfileFile, point: ProfilePoint, change: PointOverride | None) -> When:
+    """The nearest word counts: this point here, this point of the profile, this device, the profile."""
+    spare = point.spare if change is None or change.spare is None else change.spare
+    for at, every_s in ((change and change.at, change and change.every), (point.at, point.every)):
+        if at:
+            return When(every_s or _longest_gap_s(at), at)
+        if every_s:
+            return When(every_s, spare=spare)
+    return When(model.every or profile.every, spare=spare)
+
+
+def _longest_gap_s(times: Sequence[time]) -> float:
+    """Between two of the *times* of day (in order), the night between the last and the first included."""
+    seconds = [each.hour * 3600 + each.minute * 60 + each.second for each in times]
+    return float(max(later - earlier for earlier, later in pairwise([*seconds, seconds[0] + 86400])))
+
+
+def _shared(point: ProfilePoint, interval_s: float, max_per_hour: float | None) -> Mapping[str, Any]:
+    return {
+        "kind": ValueKind(point.kind),
+        "label": as_text(point.name),
+        "interval_s": interval_s,
+        "unit": point.unit,
+        "lane": Lane(point.lane),
+        "states": tuple(point.states),
+        "minimum": point.minimum,
+        "maximum": point.maximum,
+        "counter": point.counter,
+        "max_per_hour": max_per_hour,
+        "writable": point.writable,
+        "personal": point.personal,
+        "identity": point.identity,
+    }
+
+
+def identity_check(points: Sequence[Point]) -> Iterator[Point]:
+    """The point that says whether a device is the one it should be; none where it has no serial number to read."""
+    for point in points:
+        if point.identity:
+            label = Text("编号核对", "identity check")
+            yield Point(
+                f"{point.device}.{CHECK_POINT}", ValueKind.STATE, label, point.interval_s, states=(SAME, CHANGED)
+            )
+            return
