@@ -101,7 +101,7 @@ def test_an_idle_line_probes_without_counting_the_share() -> None:
 
 
 def test_what_was_probed_while_the_line_was_idle_does_not_delay_the_question_whether_it_is_back() -> None:
-    """Debt once grew with every probe of an idle line: one that came back when the line was busy again waited 17 min."""
+    """Debt grew with every probe of an idle line; one that came back when the line was busy again waited 17 min."""
     backoff = Backoff(first_s=2.0, cap_s=2.0, jitter=0.0)
     dead, busy = [job(f"dead{i}", 10.0) for i in range(5)], job("busy", 10.0)
     schedule = line([*dead, busy], backoff)

@@ -20,6 +20,7 @@ from typing import Any
 
 from drivers.base import DeviceSpec, Driver, PointSpec, SerialFormat
 from drivers.cjt188.simulator import Cjt188SimLine, Cjt188SimMeter
+from drivers.device_link import DeviceLink
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers.mbus.simulator import MbusSimLine, MbusSimMeter, SimRecord
 from drivers.modbus.config import PointOptions
@@ -79,8 +80,7 @@ class Kind:
     """The value is the code with so many decimals."""
     unit: str | None = None
     stale_s: float = 0.0
-    """How old a value may be, in time-outs: an answer that says which device and register it is, and not which question
-    it answers, may be the one to the question before."""
+    """How old a value may be, in time-outs, where an answer may be the one to the same question asked before."""
     checked: bool = True
     """Whether the protocol has a checksum."""
     least_used: float = 0.95
@@ -194,10 +194,11 @@ _MBUS_POINTS = {
 FAST, METER = SerialFormat(9600), SerialFormat(9600, "E")
 MOST_LATE = 3.0
 """Time-outs."""
+STALE = MOST_LATE + 0.2
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("modbus-rtu", "modbus-rtu", _rtu, lambda n: {"unit_id": n}, _MODBUS_POINTS, serial=FAST),
+        Kind("modbus-rtu", "modbus-rtu", _rtu, lambda n: {"unit_id": n}, _MODBUS_POINTS, stale_s=STALE, serial=FAST),
         Kind("modbus-tcp", "modbus-tcp", _tcp, lambda n: {"unit_id": n}, _MODBUS_POINTS, checked=False),
         Kind(
             "dlt645",
@@ -206,7 +207,7 @@ KINDS = {
             lambda n: {"address": f"{n:012d}"},
             {"total": {"di": "00010000"}, "t1": {"di": "00010100"}, "reverse": {"di": "00020000"}},
             decimals=2,
-            stale_s=MOST_LATE,
+            stale_s=STALE,
             serial=METER,
         ),
         Kind(
@@ -225,7 +226,7 @@ KINDS = {
             _mbus(split=False),
             lambda n: {"primary": n},
             _MBUS_POINTS,
-            stale_s=MOST_LATE,
+            stale_s=STALE,
             serial=METER,
         ),
         Kind(
@@ -234,7 +235,7 @@ KINDS = {
             _mbus(split=True),
             lambda n: {"primary": n},
             _MBUS_POINTS,
-            stale_s=MOST_LATE,
+            stale_s=STALE,
             least_used=0.5,  # a sound first telegram is worth nothing where the second one is lost
             serial=METER,
         ),
@@ -244,7 +245,7 @@ KINDS = {
             _mbus(split=False),
             lambda n: {"secondary": f"{n:08d}"},
             _MBUS_POINTS,
-            stale_s=MOST_LATE,
+            stale_s=STALE,
             serial=METER,
         ),
     )
@@ -477,13 +478,14 @@ def _near_end(
 ) -> Field:
     clock = LoopClock()
     type_ = protocol(kind.protocol)
+    links = {f"d{n}": DeviceLink(link) for n in range(1, count + 1)}
     drivers: dict[str, _Judged] = {}
     points: dict[PointId, Point] = {}
     false: set[tuple[PointId, Value | None, int]] = set()
     for n in range(1, count + 1):
         specs = {f"d{n}.{name}": point_spec(kind, f"d{n}.{name}", options) for name, options in kind.points.items()}
         options = type_.device_options.model_validate(kind.options(n))
-        driver = type_.make(DeviceSpec(f"d{n}", options, specs, timeout_s), link, clock)
+        driver = type_.make(DeviceSpec(f"d{n}", options, specs, timeout_s), links[f"d{n}"], clock)
         identifiers = {point: identifier for identifier, point in enumerate(specs, 1)}
         drivers[f"d{n}"] = _Judged(driver, n, identifiers, 10**kind.decimals, stale_s, verdict, false)
         points |= {id_: spec.point for id_, spec in specs.items()}
@@ -495,7 +497,16 @@ def _near_end(
 
     jobs = [Job(name, tuple(driver.identifiers), interval_s) for name, driver in drivers.items()]
     line = Line(
-        "l", link, drivers, jobs, publish, clock, random.Random(verdict.seed), QualityGate(points), lambda change: None
+        "l",
+        link,
+        drivers,
+        jobs,
+        publish,
+        clock,
+        random.Random(verdict.seed),
+        QualityGate(points),
+        lambda change: None,
+        links=links,
     )
     return Field(kind, list(drivers), board, line, verdict, timeout_s, link)
 
