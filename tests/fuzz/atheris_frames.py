@@ -5,9 +5,9 @@
     PYTHONPATH=.:tests .venv/bin/python tests/fuzz/atheris_frames.py frame:dlt645 -max_total_time=120
     PYTHONPATH=.:tests .venv/bin/python tests/fuzz/atheris_frames.py all -max_total_time=120  # one after the other
 
-What follows the target goes to libFuzzer (-max_len=, -runs=, -rss_limit_mb=, -timeout= ...); a directory among it is the
-corpus, and grows.  Without one the published frames of tests/vectors are where it begins.  The first input that breaks a
-promise ends the run and is written to crash-*; `... TARGET crash-FILE` runs it again.
+What follows the target goes to libFuzzer (-max_len=, -runs=, -rss_limit_mb=, -timeout= ...); a directory among it is
+the corpus, and grows.  Without one the published frames of tests/vectors are where it begins.  The first input that
+breaks a promise ends the run and is written to crash-*; `... TARGET crash-FILE` runs it again.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
-"""Nothing that reads a wire falls over, hangs or swells, whatever comes: arbitrary bytes, and published frames gone wrong.
+"""Nothing that reads a wire falls over, hangs or swells, whatever comes: any bytes, and published frames gone wrong.
 
 The promises stand in targets.py; atheris_frames.py tries the same for hours, with coverage.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import time
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -90,6 +88,8 @@ def hard() -> Iterator[tuple[str, bytes]]:
 
 
 HARD = dict(hard())
+SWELLING = ("starts", "MBAP headers", "records without data", "random")
+"""Of those what makes most out of its bytes; tracing memory is slow."""
 
 
 @every_target
@@ -103,20 +103,15 @@ def test_the_work_for_four_kilobytes_is_bounded(target: Target) -> None:
 
 @every_target
 def test_the_memory_for_four_kilobytes_is_bounded(target: Target) -> None:
-    for data in HARD.values():
-        target(data)  # what is built once (tables) does not count
+    for name in SWELLING:
+        target(HARD[name])  # what is built once (tables) does not count
     tracemalloc.start()
     try:
-        for name, data in HARD.items():
+        for name in SWELLING:
             before, _ = tracemalloc.get_traced_memory()
             tracemalloc.reset_peak()
-            target(data)
+            target(HARD[name])
             _, peak = tracemalloc.get_traced_memory()
             assert peak - before < 8 * 2**20, f"{name}: {(peak - before) / 2**20:.1f} MiB"
     finally:
         tracemalloc.stop()
-
-
-def test_the_vectors_say_what_they_are() -> None:
-    for file in (Path(__file__).parent.parent / "vectors").glob("*.json"):
-        assert json.loads(file.read_text("utf-8"))["vectors"]

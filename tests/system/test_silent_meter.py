@@ -35,7 +35,7 @@ SITES = {
     "a quarter of 20, CJ/T 188 at 2400": Site("cjt188", SerialFormat(2400, "E"), 20, 5, 1.5),
     "a quarter of 20, M-Bus at 2400": Site("mbus", SerialFormat(2400, "E"), 20, 5, 2.0),
 }
-BUSY = [SITES[name] for name in SITES if name.startswith("a quarter of 32") or name.startswith("a quarter of 20, C")]
+BUSY = [SITES[name] for name in SITES if name.startswith(("a quarter of 32", "a quarter of 20, C"))]
 every_site = pytest.mark.parametrize("site", SITES.values(), ids=SITES.keys())
 
 
