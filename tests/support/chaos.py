@@ -13,7 +13,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -157,12 +157,11 @@ def _mbus_meter(truth: Truth, device: int, split: bool) -> MbusSimMeter:
     return meter
 
 
-def _units(truth: Truth, count: int) -> ModbusBank:
-    """Three registers of 32 bits so far apart that each is a question of its own, all of one length."""
+def _units(truth: Truth, count: int, points: Mapping[str, Mapping[str, Any]]) -> ModbusBank:
     bank = ModbusBank()
     for device in range(1, count + 1):
         bank.units[device] = SimUnit()
-        for identifier, options in enumerate(_MODBUS_POINTS.values(), 1):
+        for identifier, options in enumerate(points.values(), 1):
             bank.units[device].place(PointOptions(**options), _shown(truth, device, identifier))
     return bank
 
@@ -171,16 +170,22 @@ def _shown(truth: Truth, device: int, identifier: int) -> Callable[[], Value]:
     return lambda: truth.code(device, identifier)
 
 
-def _rtu(truth: Truth, count: int) -> Responder:
-    line = RtuLine(_units(truth, count))
-    return Bus(line.feed, {n: f"d{n}" for n in range(1, count + 1)}, line.silence, forge.modbus_rtu)
+def _rtu(points: Mapping[str, Mapping[str, Any]]) -> Callable[[Truth, int], Responder]:
+    def devices(truth: Truth, count: int) -> Responder:
+        line = RtuLine(_units(truth, count, points))
+        return Bus(line.feed, {n: f"d{n}" for n in range(1, count + 1)}, line.silence, forge.modbus_rtu)
+
+    return devices
 
 
 def _tcp(truth: Truth, count: int) -> Responder:
-    return ModbusUnits(TcpStream(_units(truth, count)), {n: f"d{n}" for n in range(1, count + 1)})
+    bank = _units(truth, count, _MODBUS_POINTS)
+    return ModbusUnits(TcpStream(bank), {n: f"d{n}" for n in range(1, count + 1)})
 
 
 _MODBUS_POINTS = {f"p{at}": {"table": "holding", "address": at, "type": "u32"} for at in (0, 100, 200)}
+"""So far apart that each is a question of its own, and all of one length."""
+_BLOCK = {f"p{at}": {"table": "holding", "address": at, "type": "u32"} for at in range(0, 20, 2)}
 _CJT188_POINTS = {
     "volume": {"field": "volume"},
     "settlement": {"field": "settlement_volume"},
@@ -198,7 +203,15 @@ STALE = MOST_LATE + 0.2
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("modbus-rtu", "modbus-rtu", _rtu, lambda n: {"unit_id": n}, _MODBUS_POINTS, stale_s=STALE, serial=FAST),
+        Kind(
+            "modbus-rtu",
+            "modbus-rtu",
+            _rtu(_MODBUS_POINTS),
+            lambda n: {"unit_id": n},
+            _MODBUS_POINTS,
+            stale_s=STALE,
+            serial=FAST,
+        ),
         Kind("modbus-tcp", "modbus-tcp", _tcp, lambda n: {"unit_id": n}, _MODBUS_POINTS, checked=False),
         Kind(
             "dlt645",
@@ -250,6 +263,10 @@ KINDS = {
         ),
     )
 }
+
+
+RTU_BLOCK = replace(KINDS["modbus-rtu"], name="20 registers in a block", devices=_rtu(_BLOCK), points=_BLOCK)
+"""One question for all of a device's registers."""
 
 
 # ---------------------------------------------------------------------- the judge
