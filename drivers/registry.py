@@ -13,6 +13,7 @@ from drivers.base import Decoded, ProtocolType
 _OURS = {
     "modbus-tcp": "drivers.modbus.driver:TCP",
     "modbus-rtu": "drivers.modbus.driver:RTU",
+    "modbus-ascii": "drivers.modbus.driver:ASCII",
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",

@@ -1,17 +1,12 @@
-"""The one seam to pymodbus: requests become bytes, bytes become the answer to one request or nothing.
+"""Requests and answers without their framing, and the one seam to pymodbus.
 
-pymodbus (3.16.1) supplies the PDU classes, the framing and the CRC.  Its clients and transports are not used:
-they return another register's value after a late reply on a serial line, and compare neither the function nor
-the length of a reply with what was asked.  Here an answer has to begin exactly as the request demands:
+pymodbus (3.16.1) supplies the PDU classes and the CRC.  Its clients, framers and transports are not used: they return
+another register's value after a late reply on a serial line, and compare neither the function nor the length of a
+reply with what was asked.  Here a request knows how its answer must begin and how long it must be; framing.py finds it.
 
-    RTU   unit | function, byte count or echo | data            | CRC
-    TCP   transaction, 0, length, unit | function, byte count or echo | data
+    function, byte count or echo | data          a request's ``answer_head``, ``answer_size``
 
-Whatever stands before it (noise, an adapter's echo, frames of others, answers to earlier transactions) is passed
-over.  Nothing here waits or keeps state.
-
-Source: Modbus Application Protocol V1.1b3, clauses 6 and 7; Modbus over Serial Line V1.02, 2.5.1;
-Modbus Messaging on TCP/IP Implementation Guide V1.0b, 3.1.3.
+Nothing here waits or keeps state.  Source: Modbus Application Protocol V1.1b3, clauses 6 and 7.
 """
 
 from __future__ import annotations
@@ -19,12 +14,12 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from pymodbus.exceptions import ModbusException
-from pymodbus.framer import FramerRTU, FramerSocket
-from pymodbus.pdu import DecodePDU, ModbusPDU
+from pymodbus.framer import FramerRTU
+from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.bit_message import (
     ReadCoilsRequest,
     ReadCoilsResponse,
@@ -34,6 +29,7 @@ from pymodbus.pdu.bit_message import (
     WriteSingleCoilRequest,
 )
 from pymodbus.pdu.register_message import (
+    MaskWriteRegisterRequest,
     ReadHoldingRegistersRequest,
     ReadHoldingRegistersResponse,
     ReadInputRegistersRequest,
@@ -50,32 +46,64 @@ _READS: Final = {
     3: (ReadHoldingRegistersRequest, ReadHoldingRegistersResponse),
     4: (ReadInputRegistersRequest, ReadInputRegistersResponse),
 }
-_RTU: Final = FramerRTU(DecodePDU(is_server=False))
-_TCP: Final = FramerSocket(DecodePDU(is_server=False))
-_MBAP: Final = struct.Struct(">HHHB")
-_REFUSED = 0x80
+REFUSED = 0x80
 """Added to the function code of an exception response."""
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
-GATEWAY_NO_PATH, GATEWAY_NO_ANSWER = 10, 11
+REPORT_SERVER_ID, IDENTIFY = 17, 0x2B
+_READ_IDENTIFICATION = bytes((IDENTIFY, 0x0E, 1, 0))  # basic objects, from the first (6.21)
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, ACKNOWLEDGE = 1, 2, 3, 5
+NOBODY_THERE: Final = (10, 11)
+"""A converter's words for a unit that it cannot reach."""
 
 EXCEPTIONS: Final = {
-    1: ("illegal function", "this device does not know the function: check the point's table or write_function"),
-    2: ("illegal data address", "check the point's address (0-based) and table against the manual"),
-    3: ("illegal data value", "the value, or the number of registers in one request (max_registers), is too large"),
-    4: ("server device failure", "the device failed while it worked on the request: look at the device itself"),
-    5: ("acknowledge", "the device needs long for this: ask again later"),
-    6: ("server device busy", "the device is busy with another command: ask again later"),
-    7: ("negative acknowledge", "the device cannot carry out the programming function"),
-    8: ("memory parity error", "the device's memory is damaged"),
-    10: ("gateway path unavailable", "the converter has no way to this unit: check its port settings and load"),
-    11: ("gateway target device failed to respond", "the unit behind the converter is silent: power, wiring, unit_id"),
+    1: (
+        "非法功能码 illegal function",
+        "设备不认识该功能码，检查测点的 table 与 write_function / "
+        "this device does not know the function: check the point's table or write_function",
+    ),
+    2: (
+        "非法数据地址 illegal data address",
+        "对照说明书检查测点的 address（从 0 起）与 table / "
+        "check the point's address (0-based) and table against the manual",
+    ),
+    3: (
+        "非法数据值 illegal data value",
+        "值或一次读取的寄存器数（max_registers）过大 / "
+        "the value, or the number of registers in one request (max_registers), is too large",
+    ),
+    4: (
+        "设备故障 server device failure",
+        "设备执行请求时出错，请查看设备本身 / "
+        "the device failed while it worked on the request: look at the device itself",
+    ),
+    5: ("已接受，处理中 acknowledge", "设备需要较长时间，请稍后再读 / the device needs long for this: ask again later"),
+    6: (
+        "设备忙 server device busy",
+        "设备正在执行其他命令，请稍后再试 / the device is busy with another command: ask again later",
+    ),
+    7: (
+        "不能执行 negative acknowledge",
+        "设备不能执行该编程功能 / the device cannot carry out the programming function",
+    ),
+    8: ("存储器校验错误 memory parity error", "设备存储器损坏 / the device's memory is damaged"),
+    10: (
+        "网关路径不可用 gateway path unavailable",
+        "转换器没有到该站号的通路，检查其端口设置与负载 / "
+        "the converter has no way to this unit: check its port settings and load",
+    ),
+    11: (
+        "网关后的设备无应答 gateway target device failed to respond",
+        "转换器后的设备无应答，检查供电、接线、unit_id / "
+        "the unit behind the converter is silent: power, wiring, unit_id",
+    ),
 }
 """Code -> the standard's name (7 from the 1996 edition) and what a person can do."""
+
+UNKNOWN: Final = ("标准之外的异常码 exception code outside the standard", "见设备说明书 / see the device's manual")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, ready for either framing, and the beginning and size that an answer to it must have."""
+    """One request, ready for any framing, and the beginning and size that an answer to it must have."""
 
     unit_id: int
     function: int
@@ -84,15 +112,19 @@ class Request:
     pdu: bytes
     answer_head: bytes
     """Function and byte count of a read; everything of a write, whose answer repeats it."""
-    answer_size: int
-    """Bytes of the answer's PDU."""
-    rtu: bytes = field(repr=False)
-    """The whole frame for a serial line."""
+    answer_size: int | None
+    """Bytes of the answer's PDU; None where only the answer says how long it is (``measured``)."""
 
     @property
     def echo_confirms(self) -> bool:
-        """Whether the device's answer is byte for byte the request (functions 5 and 6)."""
-        return self.answer_head == self.pdu
+        """Whether the device's answer is byte for byte the request (functions 5, 6 and 22)."""
+        return self.answer_head == self.pdu and self.answer_size == len(self.pdu)
+
+    def size(self, answer: bytes) -> int | None:
+        """Bytes that the answer's PDU has whose beginning *answer* is; None while that cannot be told."""
+        if answer[:1] == bytes((self.function | REFUSED,)):
+            return 2
+        return measured(answer) if self.answer_size is None else self.answer_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +136,7 @@ class Answer:
     exception: int | None = None
     after_echo: bool = False
     """The adapter had sent the request back first."""
+    pdu: bytes = b""
 
 
 def quiet_pymodbus() -> None:
@@ -136,81 +169,82 @@ def write_request(unit_id: int, function: int, address: int, values: Sequence[in
     return _request(unit_id, pdu, len(values), None, 5)
 
 
+def mask_request(unit_id: int, address: int, mask: int, bits: int) -> Request:
+    """Function 22: the device itself changes the register's bits in *mask* to those of *bits*, and no others."""
+    keep = ~mask & 0xFFFF
+    pdu = MaskWriteRegisterRequest(dev_id=unit_id, address=address, and_mask=keep, or_mask=bits)
+    return _request(unit_id, pdu, 1, None, 7)
+
+
+def identity_requests(unit_id: int) -> tuple[Request, Request]:
+    """Functions 43/14 (device identification) and 17 (report server id): the answers are of any length."""
+    identify = Request(unit_id, IDENTIFY, 0, _READ_IDENTIFICATION, _READ_IDENTIFICATION[:3], None)
+    return identify, Request(unit_id, REPORT_SERVER_ID, 0, b"\x11", b"\x11", None)
+
+
 def _request(unit_id: int, message: ModbusPDU, count: int, head: bytes | None, size: int) -> Request:
     try:
         pdu = message.function_code.to_bytes(1, "big") + message.encode()
-        rtu = _RTU.encode(pdu, unit_id, 0)
     except (ModbusException, ValueError, struct.error, OverflowError) as exc:
         raise ProtocolError(f"no such request: {exc}") from exc
-    return Request(unit_id, message.function_code, count, pdu, pdu[:5] if head is None else head, size, rtu)
-
-
-def tcp_frame(request: Request, transaction_id: int) -> bytes:
-    return _TCP.encode(request.pdu, request.unit_id, transaction_id)
+    return Request(unit_id, message.function_code, count, pdu, pdu[:size] if head is None else head, size)
 
 
 # ---------------------------------------------------------------------- answers
 
 
-def rtu_answer(request: Request, data: bytes, *, line_echoes: bool = False) -> Answer | None:
-    """The frame in *data* that answers *request*, or None while there is none.
-
-    line_echoes: whether the adapter is known to send back what it transmits.  It matters only where the answer
-    equals the request: the first copy is then the adapter's and proves nothing.
-    """
-    start = 0
-    if (line_echoes or not request.echo_confirms) and (echo := data.find(request.rtu)) >= 0:
-        start = echo + len(request.rtu)
-    unit = request.unit_id.to_bytes(1, "big")
-    found = _checked(data, start, unit + request.answer_head, request.answer_size + 3)
-    if found is None:
-        found = _checked(data, start, unit + bytes((request.function | _REFUSED,)), 5)
-    return None if found is None else _understood(request, *found, after_echo=start > 0)
-
-
-def _checked(data: bytes, start: int, head: bytes, size: int) -> tuple[bytes, bytes] | None:
-    """Frame and PDU of the first that begins with *head*, is *size* bytes long and whose CRC is right."""
-    at = data.find(head, start)
-    while 0 <= at <= len(data) - size:
-        frame = data[at : at + size]
-        _, _, _, pdu = _RTU.decode(frame)
-        if pdu:
-            return frame, pdu
-        at = data.find(head, at + 1)
-    return None
-
-
-def tcp_answer(request: Request, transaction_id: int, data: bytes) -> Answer | None:
-    """The frame in *data* that answers *request* sent as *transaction_id*, or None while there is none."""
-    for length, head in (
-        (request.answer_size, request.answer_head),
-        (2, bytes((request.function | _REFUSED,))),
-    ):
-        at = data.find(_MBAP.pack(transaction_id, 0, length + 1, request.unit_id) + head)
-        if 0 <= at <= len(data) - _MBAP.size - length:
-            frame = data[at : at + _MBAP.size + length]
-            _, _, _, pdu = _TCP.decode(frame)
-            return _understood(request, frame, pdu, after_echo=False)
-    return None
-
-
-def _understood(request: Request, frame: bytes, pdu: bytes, *, after_echo: bool) -> Answer:
-    if pdu[0] & _REFUSED:
-        return Answer(frame, exception=pdu[1], after_echo=after_echo)
+def understood(request: Request, frame: bytes, pdu: bytes, *, after_echo: bool = False) -> Answer:
+    """What a PDU says that begins and ends as *request* demands."""
+    if pdu[0] & REFUSED:
+        return Answer(frame, exception=pdu[1], after_echo=after_echo, pdu=pdu)
     if request.function not in _READS:
-        return Answer(frame, after_echo=after_echo)
+        return Answer(frame, after_echo=after_echo, pdu=pdu)
     message = _READS[request.function][1]()
     try:
         message.decode(pdu[1:])
     except (ModbusException, ValueError, IndexError, struct.error) as exc:  # lengths were checked: a bug in pymodbus
         raise ProtocolError(f"pymodbus could not decode a sound answer: {exc}", frame) from exc
-    return Answer(frame, message.registers, message.bits[: request.count], after_echo=after_echo)
+    return Answer(frame, message.registers, message.bits[: request.count], after_echo=after_echo, pdu=pdu)
+
+
+def measured(pdu: bytes) -> int | None:
+    """Bytes of an answer to function 17 or 43/14, of which *pdu* is the beginning; None while it does not say."""
+    if pdu[0] == REPORT_SERVER_ID:
+        return 2 + pdu[1] if len(pdu) > 1 else None
+    at = 7
+    for _ in range(pdu[6] if len(pdu) > 6 else 0):
+        if at + 1 >= len(pdu):
+            return None
+        at += 2 + pdu[at + 1]
+    return at if len(pdu) > 6 else None
+
+
+def identity(answer: Answer) -> str:
+    """What the answer to one of ``identity_requests`` tells of the device, for people; empty for a refusal."""
+    if answer.exception is not None:
+        return ""
+    if answer.pdu[0] == REPORT_SERVER_ID:
+        return _text(answer.pdu[2:])
+    words, at = [], 7
+    for _ in range(answer.pdu[6]):
+        words.append(_text(answer.pdu[at + 2 : at + 2 + answer.pdu[at + 1]]))
+        at += 2 + answer.pdu[at + 1]
+    return " ".join(word for word in words if word)
+
+
+def _text(data: bytes) -> str:
+    """The text, or what is text in it (a server id is "device specific": texts among numbers), else hex."""
+    whole = data.strip(b"\0 ")
+    if whole.isascii() and whole.decode("ascii").isprintable():
+        return whole.decode("ascii")
+    words = "".join(chr(byte) if 0x20 < byte < 0x7F else " " for byte in data).split()
+    return " ".join(word for word in words if len(word) > 2) or data.hex(" ")
 
 
 def refusal(code: int) -> DeviceRejected:
     """The error for an exception response."""
-    name, hint = EXCEPTIONS.get(code, ("exception code outside the standard", "see the device's manual"))
-    return DeviceRejected(f"the device refused: {name} (exception {code})", code, hint=hint)
+    name, hint = EXCEPTIONS.get(code, UNKNOWN)
+    return DeviceRejected(f"设备拒绝 the device refused: {name} (exception {code})", code, hint=hint)
 
 
 # ---------------------------------------------------------------------- checksum

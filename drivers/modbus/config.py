@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -46,6 +46,9 @@ class Table(enum.StrEnum):
         return self in (Table.COIL, Table.DISCRETE)
 
 
+READ_FUNCTION: Final = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+
+
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,8 +83,8 @@ class PointOptions(Options):
     offset: Factor = 0.0
     """value = raw * scale + offset"""
     bit: int | None = Field(default=None, ge=0, le=15)
-    mask: Whole | None = Field(default=None, ge=1, le=0xFFFF)
-    shift: int | None = Field(default=None, ge=0, le=15)
+    mask: Whole | None = Field(default=None, ge=1, le=0xFFFFFFFF)
+    shift: int | None = Field(default=None, ge=0, le=31)
     """Left out: down to the mask's lowest bit."""
     length: int | None = Field(default=None, ge=1, le=MAX_READ_REGISTERS)
     """Registers of a text, two characters each."""
@@ -90,7 +93,10 @@ class PointOptions(Options):
     no_value: list[Whole | float] = []
     """Raw values by which the device says that it has none: bit patterns of integers, values of floats."""
     write_function: int | None = None
-    """Coils: 5 (default) or 15.  Holding registers: 6 (default of a single one) or 16."""
+    """Coils: 5 (default) or 15.  Holding registers: 6 (default of a single one) or 16; single bits and bitfields 22,
+    where the device has it."""
+    settle_s: float = Field(default=0.5, ge=0, le=600, allow_inf_nan=False)
+    """Seconds for which a read may still show the old value after a write: a controller's cycle, a valve's motor."""
     no_merge: bool = False
     """Never read together with a neighbour: reading has an effect, or the device is fussy about the range."""
 
@@ -108,9 +114,16 @@ class PointOptions(Options):
         """The function code of a write; None for what cannot be written."""
         if self.table is Table.COIL:
             return self.write_function or 5
-        if self.table is Table.HOLDING and self.kind not in (Type.BIT, Type.BITFIELD):
-            return self.write_function or (6 if self.count == 1 else 16)
-        return None
+        if self.table is not Table.HOLDING:
+            return None
+        if self.is_part:
+            return self.write_function
+        return self.write_function or (6 if self.count == 1 else 16)
+
+    @property
+    def is_part(self) -> bool:
+        """Some bits of a register, beside which others may stand."""
+        return not self.table.of_bits and (self.kind is Type.BIT or self.kind.is_bitfield)
 
     def layout(self, default_order: Order) -> Layout:
         bits = 16 * self.kind.registers
@@ -145,8 +158,10 @@ class PointOptions(Options):
             yield f"word_order: a {self.table} has none"
         if not self.table.of_bits and (self.bit is not None) != (kind is Type.BIT):
             yield "type bit and bit (0..15, the bit's number) go together"
-        if (self.mask is not None) != (kind is Type.BITFIELD):
+        if (self.mask is not None) != kind.is_bitfield:
             yield "type bitfield and mask go together"
+        if (self.mask or 0) >> 16 * kind.registers:
+            yield f"mask {self.mask:#x}: a {kind} has {16 * kind.registers} bits"
         if self.shift is not None and self.mask is None:
             yield "shift needs a mask"
         if (self.length is not None) != (kind is Type.ASCII):
@@ -176,16 +191,17 @@ class PointOptions(Options):
             yield f"enum, no_value: raw values of a {kind} are below {limit:#x}"
 
     def _write_faults(self) -> Any:
-        choice = {Table.COIL: (5, 15), Table.HOLDING: (6, 16)}.get(self.table, ())
+        choice = {Table.COIL: (5, 15), Table.HOLDING: (22,) if self.is_part else (6, 16)}.get(self.table, ())
         if self.write_function is None:
             return
         if self.write_function not in choice:
             known = " or ".join(map(str, choice)) or "cannot be written"
-            yield f"write_function {self.write_function}: {self.table}: {known}"
-        if self.writes_with is None:
-            yield f"write_function: a {self.kind} of a register cannot be written (it would need read, change, write)"
+            of_what = f"a {self.kind} of a register" if self.is_part else self.table
+            yield f"write_function {self.write_function}: {of_what}: {known}"
         if self.write_function == 6 and self.count > 1:
             yield f"write_function 6 writes one register, this point has {self.count}: use 16"
+        if self.write_function == 22 and self.count > 1:
+            yield f"write_function 22 changes one register, this point has {self.count}"
 
 
 def _pattern(number: int, bits: int) -> int:

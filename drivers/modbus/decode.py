@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
-from drivers.modbus.codec import EXCEPTIONS, crc16
+from drivers.modbus.codec import EXCEPTIONS, UNKNOWN, crc16
 
 REQUEST, RESPONSE = "request", "response"
 MAX_PDU = 253
@@ -309,7 +309,7 @@ def _explain(frame: _Found, request: _Found | None) -> DecodedFrame:
     told = DecodedFrame(frame.direction, str(frame.unit_id), f"{function & 0x7F:02X}")
     if function & 0x80:
         code = frame.pdu[1] if len(frame.pdu) > 1 else 0
-        name, _ = EXCEPTIONS.get(code, ("exception code outside the standard", ""))
+        name, _ = EXCEPTIONS.get(code, UNKNOWN)
         return replace(told, error=Fault(f"{code:02X}", name))
     try:
         items = tuple(_items(frame, request))

@@ -1,4 +1,4 @@
-"""A Modbus device behind a byte line, RTU or TCP.
+"""A Modbus device behind a byte line: RTU, ASCII or TCP, which differ in nothing but their ``Framing``.
 
 points ──plan──▶ ranges (one request each) ──exchange──▶ registers ──values.py──▶ readings
            ▲                                   │
@@ -12,23 +12,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
-from drivers.base import DeviceSpec, Link, ProtocolType, SerialFormat
-from drivers.modbus import codec, values
-from drivers.modbus.config import MAX_READ_BITS, DeviceOptions, PointOptions, RtuOptions, Table, TcpOptions
+from drivers.base import DeviceSpec, Field, Link, PointSpec, ProtocolType, SerialFormat
+from drivers.modbus import codec, discover, explain, framing, values
+from drivers.modbus.config import (
+    MAX_READ_BITS,
+    READ_FUNCTION,
+    DeviceOptions,
+    PointOptions,
+    RtuOptions,
+    Table,
+    TcpOptions,
+)
+from drivers.modbus.framing import Framing
 from gateway.clock import Clock
-from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable
-from gateway.model import PointId, Reading, Reason, Value, bad_reading
+from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, ProtocolError
+from gateway.model import PointId, Reading, Reason, Value, ValueKind, bad_reading
 
-READ_FUNCTION: Final = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
-EMBARGO_TIMEOUTS = 2.2
-"""An RTU answer does not say what it answers.  After a time-out the unit is left alone for this many time-outs:
-with 30 % late answers 0 of 200 values were wrong at 2.2, 35 at 1.0."""
-GAP_CHARACTERS = 3.5
-"""Silence between two RTU frames.  Source: Modbus over Serial Line V1.02, 2.5.1.1."""
 SPLIT_ON: Final = (codec.ILLEGAL_ADDRESS, codec.ILLEGAL_VALUE)
 """What a device answers to a range that holds an address it does not have, or that is too long for it."""
-READ_REQUEST_BYTES, READ_ANSWER_BYTES = 8, 5
-"""Of RTU frames; the answer without its data."""
+READ_REQUEST, READ_ANSWER = 5, 2
+"""Bytes of the PDUs; the answer without its data."""
 MAX_PLANS = 256
 
 Span: TypeAlias = tuple[Table, int, int]
@@ -71,26 +74,27 @@ class _Learned:
 
 
 class ModbusDevice:
-    """One unit id.  *tcp*: MBAP framing with transaction ids; else RTU framing, over whatever line."""
+    """One unit id, in one framing, over whatever line."""
 
-    def __init__(self, spec: DeviceSpec, link: Link, clock: Clock, *, tcp: bool) -> None:
+    def __init__(self, framing: Framing, spec: DeviceSpec, link: Link, clock: Clock) -> None:
         options: DeviceOptions = spec.options
         self._spec = spec
         self._link = link
         self._clock = clock
-        self._tcp = tcp
+        self._framing = framing
         self._unit_id = options.unit_id
+        self._order = options.word_order
         self._max = {table: MAX_READ_BITS if table.of_bits else options.max_registers for table in Table}
         self._gap = {table: options.max_gap * (16 if table.of_bits else 1) for table in Table}
-        self._items = {id_: _item(id_, point.options, options) for id_, point in spec.points.items()}
+        self._items = {id_: _item(id_, point, options) for id_, point in spec.points.items()}
         self._forbidden = [item.span for item in self._items.values() if item.alone]
         for item in self._items.values():
             if item.span[2] > self._max[item.span[0]]:
                 raise ConfigError(
                     f"{item.point}: {item.span[2]} registers, but max_registers is {options.max_registers}"
                 )
-        self._transaction_id = 0
-        self._peer = ("modbus", options.unit_id)
+        self._number = 0
+        """Of the last request; over TCP its transaction id."""
         self._learned = _Learned()
         self._plans: dict[tuple[PointId, ...], _Plan] = {}
 
@@ -100,10 +104,9 @@ class ModbusDevice:
         return [range_.points for range_ in self._plan(tuple(points))]
 
     def characters(self, points: Sequence[PointId]) -> float:
-        return sum(
-            READ_REQUEST_BYTES + READ_ANSWER_BYTES + _data_bytes(range_.span[0], range_.span[2]) + 2 * GAP_CHARACTERS
-            for range_ in self._plan(tuple(points))
-        )
+        request, gaps = self._framing.characters(READ_REQUEST), 2 * self._framing.gap_characters
+        answers = [READ_ANSWER + _data_bytes(range_.span[0], range_.span[2]) for range_ in self._plan(tuple(points))]
+        return sum(request + self._framing.characters(answer) + gaps for answer in answers)
 
     async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
         readings: list[Reading | None] = [None] * len(points)
@@ -113,22 +116,31 @@ class ModbusDevice:
 
     async def write(self, point: PointId, value: Value) -> None:
         """What cannot be sent at all is refused here, with the code the device would have used."""
-        options: PointOptions = self._spec.points[point].options
-        function = options.writes_with
-        if function is None:
-            raise DeviceRejected(
-                f"{point}: a {options.kind} of table {options.table} cannot be written", codec.ILLEGAL_FUNCTION
-            )
-        try:
-            registers = self._encoded(options, value)
-        except ValueError as exc:
-            raise DeviceRejected(f"{point}: {exc}", codec.ILLEGAL_VALUE) from exc
-        request = codec.write_request(self._unit_id, function, options.address, registers)
-        if request.echo_confirms and not self._tcp and self._learned.echoes is None:
+        request = self._write_request(point, self._spec.points[point].options, value)
+        if request.echo_confirms and self._framing.anonymous and self._learned.echoes is None:
             await self._learn_echo(self._items[point].span)
-        answer = await self._ask(request)
+        answer = await self._ask(request, once=True)
+        if answer.exception == codec.ACKNOWLEDGE:
+            refusal = codec.refusal(answer.exception)  # which it is not: the device has taken the command
+            raise ProtocolError(
+                "设备已接受命令，尚未完成 the device has accepted the command and is not done with it (exception 5)",
+                hint=refusal.hint,
+            )
         if answer.exception is not None:
             raise codec.refusal(answer.exception)
+
+    def settle_s(self, point: PointId) -> float:
+        options: PointOptions = self._spec.points[point].options
+        return options.settle_s
+
+    def interpretations(self, point: PointId, answer: bytes) -> Sequence[Field]:
+        item = self._items[point]
+        found = self._framing.captured(self._read_request(item.span), answer)
+        if found is None or found.exception is not None:
+            return ()
+        options: PointOptions = self._spec.points[point].options
+        data = [int(bit) for bit in found.bits] if options.table.of_bits else found.registers
+        return explain.interpretations(options, options.layout(self._order), data, self._spec.points[point].point.unit)
 
     # ------------------------------------------------------------------ planning
 
@@ -178,9 +190,12 @@ class ModbusDevice:
     def _range(self, group: Sequence[tuple[int, _Item]]) -> _Range:
         table, first, _ = group[0][1].span
         count = max(_end(item.span) for _, item in group) - first
-        request = codec.read_request(self._unit_id, READ_FUNCTION[table], first, count)
+        span = (table, first, count)
         points = tuple(item.point for _, item in group)
-        return _Range((table, first, count), tuple(group), points, request)
+        return _Range(span, tuple(group), points, self._read_request(span))
+
+    def _read_request(self, span: Span) -> codec.Request:
+        return codec.read_request(self._unit_id, READ_FUNCTION[span[0]], span[1], span[2])
 
     # ------------------------------------------------------------------ reading
 
@@ -237,50 +252,63 @@ class ModbusDevice:
 
     # ------------------------------------------------------------------ the line
 
-    async def _ask(self, request: codec.Request) -> codec.Answer:
-        """One exchange.  Raises DeviceUnreachable also when a converter says that the unit behind it is silent."""
-        answer = await (self._ask_tcp(request) if self._tcp else self._ask_rtu(request))
-        if answer.exception in (codec.GATEWAY_NO_PATH, codec.GATEWAY_NO_ANSWER):
-            refusal = codec.refusal(answer.exception)
-            raise DeviceUnreachable(str(refusal), hint=refusal.hint)
-        return answer
+    async def _ask(self, request: codec.Request, *, once: bool = False) -> codec.Answer:
+        """One exchange; a command (*once*) is never repeated by the link.
 
-    async def _ask_tcp(self, request: codec.Request) -> codec.Answer:
-        self._transaction_id = self._transaction_id % 0xFFFF + 1
-        return await self._link.exchange(
-            codec.tcp_frame(request, self._transaction_id),
-            partial(codec.tcp_answer, request, self._transaction_id),
-            peer=self._peer,
-            timeout_s=self._spec.timeout_s,
-        )
-
-    async def _ask_rtu(self, request: codec.Request) -> codec.Answer:
-        answer = await self._link.exchange(
-            request.rtu,
-            partial(codec.rtu_answer, request, line_echoes=bool(self._learned.echoes)),
-            peer=self._peer,
-            timeout_s=self._spec.timeout_s,
-            embargo_s=EMBARGO_TIMEOUTS * self._spec.timeout_s,
-            gap_characters=GAP_CHARACTERS,
+        Raises DeviceUnreachable also when a converter says that the unit behind it is silent.
+        """
+        self._number = self._number % 0xFFFF + 1
+        answer = await self._framing.exchange(
+            self._link,
+            request,
+            self._number,
+            self._spec.timeout_s,
+            line_echoes=bool(self._learned.echoes),
+            once=once,
         )
         self._learned.echoes = self._learned.echoes or answer.after_echo
+        if answer.exception in codec.NOBODY_THERE:
+            refusal = codec.refusal(answer.exception)
+            raise DeviceUnreachable(str(refusal), hint=refusal.hint)
         return answer
 
     async def _learn_echo(self, span: Span) -> None:
         """The answer to a single write equals the request.  Where the adapter echoes, the first copy is no
         confirmation; a read, even a refused one, tells whether it does."""
-        await self._ask(codec.read_request(self._unit_id, READ_FUNCTION[span[0]], span[1], span[2]))
+        await self._ask(self._read_request(span))
 
-    def _encoded(self, options: PointOptions, value: Value) -> Sequence[int]:
-        layout = options.layout(self._spec.options.word_order)
-        if options.kind is values.Type.ASCII:
-            return values.encode_text(layout.order, value, options.count)
-        return values.encode(layout, value)
+    def _write_request(self, point: PointId, options: PointOptions, value: Value) -> codec.Request:
+        """Raises DeviceRejected for what cannot be sent."""
+        function = options.writes_with
+        if function is None:
+            raise DeviceRejected(
+                f"{point}: 不可写 a {options.kind} of table {options.table} cannot be written",
+                codec.ILLEGAL_FUNCTION,
+            )
+        layout = options.layout(self._order)
+        try:
+            registers = values.encoded(layout, value, options.count)
+        except ValueError as exc:
+            raise DeviceRejected(f"{point}: {exc}", codec.ILLEGAL_VALUE) from exc
+        if function == 22:
+            (mask,) = values.own_bits(layout)
+            return codec.mask_request(self._unit_id, options.address, mask, registers[0])
+        return codec.write_request(self._unit_id, function, options.address, registers)
 
 
-def _item(point: PointId, options: PointOptions, device: DeviceOptions) -> _Item:
+def _item(id_: PointId, spec: PointSpec, device: DeviceOptions) -> _Item:
+    options: PointOptions = spec.options
     span = (options.table, options.address, options.count)
-    return _Item(point, span, options.no_merge, values.decoder(options.layout(device.word_order)))
+    decode = values.decoder(options.layout(device.word_order))
+    if spec.point.kind is ValueKind.TEXT and options.kind is not values.Type.ASCII:
+        decode = partial(_in_digits, decode)
+    return _Item(id_, span, options.no_merge, decode)
+
+
+def _in_digits(decode: values.Decode, registers: Sequence[int]) -> Value | Reason:
+    """A number that names something (a serial number) and counts nothing."""
+    value = decode(registers)
+    return value if isinstance(value, Reason) else str(value)
 
 
 def _data_bytes(table: Table, count: int) -> int:
@@ -295,23 +323,36 @@ def _touches(span: Span, others: Iterable[Span]) -> bool:
     return any(other[0] is span[0] and other[1] < _end(span) and span[1] < _end(other) for other in others)
 
 
-def _make(tcp: bool, spec: DeviceSpec, link: Link, clock: Clock) -> ModbusDevice:
+def _make(framing: Framing, spec: DeviceSpec, link: Link, clock: Clock) -> ModbusDevice:
     codec.quiet_pymodbus()
-    return ModbusDevice(spec, link, clock, tcp=tcp)
+    return ModbusDevice(framing, spec, link, clock)
 
 
 RTU = ProtocolType(
     name="modbus-rtu",
     device_options=RtuOptions,
     point_options=PointOptions,
-    make=partial(_make, False),
+    make=partial(_make, framing.RTU),
     serial=SerialFormat(9600),
     tcp=True,  # RTU frames through a transparent converter
+    discover=partial(discover.discover, framing.RTU),
+    scan_formats=discover.RTU_FORMATS,
+)
+ASCII = ProtocolType(
+    name="modbus-ascii",
+    device_options=RtuOptions,
+    point_options=PointOptions,
+    make=partial(_make, framing.ASCII),
+    serial=SerialFormat(9600, "E", data_bits=7),  # Modbus over Serial Line V1.02, 2.5.2
+    tcp=True,
+    discover=partial(discover.discover, framing.ASCII),
+    scan_formats=discover.ASCII_FORMATS,
 )
 TCP = ProtocolType(
     name="modbus-tcp",
     device_options=TcpOptions,
     point_options=PointOptions,
-    make=partial(_make, True),
+    make=partial(_make, framing.TCP),
     tcp=True,
+    discover=partial(discover.discover, framing.TCP),
 )

@@ -1,8 +1,8 @@
 """Modbus devices as their bytes look from outside.  Bytes in, bytes out; only ``serve_tcp`` touches the network.
 
-    bytes ──RtuLine / TcpStream (framing)──▶ ModbusBank.answer (unit, PDU) ──▶ SimUnit (tables)
+    bytes ──RtuLine / AsciiLine / TcpStream (framing)──▶ ModbusBank.answer (unit, PDU) ──▶ SimUnit (tables)
 
-Shares no code with the driver's parsing but the CRC and, for typed values, values.py; tests hold it against
+Shares no code with the driver's parsing but the checksums and, for typed values, values.py; tests hold it against
 pymodbus' own clients.  Source: Modbus Application Protocol V1.1b3, clause 6.
 """
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeAlias
 
 from drivers.modbus import values
 from drivers.modbus.codec import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, crc16
 from drivers.modbus.config import MAX_READ_BITS, PointOptions, Table
+from drivers.modbus.framing import ascii_body, ascii_line
 from drivers.modbus.values import Order
 from gateway.errors import ProtocolError
 from gateway.model import Value
@@ -26,12 +29,14 @@ Cell: TypeAlias = int | Callable[[], int]
 """What stands at one address: 0..65535, of a bit table 0 or 1; or what computes it when asked."""
 
 _READ_TABLE: Final = {1: Table.COIL, 2: Table.DISCRETE, 3: Table.HOLDING, 4: Table.INPUT}
+_MASK_WRITE, _REPORT_SERVER_ID, _IDENTIFY = 22, 17, 43
 _WRITE_TABLE: Final = {5: Table.COIL, 6: Table.HOLDING, 15: Table.COIL, 16: Table.HOLDING}
 _MAX_READ: Final = {1: MAX_READ_BITS, 2: MAX_READ_BITS, 3: 125, 4: 125}
 _MAX_WRITE: Final = {15: 1968, 16: 123}
 _SIZE_OF_OTHERS: Final = {7: 1, 11: 1, 12: 1, 17: 1, 22: 7, 24: 3, 43: 4}
-"""Requests of functions that are refused: a real device tells their end by the silence after them."""
+"""Requests that are not 5 bytes long; of functions that are refused too: a real device tells their end by silence."""
 _MAX_FRAME = 256
+_MAX_LINE = 513
 BROADCAST = 0
 
 
@@ -52,6 +57,12 @@ class SimUnit:
     """More in one request are refused as an illegal value."""
     on_write: Callable[[Table, int, int], None] | None = None
     """Told of every address written, after the fact."""
+    exceptions: deque[int] = field(default_factory=deque)
+    """Codes that the next requests are refused with, whatever they ask; 0 lets one through."""
+    identity: Mapping[int, str] = field(default_factory=dict)
+    """Objects of function 43/14 (0 vendor, 1 product code, 2 revision ...); without any the function is refused."""
+    server_id: bytes = b""
+    """What function 17 answers; without any the function is refused."""
 
     def place(self, options: PointOptions, source: Value | Callable[[], Value], order: Order = Order.ABCD) -> None:
         """Put a typed value, or what computes it, where a profile's point will look for it.
@@ -60,16 +71,14 @@ class SimUnit:
         does not fit; a computed one raises when it is asked for.
         """
         table = self.tables[options.table]
-        encode = _encoder(options, order)
-        if options.kind in (values.Type.BIT, values.Type.BITFIELD) and not options.table.of_bits:
-            table[options.address] = _merged(
-                table.get(options.address, 0), options, options.word_order or order, encode, source
-            )
-        elif callable(source):
-            for part in range(options.count):
-                table[options.address + part] = _part(encode, source, part)
-        else:
-            table.update(enumerate(encode(source), options.address))
+        layout = options.layout(order)
+        encode = partial(values.encoded, layout, registers=options.count)
+        for part in range(options.count):
+            address = options.address + part
+            cell: Cell = partial(_part, encode, source, part) if callable(source) else encode(source)[part]
+            if options.is_part:
+                cell = _merged(table.get(address, 0), values.own_bits(layout)[part], cell)
+            table[address] = cell
 
     def read(self, table: Table, first: int, count: int) -> list[int]:
         """Raises _Refused for an address that is not there."""
@@ -107,14 +116,21 @@ class ModbusBank:
         if unit is None:
             return None
         try:
+            if code := unit.exceptions.popleft() if unit.exceptions else 0:
+                raise _Refused(code)
             return _execute(unit, pdu)
         except _Refused as refused:
             return bytes((pdu[0] | 0x80, refused.code))
 
-    def broadcast(self, pdu: bytes) -> None:
-        """A write to everybody; nobody answers."""
-        for unit_id in self.units:
-            self.answer(unit_id, pdu)
+    def hear(self, request: bytes) -> list[bytes]:
+        """Unit and PDU of a request on a serial line -> unit and PDU of the answer, if there is one."""
+        unit_id, pdu = request[0], request[1:]
+        if unit_id == BROADCAST and BROADCAST not in self.units:
+            for each in self.units:  # a write to everybody; nobody answers
+                self.answer(each, pdu)
+            return []
+        answer = self.answer(unit_id, pdu)
+        return [] if answer is None else [request[:1] + answer]
 
 
 class RtuLine:
@@ -132,7 +148,7 @@ class RtuLine:
             at, end = found
             request = bytes(self._heard[at : end - 2])
             del self._heard[:end]
-            answers += self._answers(request[0], request[1:])
+            answers += [(body[0], body + crc16(body)) for body in self.bank.hear(request)]
         del self._heard[:-_MAX_FRAME]
         return answers
 
@@ -140,14 +156,30 @@ class RtuLine:
         """The line was quiet for longer than a frame may pause: what was begun will not be completed."""
         self._heard.clear()
 
-    def _answers(self, unit_id: int, pdu: bytes) -> Iterator[tuple[int, bytes]]:
-        if unit_id == BROADCAST and BROADCAST not in self.bank.units:
-            self.bank.broadcast(pdu)
-            return
-        answer = self.bank.answer(unit_id, pdu)
-        if answer is not None:
-            frame = bytes((unit_id,)) + answer
-            yield unit_id, frame + crc16(frame)
+
+class AsciiLine:
+    """The units of a bank as they hear a serial line in ASCII framing."""
+
+    def __init__(self, bank: ModbusBank) -> None:
+        self.bank = bank
+        self._heard = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """As RtuLine.feed."""
+        self._heard += data
+        answers: list[tuple[int, bytes]] = []
+        while (end := self._heard.find(b"\r\n")) >= 0:
+            line = bytes(self._heard[: end + 2])
+            del self._heard[: end + 2]
+            request = ascii_body(line[max(line.rfind(b":"), 0) :])  # a colon begins a frame, whatever came before
+            if request is not None:
+                answers += [(body[0], ascii_line(body)) for body in self.bank.hear(request)]
+        del self._heard[:-_MAX_LINE]
+        return answers
+
+    def silence(self) -> None:
+        """As RtuLine.silence."""
+        self._heard.clear()
 
 
 class TcpStream:
@@ -182,9 +214,9 @@ async def serve_tcp(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
-    stream: Callable[[ModbusBank], RtuLine | TcpStream] = TcpStream,
+    stream: Callable[[ModbusBank], RtuLine | AsciiLine | TcpStream] = TcpStream,
 ) -> AsyncIterator[int]:
-    """Serve *bank* while the context is open; yields the port.  stream: RtuLine for RTU over TCP."""
+    """Serve *bank* while the context is open; yields the port.  stream: RtuLine or AsciiLine behind a converter."""
     connections: set[asyncio.Transport] = set()
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(stream(bank), connections), host, port)
     try:
@@ -197,7 +229,7 @@ async def serve_tcp(
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, stream: RtuLine | TcpStream, connections: set[asyncio.Transport]) -> None:
+    def __init__(self, stream: RtuLine | AsciiLine | TcpStream, connections: set[asyncio.Transport]) -> None:
         self._stream = stream
         self._connections = connections
         self._transport: asyncio.Transport | None = None
@@ -250,6 +282,12 @@ def _execute(unit: SimUnit, pdu: bytes) -> bytes:
         return _execute_read(unit, pdu)
     if function in _WRITE_TABLE:
         return _execute_write(unit, pdu)
+    if function == _MASK_WRITE:
+        return _execute_mask_write(unit, pdu)
+    if function == _IDENTIFY and unit.identity:
+        return _execute_identify(unit, pdu)
+    if function == _REPORT_SERVER_ID and unit.server_id:
+        return bytes((function, len(unit.server_id))) + unit.server_id
     raise _Refused(ILLEGAL_FUNCTION)
 
 
@@ -283,6 +321,25 @@ def _execute_write(unit: SimUnit, pdu: bytes) -> bytes:
     return pdu[:5]
 
 
+def _execute_mask_write(unit: SimUnit, pdu: bytes) -> bytes:
+    """6.16: (current AND and_mask) OR (or_mask AND NOT and_mask)."""
+    if len(pdu) != 7:
+        raise _Refused(ILLEGAL_VALUE)
+    address, keep, new = struct.unpack_from(">HHH", pdu, 1)
+    (current,) = unit.read(Table.HOLDING, address, 1)
+    unit.write(Table.HOLDING, address, [current & keep | new & ~keep & 0xFFFF])
+    return pdu
+
+
+def _execute_identify(unit: SimUnit, pdu: bytes) -> bytes:
+    """6.21, for objects that fit into one answer: read code 1 gives objects 0 to 2, codes 2 and 3 the others too."""
+    if len(pdu) != 4 or pdu[1] != 0x0E or pdu[2] not in (1, 2, 3):
+        raise _Refused(ILLEGAL_VALUE)
+    found = {number: text for number, text in unit.identity.items() if number >= pdu[3] and (pdu[2] > 1 or number < 3)}
+    objects = b"".join(bytes((number, len(text))) + text.encode("ascii") for number, text in found.items())
+    return pdu[:3] + bytes((pdu[2], 0, 0, len(found))) + objects
+
+
 def _words(pdu: bytes) -> tuple[int, int]:
     if len(pdu) < 5:
         raise _Refused(ILLEGAL_VALUE)
@@ -303,30 +360,14 @@ def _packed(bits: Sequence[int]) -> bytes:
 # ---------------------------------------------------------------------- typed values
 
 
-def _encoder(options: PointOptions, order: Order) -> Callable[[Value], Sequence[int]]:
-    layout = options.layout(order)
-    if options.kind is values.Type.ASCII:
-        return lambda value: values.encode_text(layout.order, value, options.count)
-    return lambda value: values.encode(layout, value)
+def _part(encode: Callable[[Value], Sequence[int]], source: Callable[[], Value], part: int) -> int:
+    return encode(source())[part]
 
 
-def _part(encode: Callable[[Value], Sequence[int]], source: Callable[[], Value], part: int) -> Callable[[], int]:
-    return lambda: encode(source())[part]
+def _merged(below: Cell, own: int, cell: Cell) -> Cell:
+    """A register with a point's *own* bits over what was there."""
 
+    def merged() -> int:
+        return (below() if callable(below) else below) & ~own | (cell() if callable(cell) else cell)
 
-def _merged(
-    below: Cell,
-    options: PointOptions,
-    order: Order,
-    encode: Callable[[Value], Sequence[int]],
-    source: Value | Callable[[], Value],
-) -> Cell:
-    """A register with this point's bits over what was there."""
-    (own,) = values.split(options.mask or 1 << (options.bit or 0), 1, order)
-
-    def cell() -> int:
-        rest = below() if callable(below) else below
-        value = source() if callable(source) else source
-        return rest & ~own | encode(value)[0]
-
-    return cell if callable(below) or callable(source) else cell()
+    return merged if callable(below) or callable(cell) else merged()

@@ -54,6 +54,7 @@ class Type(enum.StrEnum):
     FLOAT64 = "float64"
     BIT = "bit"  # a coil, a discrete input, or one bit of a register
     BITFIELD = "bitfield"  # some bits of one register, as an unsigned number
+    BITFIELD32 = "bitfield32"  # the same of two
     BCD16 = "bcd16"
     BCD32 = "bcd32"
     ASCII = "ascii"  # two characters per register
@@ -68,6 +69,10 @@ class Type(enum.StrEnum):
         return self in (Type.FLOAT32, Type.FLOAT64)
 
     @property
+    def is_bitfield(self) -> bool:
+        return self in (Type.BITFIELD, Type.BITFIELD32)
+
+    @property
     def is_integer(self) -> bool:
         """Whole numbers before scaling: what an enum can map and a pattern of bits can stand for."""
         return not self.is_float and self is not Type.ASCII
@@ -78,6 +83,7 @@ _WIDTHS = {
     Type.S32: 2,
     Type.FLOAT32: 2,
     Type.BCD32: 2,
+    Type.BITFIELD32: 2,
     Type.U64: 4,
     Type.S64: 4,
     Type.FLOAT64: 4,
@@ -101,7 +107,7 @@ class Layout:
     """0 is the least significant."""
     mask: int = 0xFFFF
     shift: int = 0
-    """value = (register & mask) >> shift"""
+    """value = (register & mask) >> shift; of two registers, joined"""
     states: Mapping[int, str] = field(default_factory=dict)
     """Raw value -> state word; empty for numbers."""
     no_value: frozenset[float] = frozenset()
@@ -159,6 +165,19 @@ def encode_text(order: Order, text: Value, registers: int) -> tuple[int, ...]:
     return tuple(_swapped(word) if order.swaps_bytes else word for word in struct.unpack(f">{registers}H", data))
 
 
+def encoded(layout: Layout, value: Value, registers: int) -> tuple[int, ...]:
+    """``encode`` or ``encode_text``, by the type."""
+    if layout.type is Type.ASCII:
+        return encode_text(layout.order, value, registers)
+    return encode(layout, value)
+
+
+def own_bits(layout: Layout) -> tuple[int, ...]:
+    """Which bits of its registers a bit or bitfield is made of."""
+    mask = layout.mask if layout.type.is_bitfield else 1 << layout.bit
+    return split(mask, layout.type.registers, layout.order)
+
+
 # ---------------------------------------------------------------------- registers <-> integers
 
 
@@ -192,7 +211,7 @@ def _raw_reader(layout: Layout) -> Callable[[Sequence[int]], int]:
     whole = _whole_reader(layout.order, layout.type.registers)
     if layout.type is Type.BIT:
         return lambda registers: whole(registers) >> layout.bit & 1
-    if layout.type is Type.BITFIELD:
+    if layout.type.is_bitfield:
         return lambda registers: (whole(registers) & layout.mask) >> layout.shift
     if layout.type in _BCD:
         return lambda registers: _from_bcd(whole(registers))
@@ -335,7 +354,7 @@ def _range(layout: Layout) -> tuple[int, int]:
         return -(1 << bits - 1), (1 << bits - 1) - 1
     if layout.type in _BCD:
         return 0, 10 ** (bits // 4) - 1
-    if layout.type is Type.BITFIELD:
+    if layout.type.is_bitfield:
         return 0, layout.mask >> layout.shift
     return 0, (1 << bits) - 1
 
@@ -344,7 +363,7 @@ def _split(layout: Layout, raw: int) -> tuple[int, ...]:
     registers = layout.type.registers
     if layout.type in _BCD:
         raw = int(str(raw), 16)
-    elif layout.type is Type.BITFIELD:
+    elif layout.type.is_bitfield:
         if raw << layout.shift & ~layout.mask:
             raise ValueError(f"{raw} does not fit into the mask {layout.mask:#06x}")
         raw <<= layout.shift

@@ -14,6 +14,7 @@ _COMMANDS = {
     "read": ("gateway.cli.read", "读取测点 / read points now"),
     "alarms": ("gateway.cli.alarms", "报警列表与确认 / list alarms, acknowledge them"),
     "decode": ("gateway.cli.decode", "解释报文 / explain captured frames"),
+    "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
     "simulate": ("gateway.cli.simulate", "仅运行虚拟小区 / the virtual compound alone"),

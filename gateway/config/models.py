@@ -139,6 +139,7 @@ class UplinkModel(Model):
 
 Baud = Annotated[int, Field(ge=300, le=921600)]
 Parity = Literal["none", "even", "odd"]
+DataBits = Literal[7, 8]
 StopBits = Literal[1, 2]
 
 
@@ -150,6 +151,8 @@ class LineModel(Model):
     """Path of the port, best under /dev/serial/by-id."""
     baud: Baud | None = None
     parity: Parity | None = None
+    data_bits: DataBits | None = None
+    """7 is usual for Modbus ASCII only."""
     stop_bits: StopBits | None = None
     tcp: str | None = None
     """host:port of the device or of the converter."""
@@ -188,6 +191,7 @@ class DeviceModel(BaseModel):
     baud: Baud | None = None
     """On a serial line that carries several speeds: this device's own format, where it is not the line's."""
     parity: Parity | None = None
+    data_bits: DataBits | None = None
     stop_bits: StopBits | None = None
     serial_number: str | None = Field(default=None, min_length=1, max_length=48)
     """What the device must say of itself: where it says something else, another device has taken its place."""
@@ -245,6 +249,8 @@ class ProfileFile(Model):
     source: str
     """Where the map comes from: document and page."""
     confidence: Literal["high", "medium", "low"]
+    version: int = Field(default=1, ge=1)
+    """Rises with every change of the file, so that a report can say which one a device was read with."""
     every: Interval = 60.0
     latency: Latency | None = None
     """Usual time between a request and the begin of its answer; for the estimate of a serial line's load."""

@@ -31,7 +31,7 @@ from gateway.model import Device, Place, Point, Text
 from gateway.schedule import Job
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
-_FORMAT_KEYS = ("baud", "parity", "stop_bits")
+_FORMAT_KEYS = ("baud", "parity", "data_bits", "stop_bits")
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _ADDRESS_KEYS = ("unit_id", "address")
 """What protocols call the number or text by which a device on a shared line is told from the others."""
@@ -415,7 +415,7 @@ def _device_plan(
 
 
 def _with(base: SerialFormat, said: Mapping[str, Any]) -> SerialFormat:
-    """*base* with what a file says of baud, parity and stop_bits."""
+    """*base* with what a file says of baud, parity, data_bits and stop_bits."""
     given: dict[str, Any] = {key: _PARITY[value] if key == "parity" else value for key, value in said.items()}
     return replace(base, **given)
 

@@ -47,6 +47,16 @@ class Profiles:
     def names(self) -> list[str]:
         return sorted(self._files)
 
+    @property
+    def own(self) -> list[str]:
+        """The site's."""
+        return sorted(self._own)
+
+    def add(self, path: Path) -> str:
+        """Take in a profile from anywhere, in front of all others; its name."""
+        self._own[path.stem] = self._files[path.stem] = path
+        return path.stem
+
     def get(self, name: str) -> Profile | None:
         """The profile, or None when it has faults (which are in the report).  Raises KeyError for an unknown name."""
         if name not in self._loaded:

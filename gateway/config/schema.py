@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 from drivers.registry import protocol
 from gateway.config.models import DURATION_PATTERN, SIZE_PATTERN, ProfileFile, SiteFile
 
-_OURS = ("dlt645", "cjt188", "mbus", "modbus-rtu", "modbus-tcp")
+_OURS = ("dlt645", "cjt188", "mbus", "modbus-rtu", "modbus-ascii", "modbus-tcp")
 
 
 def schemas() -> dict[str, str]:

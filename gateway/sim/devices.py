@@ -137,13 +137,16 @@ def _source(device: str, sheet: Sheet, item: str, moment: Moment) -> Callable[[]
     return lambda: moment.value(device, sheet, item)
 
 
+_FIRST_SERIAL_NUMBER = 21_000_000
+
+
 def building_sheet(number: int) -> Sheet:
     """*number*: of the building, from 1."""
     return lambda world, t: _sdm630_items(world.building(number, t))
 
 
 def sdm630(device: str, number: int, moment: Moment) -> SimUnit:
-    """An Eastron SDM630: float32 input registers, high word first; what has no meaning reads 0.
+    """An Eastron SDM630: float32 input registers, high word first; what has no meaning reads 0.  Has a serial number.
 
     Source: Eastron SDM630 Modbus protocol, input registers (parameter numbers are addresses / 2 + 1).
     """
@@ -155,6 +158,7 @@ def sdm630(device: str, number: int, moment: Moment) -> SimUnit:
     unit = unit_of(device, places, Order.ABCD, sheet, moment)
     for address in range(0x0180):
         unit.tables[Table.INPUT].setdefault(address, 0)
+    unit.place(PointOptions(table=Table.HOLDING, address=0xFC00, type=Type.U32), _FIRST_SERIAL_NUMBER + number)
     return unit
 
 

@@ -123,6 +123,31 @@ devices:
     assert [line.format for line in config.lines] == [SerialFormat(9600, "N", 8, 1), SerialFormat(2400, "E", 8, 2)]
 
 
+def test_a_line_of_modbus_ascii_has_seven_bits_unless_it_says_eight(tmp_path: Path) -> None:
+    site(tmp_path, "")
+    pump = (tmp_path / "devices" / "pump.yaml").read_text(encoding="utf-8")
+    spoken = pump.replace("protocols: [modbus-rtu, modbus-tcp]", "protocols: [modbus-ascii]")
+    assert spoken != pump
+    (tmp_path / "devices" / "pump.yaml").write_text(spoken, encoding="utf-8")
+    (tmp_path / "site.yaml").write_text(
+        HEAD
+        + """
+lines:
+- {id: a, serial: /dev/ttyS1}
+- {id: b, serial: /dev/ttyS2, parity: none, data_bits: 8}
+- {id: c, tcp: "converter:4001"}
+devices:
+- {id: p1, profile: pump, line: a, unit_id: 5}
+- {id: p2, profile: pump, line: b, unit_id: 5}
+- {id: p3, profile: pump, line: c, unit_id: 5}
+""",
+        encoding="utf-8",
+    )
+    config = load(tmp_path)
+    assert [line.format for line in config.lines] == [SerialFormat(9600, "E", 7), SerialFormat(9600), None]
+    assert {device.protocol for device in config.devices} == {"modbus-ascii"}
+
+
 def test_file_names_are_relative_to_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("secret")
     (tmp_path / "ca.pem").write_text("")

@@ -113,7 +113,26 @@ def test_states_are_what_the_enum_gives(name: str) -> None:
         model = profile.model.points[point]
         assert model.states == list(options.enum.values())
         assert (model.kind == "boolean") == (options.kind is Type.BIT and not options.enum)
-        assert (model.kind == "text") == (options.kind is Type.ASCII)
+        assert options.kind is not Type.ASCII or model.kind == "text"
+        assert model.kind != "text" or options.kind is Type.ASCII or options.scale == 1.0  # a number that is a name
+
+
+@EVERY
+def test_a_serial_number_is_a_text_that_is_read_once_an_hour(name: str) -> None:
+    point = load(name).model.points.get("serial_number")
+    assert point is None or (point.kind, point.every, point.identity) == ("text", 3600.0, True)
+
+
+def test_the_meters_whose_serial_number_is_known_say_it() -> None:
+    known = {name for name in NAMES if "serial_number" in load(name).model.points}
+    assert known >= {"eastron_sdm120", "eastron_sdm230", "eastron_sdm630", "free2move_eprowallbox"}
+
+
+@EVERY
+def test_a_modbus_profile_says_its_version(name: str) -> None:
+    profile = load(name)
+    assert profile.model.version >= 1
+    assert not of_modbus(profile) or "version" in profile.document.data
 
 
 # ---------------------------------------------------------------------- a site that has one of each
@@ -172,6 +191,7 @@ GOLDEN = [
     # captured or printed frames; 4366 3334 is one step above the float32 nearest to the 230.2 V that were noted down
     Golden("eastron_sdm120", {"voltage": 230.200012}, input=answered("mb-sdm-volt")),
     Golden("eastron_sdm230", {"voltage": 230.200012}, input=answered("mb-sdm-volt")),
+    Golden("eastron_sdm630", {"serial_number": "21234567"}, holding={0xFC00: 0x0144, 0xFC01: 0x0387}),
     Golden(
         "jxct_soil",
         {"moisture": 49.5, "temperature": 32.4, "conductivity": 4},

@@ -10,8 +10,8 @@ from typing import Any
 
 from drivers.base import DeviceSpec, Driver, Link, PointSpec, ProtocolType, SerialFormat
 from drivers.modbus.config import PointOptions, RtuOptions, Table, TcpOptions
-from drivers.modbus.driver import RTU, TCP, ModbusDevice
-from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, TcpStream
+from drivers.modbus.driver import ASCII, RTU, TCP, ModbusDevice
+from drivers.modbus.simulator import AsciiLine, ModbusBank, RtuLine, SimUnit, TcpStream
 from drivers.transport import ByteLine, SerialLink, TcpLink
 from drivers_contract.rigs import Factory, Rig
 from drivers_contract.wire import pty_wire, tcp_wire
@@ -60,7 +60,7 @@ def device(
     **options: Any,
 ) -> ModbusDevice:
     """A driver for device ``d`` with *points*: name -> point options."""
-    model = RtuOptions if protocol is RTU else TcpOptions
+    model = TcpOptions if protocol is TCP else RtuOptions
     specs = {
         f"d.{name}": PointSpec(Point(f"d.{name}", ValueKind.NUMBER, Text(name, name), 60.0), PointOptions(**keys))
         for name, keys in points.items()
@@ -82,7 +82,15 @@ def unit(**tables: Mapping[int, int]) -> SimUnit:
     return made
 
 
-def answered_by(far_end: RtuLine | TcpStream) -> Callable[[bytes], Sequence[bytes]]:
+FarEnd = RtuLine | AsciiLine | TcpStream
+FAR_ENDS: Mapping[str, Callable[[ModbusBank], FarEnd]] = {
+    RTU.name: RtuLine,
+    ASCII.name: AsciiLine,
+    TCP.name: TcpStream,
+}
+
+
+def answered_by(far_end: FarEnd) -> Callable[[bytes], Sequence[bytes]]:
     return lambda data: [frame for _, frame in far_end.feed(data)]
 
 
@@ -137,24 +145,27 @@ def _rig(
 
 
 @asynccontextmanager
-async def _serial() -> AsyncIterator[Rig]:
-    async with pty_wire(answered_by(RtuLine(_bank()))) as wire:
+async def _serial(protocol: ProtocolType) -> AsyncIterator[Rig]:
+    async with pty_wire(answered_by(FAR_ENDS[protocol.name](_bank()))) as wire:
 
         async def plug() -> None:
             wire.plug()
 
-        async with SerialLink(str(wire.path), SerialFormat(9600)) as link:
-            yield _rig(RTU, link, wire.unplug, plug)
+        assert protocol.serial is not None
+        async with SerialLink(str(wire.path), protocol.serial) as link:
+            yield _rig(protocol, link, wire.unplug, plug)
 
 
 @asynccontextmanager
 async def _tcp(protocol: ProtocolType) -> AsyncIterator[Rig]:
-    far_end = RtuLine(_bank()) if protocol is RTU else TcpStream(_bank())
+    far_end = FAR_ENDS[protocol.name](_bank())
     async with tcp_wire(answered_by(far_end)) as wire, TcpLink("127.0.0.1", wire.port) as link:
         yield _rig(protocol, link, wire.unplug, wire.plug)
 
 
 def contract_rigs() -> Iterator[tuple[str, Factory]]:
     yield "modbus-tcp", lambda: _tcp(TCP)
-    yield "modbus-rtu", _serial
+    yield "modbus-rtu", lambda: _serial(RTU)
     yield "modbus-rtu-over-tcp", lambda: _tcp(RTU)
+    yield "modbus-ascii", lambda: _serial(ASCII)
+    yield "modbus-ascii-over-tcp", lambda: _tcp(ASCII)

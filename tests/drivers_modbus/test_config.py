@@ -37,6 +37,8 @@ WRITES: list[tuple[dict[str, Any], int | None]] = [
     ({"table": "holding", "write_function": 16}, 16),
     ({"table": "holding", "type": "float32"}, 16),
     ({"table": "holding", "type": "bit", "bit": 0}, None),
+    ({"table": "holding", "type": "bit", "bit": 0, "write_function": 22}, 22),
+    ({"table": "holding", "type": "bitfield", "mask": 6, "write_function": 22}, 22),
     ({"table": "input"}, None),
     ({"table": "discrete"}, None),
 ]
@@ -71,7 +73,12 @@ BAD_POINTS: list[tuple[dict[str, Any], str]] = [
     ({"table": "input", "write_function": 6}, "cannot be written"),
     ({"table": "coil", "write_function": 6}, "5 or 15"),
     ({"table": "holding", "type": "u32", "write_function": 6}, "use 16"),
-    ({"table": "holding", "type": "bit", "bit": 1, "write_function": 6}, "cannot be written"),
+    ({"table": "holding", "type": "bit", "bit": 1, "write_function": 6}, "a bit of a register: 22"),
+    ({"table": "holding", "write_function": 22}, "6 or 16"),
+    ({"table": "holding", "type": "bitfield32", "mask": 7, "write_function": 22}, "changes one register"),
+    ({"table": "holding", "type": "bitfield", "mask": 0x10000}, "has 16 bits"),
+    ({"table": "holding", "type": "bitfield32"}, "bitfield and mask"),
+    ({"table": "holding", "settle_s": -1}, "greater than or equal"),
     ({"table": "holding", "register": 6}, "Extra inputs"),
     ({"table": "holdings"}, "holding"),
 ]
@@ -81,7 +88,7 @@ def test_contradictions_are_named() -> None:
     for keys, words in BAD_POINTS:
         with pytest.raises(ValidationError, match=words):
             PointOptions(**{"address": 0, **keys})
-    assert len(BAD_POINTS) == 27
+    assert len(BAD_POINTS) == 32
 
 
 def test_unit_ids() -> None:

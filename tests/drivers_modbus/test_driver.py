@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from drivers.base import Driver, ProtocolType, Writable
-from drivers.modbus import codec, driver
+from drivers.base import Budgeted, Driver, Explaining, ProtocolType, Writable
+from drivers.device_link import DeviceLink
+from drivers.modbus import codec, framing
 from drivers.modbus.config import PointOptions, Table
-from drivers.modbus.driver import RTU, TCP, ModbusDevice
-from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, TcpStream
+from drivers.modbus.driver import ASCII, RTU, TCP, ModbusDevice
+from drivers.modbus.simulator import ModbusBank, SimUnit
 from drivers.registry import protocol
-from drivers_modbus.rig import FakeLine, Replies, device, holding, unit
+from drivers_modbus.rig import FAR_ENDS, FakeLine, Replies, device, holding, unit
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, ProtocolError
 from gateway.model import Quality, Reading, Reason, Value
 from support.virtual_time import run
@@ -34,7 +35,7 @@ class Bus:
         self.echo = echo
         self.bank = bank
         bank.on_request = lambda unit_id, pdu: self.asked.append((unit_id, pdu))
-        self.far_end = RtuLine(bank) if protocol is RTU else TcpStream(bank)
+        self.far_end = FAR_ENDS[protocol.name](bank)
         self.line = FakeLine(self._respond)
 
     def _respond(self, request: bytes) -> Replies:
@@ -64,14 +65,17 @@ def values(readings: dict[str, Reading]) -> dict[str, Value | Reason | None]:
     return {point.partition(".")[2]: reading.reason or reading.value for point, reading in readings.items()}
 
 
-BOTH = pytest.mark.parametrize("protocol", [RTU, TCP], ids=["rtu", "tcp"])
+EACH = pytest.mark.parametrize("protocol", [RTU, ASCII, TCP], ids=["rtu", "ascii", "tcp"])
 
 
 def test_the_registry_names_them() -> None:
     assert protocol("modbus-rtu") is RTU
+    assert protocol("modbus-ascii") is ASCII
     assert protocol("modbus-tcp") is TCP
     made: Driver = device(RTU, FakeLine(lambda _: ()), {"a": holding(0)})
     assert isinstance(made, Writable)
+    assert isinstance(made, Explaining)
+    assert isinstance(made, Budgeted)
 
 
 # ---------------------------------------------------------------------- planning
@@ -121,7 +125,7 @@ def test_a_point_that_the_device_can_never_give_whole_is_a_configuration_fault()
 # ---------------------------------------------------------------------- reading
 
 
-@BOTH
+@EACH
 def test_a_poll_gives_one_reading_per_point_in_the_order_asked(protocol: ProtocolType) -> None:
     async def scenario() -> Sequence[Reading]:
         bus = Bus(protocol, ModbusBank({1: unit(holding={0: 2302, 1: 0x7FC0, 2: 0, 3: 9})}))
@@ -208,7 +212,7 @@ def test_a_device_with_a_shorter_limit_than_configured_is_learned_too() -> None:
     assert asked[2] == asked[3] == [(3, 0, 10), (3, 10, 10), (3, 20, 10), (3, 30, 10)]
 
 
-@pytest.mark.parametrize("code", [1, 4, 6])
+@pytest.mark.parametrize("code", [1, 4, 5, 6, 7, 8, 9, 99])
 def test_other_refusals_make_the_batch_bad_and_are_not_asked_again_at_once(code: int) -> None:
     async def scenario() -> list[Reading]:
         line = FakeLine(lambda request: at_once(rtu_refusal(request, code)))
@@ -238,7 +242,7 @@ def rtu_refusal(request: bytes, code: int) -> bytes:
     return frame + codec.crc16(frame)
 
 
-@BOTH
+@EACH
 def test_silence_and_garbage_are_told_apart(protocol: ProtocolType) -> None:
     async def scenario(shape: Shape) -> None:
         bus = Bus(protocol, ModbusBank({1: unit(holding={0: 1})}), shape)
@@ -261,7 +265,7 @@ def noisy(answer: bytes) -> Replies:
     yield 0.020, answer[3:] + b"\xfe"
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("shape", [drip, noisy])
 @pytest.mark.parametrize("echo", [False, True])
 def test_answers_survive_dripping_noise_and_echoes(protocol: ProtocolType, shape: Shape, echo: bool) -> None:
@@ -277,7 +281,7 @@ def test_answers_survive_dripping_noise_and_echoes(protocol: ProtocolType, shape
 
 def late_replies(embargo_timeouts: float, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int]:
     """200 reads of different registers of one unit, 30 % answered after the time-out: good, wrong, silent."""
-    monkeypatch.setattr(driver, "EMBARGO_TIMEOUTS", embargo_timeouts)
+    monkeypatch.setattr(framing, "EMBARGO_TIMEOUTS", embargo_timeouts)
     chance = random.Random(5)
     timeout_s = 0.3
 
@@ -304,7 +308,7 @@ def late_replies(embargo_timeouts: float, monkeypatch: pytest.MonkeyPatch) -> tu
 
 
 def test_with_30_percent_late_replies_no_value_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    good, wrong, silent = late_replies(driver.EMBARGO_TIMEOUTS, monkeypatch)
+    good, wrong, silent = late_replies(framing.EMBARGO_TIMEOUTS, monkeypatch)
     assert wrong == 0
     assert good + silent == 200
     assert silent > 40
@@ -333,7 +337,7 @@ def test_over_tcp_a_late_answer_is_known_by_its_transaction_and_costs_no_waiting
     assert took_s < 0.2
 
 
-@BOTH
+@EACH
 def test_cancelled_in_the_middle_it_ends_at_once_and_the_line_still_works(protocol: ProtocolType) -> None:
     async def scenario() -> tuple[float, object]:
         delays = iter([0.4, 0.01])
@@ -365,6 +369,10 @@ WRITE_POINTS = {
     "mode": holding(14, enum={0: "off", 2: "auto"}),
     "label": holding(20, type="ascii", length=3),
     "flag": holding(10, type="bit", bit=0),
+    "flag22": holding(15, type="bit", bit=9, write_function=22),
+    "flag22b": holding(15, type="bit", bit=9, write_function=22, word_order="BADC"),
+    "part22": holding(15, type="bitfield", mask=0x00F0, write_function=22),
+    "fan": holding(15, type="bitfield", mask=0x3000, enum={0: "off", 2: "fast"}, write_function=22),
     "measured": {"table": "input", "address": 0},
     "absent": holding(99),
 }
@@ -377,6 +385,10 @@ WRITES: list[tuple[str, Value, int]] = [
     ("total", 70_000, 16),
     ("mode", "auto", 6),
     ("label", "PUMP1", 16),
+    ("flag22", True, 22),
+    ("flag22b", True, 22),
+    ("part22", 11, 22),
+    ("fan", "fast", 22),
 ]
 
 
@@ -384,7 +396,7 @@ def write_bank() -> ModbusBank:
     return ModbusBank({1: unit(holding=dict.fromkeys([*range(10, 16), 20, 21, 22], 0), coil={3: 0, 4: 0})})
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("echo", [False, True])
 def test_what_is_written_is_read_back(protocol: ProtocolType, echo: bool) -> None:
     async def scenario() -> None:
@@ -405,6 +417,8 @@ UNWRITABLE: list[tuple[str, Value, int, str]] = [
     ("flag", True, 1, "cannot be written"),
     ("limit", 1e9, 3, "outside"),
     ("relay", "on", 3, "neither"),
+    ("part22", 16, 3, "outside"),
+    ("fan", "slow", 3, "one of the words"),
     ("mode", "manual", 3, "one of the words"),
 ]
 
@@ -433,22 +447,129 @@ def test_the_devices_own_refusal_of_a_write_has_its_code() -> None:
     assert caught.value.code == 2
 
 
-def test_an_echo_alone_does_not_confirm_a_write() -> None:
-    """The device executes nothing and says nothing; its adapter sends back what it transmits."""
-
+def test_a_mask_write_leaves_the_other_bits_alone() -> None:
     async def scenario() -> None:
-        bus = Bus(RTU, write_bank(), echo=True)
+        bank = write_bank()
+        cells = bank.units[1].tables[Table.HOLDING]
+        cells[15] = 0xA50F
+        bus = Bus(RTU, bank)
+        async with bus.line as line:
+            writer = device(RTU, line, WRITE_POINTS)
+            for point, value, left in (
+                ("part22", 9, 0xA59F),
+                ("part22", 0, 0xA50F),
+                ("flag22", True, 0xA70F),
+                ("flag22b", True, 0xA70F),  # bit 9 of the swapped register is bit 1: set already
+                ("flag22b", False, 0xA70D),
+                ("flag22", False, 0xA50D),
+            ):
+                await writer.write(f"d.{point}", value)
+                assert cells[15] == left, point
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 6, 7, 8, 9])
+def test_a_refused_write_is_asked_once_and_keeps_its_code(code: int) -> None:
+    async def scenario() -> None:
+        bank = write_bank()
+        bus = Bus(RTU, bank)
         async with bus.line as line:
             writer = device(RTU, line, WRITE_POINTS)
             await writer.poll(["d.limit"])
-            bus.shape = lambda answer: ()
-            with pytest.raises(DeviceUnreachable):
-                await writer.write("d.relay", True)
-            # the same with a driver that has not read anything yet
-            with pytest.raises(DeviceUnreachable):
-                await device(RTU, line, WRITE_POINTS).write("d.relay", True)
+            bus.ranges()
+            bank.units[1].exceptions.append(code)
+            with pytest.raises(DeviceRejected) as caught:
+                await writer.write("d.limit", 5)
+            assert caught.value.code == code
+            assert len(bus.ranges()) == 1
 
     run(scenario())
+
+
+@EACH
+def test_a_write_without_an_answer_is_not_sent_again_by_an_impatient_link(protocol: ProtocolType) -> None:
+    """The link has learned that this device answers at once, and repeats a question that stays without answer."""
+
+    async def scenario() -> tuple[int, int]:
+        bus = Bus(protocol, write_bank())
+        async with bus.line as line:
+            writer = device(protocol, DeviceLink(line), WRITE_POINTS, timeout_s=2.0)
+            for _ in range(10):
+                await writer.poll(["d.limit"])
+            sent = []
+            for ask in (writer.poll(["d.limit"]), writer.write("d.limit", 5)):
+                bus.shape = lambda answer: ()
+                line.requests.clear()
+                with pytest.raises(DeviceUnreachable):
+                    await ask
+                sent.append(len(line.requests))
+                bus.shape = at_once
+                await writer.poll(["d.limit"])
+            return sent[0], sent[1]
+
+    assert run(scenario()) == (2, 1)
+
+
+def test_a_write_that_is_only_acknowledged_has_an_unknown_outcome() -> None:
+    """Exception 5: taken, and not done yet.  Neither a refusal nor a confirmation."""
+
+    async def scenario() -> None:
+        bank = write_bank()
+        bank.units[1].exceptions.extend([0, 5])
+        bus = Bus(RTU, bank)
+        async with bus.line as line:
+            writer = device(RTU, line, WRITE_POINTS)
+            with pytest.raises(ProtocolError, match="accepted") as caught:
+                await writer.write("d.limit", 5)
+            assert caught.value.hint
+            assert len(bus.ranges()) == 2  # what a read taught of the adapter, and the write itself
+
+    run(scenario())
+
+
+def test_a_busy_device_is_neither_dead_nor_forgotten() -> None:
+    """Nothing is learned from codes 5 and 6: the next poll asks for the same whole range and has it."""
+
+    async def scenario() -> None:
+        made = unit(holding={n: n for n in range(9)})
+        bus = Bus(RTU, ModbusBank({1: made}))
+        async with bus.line as line:
+            reader = device(RTU, line, {f"p{n}": holding(n) for n in range(9)})
+            (batch,) = reader.batches(everything(reader))
+            for code in (5, 6):
+                made.exceptions.append(code)
+                assert {reading.reason for reading in await reader.poll(batch)} == {Reason.REFUSED}
+                assert bus.ranges() == [(3, 0, 9)]
+                assert [reading.value for reading in await reader.poll(batch)] == list(range(9))
+                assert bus.ranges() == [(3, 0, 9)]
+
+    run(scenario())
+
+
+def test_how_long_a_write_takes_to_show() -> None:
+    made = device(RTU, FakeLine(lambda _: ()), {"valve": holding(0, settle_s=40), "relay": holding(1)})
+    assert (made.settle_s("d.valve"), made.settle_s("d.relay")) == (40, 0.5)
+
+
+def test_an_echo_alone_does_not_confirm_a_write() -> None:
+    """The device executes nothing and says nothing; its adapter sends back what it transmits."""
+
+    async def scenario(protocol: ProtocolType, point: str) -> None:
+        bus = Bus(protocol, write_bank(), echo=True)
+        async with bus.line as line:
+            writer = device(protocol, line, WRITE_POINTS)
+            await writer.poll(["d.limit"])
+            bus.shape = lambda answer: ()
+            with pytest.raises(DeviceUnreachable):
+                await writer.write(point, True)
+            # the same with a driver that has not read anything yet
+            with pytest.raises(DeviceUnreachable):
+                await device(protocol, line, WRITE_POINTS).write(point, True)
+
+    for anonymous in (RTU, ASCII):
+        for point in ("d.relay", "d.flag22"):
+            run(scenario(anonymous, point))
 
 
 def test_a_write_that_the_device_answers_with_another_value_is_not_confirmed() -> None:
@@ -473,6 +594,8 @@ def test_a_placed_value_is_what_the_driver_reads_in_every_type() -> None:
         "high": (holding(10, type="bitfield", mask=0xFF00), 0x17),
         "bit0": (holding(11, type="bit", bit=0), True),
         "bit9": (holding(11, type="bit", bit=9, word_order="BADC"), True),
+        "wide": (holding(20, type="bitfield32", mask=0x000FFF00, word_order="CDAB"), 0x5A3),
+        "beside": (holding(20, type="bitfield32", mask=0x000000FF, word_order="CDAB"), 0x77),
         "text": (holding(12, type="ascii", length=4, word_order="BADC"), "valve 7"),
     }
     made = SimUnit()

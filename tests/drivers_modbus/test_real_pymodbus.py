@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,9 +13,11 @@ from pymodbus.client.base import ModbusBaseClient
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from drivers.base import ProtocolType
 from drivers.modbus.codec import quiet_pymodbus
-from drivers.modbus.driver import RTU, TCP
-from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, serve_tcp
+from drivers.modbus.config import Table
+from drivers.modbus.driver import ASCII, RTU, TCP
+from drivers.modbus.simulator import AsciiLine, ModbusBank, RtuLine, SimUnit, serve_tcp
 from drivers.transport import TcpLink
 from drivers_contract.wire import pty_wire
 from drivers_modbus.rig import answered_by, device, holding, unit
@@ -29,6 +31,8 @@ POINTS = {
     "f32": holding(2, type="float32"),
     "s64": holding(4, type="s64"),
     "setpoint": holding(10),
+    "flag": holding(9, type="bit", bit=3, write_function=22),
+    "flags": holding(9),
     "missing": holding(11),
     "input": {"table": "input", "address": 1, "type": "s16"},
     "coil": {"table": "coil", "address": 1},
@@ -46,7 +50,7 @@ async def their_server(framer: FramerType) -> AsyncIterator[int]:
             SimData(0, values=[2302, 0], datatype=DataType.REGISTERS),
             SimData(2, values=230.25, datatype=DataType.FLOAT32),
             SimData(4, values=-(2**40) - 7, datatype=DataType.INT64),
-            SimData(8, values=[0, 0, 5], datatype=DataType.REGISTERS),
+            SimData(8, values=[0, 2, 5], datatype=DataType.REGISTERS),
         ],
         [SimData(0, values=[1, 65535], datatype=DataType.REGISTERS)],
     )
@@ -60,12 +64,15 @@ async def their_server(framer: FramerType) -> AsyncIterator[int]:
         await asyncio.sleep(0.01)  # its connections close in callbacks
 
 
-@pytest.mark.parametrize("protocol", [TCP, RTU], ids=["tcp", "rtu over tcp"])
-def test_our_driver_reads_and_writes_their_server(protocol: object) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "framer"),
+    [(TCP, FramerType.SOCKET), (RTU, FramerType.RTU), (ASCII, FramerType.ASCII)],
+    ids=["tcp", "rtu over tcp", "ascii over tcp"],
+)
+def test_our_driver_reads_and_writes_their_server(protocol: ProtocolType, framer: FramerType) -> None:
     async def scenario() -> None:
-        chosen, framer = (TCP, FramerType.SOCKET) if protocol is TCP else (RTU, FramerType.RTU)
         async with their_server(framer) as port, TcpLink("127.0.0.1", port) as link:
-            reader = device(chosen, link, POINTS)
+            reader = device(protocol, link, POINTS)
             seen = {}
             for batch in reader.batches([f"d.{name}" for name in POINTS]):
                 for reading in await reader.poll(batch):
@@ -75,6 +82,8 @@ def test_our_driver_reads_and_writes_their_server(protocol: object) -> None:
                 "f32": 230.25,
                 "s64": -(2**40) - 7,
                 "setpoint": 5,
+                "flag": False,
+                "flags": 2,
                 "missing": Reason.REFUSED,
                 "input": -1,
                 "coil": False,
@@ -82,8 +91,10 @@ def test_our_driver_reads_and_writes_their_server(protocol: object) -> None:
             }
             await reader.write("d.setpoint", 77)
             await reader.write("d.coil", True)
+            await reader.write("d.flag", True)  # mask write: 0 0 1 0 with bit 3 set
             readings = [*await reader.poll(["d.setpoint"]), *await reader.poll(["d.coil"])]
-            assert [reading.value for reading in readings] == [77, True]
+            readings += await reader.poll(["d.flags"])
+            assert [reading.value for reading in readings] == [77, True, 0b1010]
             with pytest.raises(DeviceRejected, match="illegal data address"):
                 await reader.write("d.missing", 1)
 
@@ -94,14 +105,10 @@ def test_our_driver_reads_and_writes_their_server(protocol: object) -> None:
 
 
 def our_bank() -> ModbusBank:
-    return ModbusBank(
-        {
-            1: unit(
-                holding={n: n for n in range(10)}, input={0: 0x4366, 1: 0x3334}, coil={n: n % 2 for n in range(20)}
-            ),
-            2: unit(discrete={3: 1, 4: 0}),
-        }
-    )
+    first = unit(holding={n: n for n in range(10)}, input={0: 0x4366, 1: 0x3334}, coil={n: n % 2 for n in range(20)})
+    first.identity = {0: "Maker", 1: "M1", 2: "V2.11", 5: "not among the basic objects"}
+    first.server_id = b"M1\xff"
+    return ModbusBank({1: first, 2: unit(discrete={3: 1, 4: 0})})
 
 
 async def exercise(client: ModbusBaseClient, bank: ModbusBank) -> None:
@@ -118,8 +125,17 @@ async def exercise(client: ModbusBaseClient, bank: ModbusBank) -> None:
     assert (await client.read_coils(0, count=12, device_id=1)).bits[:12] == [True] * 12
     refused = await client.read_holding_registers(8, count=5, device_id=1)
     assert (refused.isError(), refused.exception_code) == (True, 2)
-    refused = await client.mask_write_register(address=0, and_mask=0xF0, or_mask=1, device_id=1)
-    assert refused.isError()
+    bank.units[1].tables[Table.HOLDING][0] = 0x12  # the standard's example, 6.16
+    assert not (await client.mask_write_register(address=0, and_mask=0xF2, or_mask=0x25, device_id=1)).isError()
+    assert bank.units[1].tables[Table.HOLDING][0] == 0x17
+    told = await client.read_device_information(read_code=1, object_id=0, device_id=1)
+    assert told.information == {0: b"Maker", 1: b"M1", 2: b"V2.11"}
+    assert (await client.report_device_id(device_id=1)).identifier == b"M1"
+    assert (await client.read_device_information(device_id=2)).exception_code == 1
+    bank.units[1].exceptions.extend(range(1, 12))
+    codes = [(await client.read_holding_registers(0, count=1, device_id=1)).exception_code for _ in range(11)]
+    assert codes == list(range(1, 12))
+    assert not (await client.read_holding_registers(0, count=1, device_id=1)).isError()
 
 
 def test_their_tcp_client_understands_our_simulator() -> None:
@@ -137,12 +153,15 @@ def test_their_tcp_client_understands_our_simulator() -> None:
     asyncio.run(scenario())
 
 
-def test_their_rtu_client_understands_our_simulator() -> None:
+@pytest.mark.parametrize(("line", "framer"), [(RtuLine, FramerType.RTU), (AsciiLine, FramerType.ASCII)])
+def test_their_serial_client_understands_our_simulator(
+    line: Callable[[ModbusBank], RtuLine | AsciiLine], framer: FramerType
+) -> None:
     async def scenario() -> None:
         quiet_pymodbus()
         bank = our_bank()
-        async with pty_wire(answered_by(RtuLine(bank))) as wire:
-            client = AsyncModbusSerialClient(str(wire.path), baudrate=115200, timeout=1, retries=0)
+        async with pty_wire(answered_by(line(bank))) as wire:
+            client = AsyncModbusSerialClient(str(wire.path), framer=framer, baudrate=115200, timeout=1, retries=0)
             assert await client.connect()
             try:
                 await exercise(client, bank)

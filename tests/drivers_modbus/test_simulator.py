@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drivers.modbus import codec
 from drivers.modbus.config import PointOptions, Table
-from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, TcpStream
+from drivers.modbus.simulator import AsciiLine, ModbusBank, RtuLine, SimUnit, TcpStream
 from drivers_modbus.rig import unit
 from gateway.errors import ProtocolError
 
@@ -43,6 +43,34 @@ def test_answers() -> None:
         ((unit_id, frame),) = RtuLine(bank()).feed(rtu(request))
         assert (unit_id, frame) == (int(request[:2]), rtu(answer)), request
     assert len(REQUESTS) == 12
+
+
+def test_an_ascii_line_hears_whole_lines_between_noise() -> None:
+    line = AsciiLine(ModbusBank({0: unit(holding={124: 141, 125: 142})}))
+    heard = [line.feed(piece) for piece in (b"\xfe:00", b"\x07:0003007C", b"00027F\r", b"\n:0003007C000200\r\n")]
+    assert heard == [[], [], [], [(0, b":000304008D008EDE\r\n")]]  # vectors mb-ascii-0 and mb-ascii-1
+    line.feed(b":0003007C")
+    line.silence()
+    assert line.feed(b"00027F\r\n") == []
+
+
+def test_a_scripted_exception_comes_before_whatever_is_asked() -> None:
+    made = bank()
+    made.units[1].exceptions.extend([6, 0, 5])
+    line = RtuLine(made)
+    answers = [line.feed(rtu("01 06 00 00 00 63")) for _ in range(4)]
+    good = [(1, rtu("01 06 00 00 00 63"))]
+    assert answers == [[(1, rtu("01 86 06"))], good, [(1, rtu("01 86 05"))], good]
+
+
+def test_what_a_device_is_comes_in_the_standards_order() -> None:
+    made = bank()
+    made.units[1].identity = {0: "Company identification", 1: "Product code XX", 2: "V2.11"}
+    ((_, frame),) = RtuLine(made).feed(rtu("01 2B 0E 01 00"))  # the example of 6.21
+    assert frame[:8] == bytes.fromhex("01 2B 0E 01 01 00 00 03")
+    assert frame[8:32] == b"\x00\x16Company identification"
+    ((_, refused),) = RtuLine(made).feed(rtu("07 2B 0E 01 00"))
+    assert refused == rtu("07 AB 01")
 
 
 def test_a_refused_write_writes_nothing() -> None:
@@ -84,6 +112,7 @@ def test_requests_may_arrive_in_any_pieces_between_noise(texts: list[str], data:
 @given(st.binary(max_size=400))
 def test_random_bytes_do_no_harm(data: bytes) -> None:
     RtuLine(bank()).feed(data)
+    AsciiLine(bank()).feed(data + b"\r\n:" + data + b"\r\n")
     try:
         TcpStream(bank()).feed(data)
     except ProtocolError:

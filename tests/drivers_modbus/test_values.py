@@ -186,3 +186,17 @@ def test_a_text_that_does_not_fit_is_not_sent(text: Any) -> None:
 
 def test_a_number_between_two_steps_goes_to_the_nearer() -> None:
     assert values.encode(Layout(Type.U16, scale=0.1), 21.37) == (214,)
+
+
+def test_a_bitfield_of_two_registers() -> None:
+    """0002 1234h: bits 8 to 19 are 212h, whichever word stands first."""
+    for order, registers in (
+        (Order.ABCD, [0x0002, 0x1234]),
+        (Order.CDAB, [0x1234, 0x0002]),
+        (Order.BADC, [0x0200, 0x3412]),
+        (Order.DCBA, [0x3412, 0x0200]),
+    ):
+        layout = Layout(Type.BITFIELD32, order, mask=0x000FFF00, shift=8)
+        assert values.decode(layout, registers) == 0x212
+        assert values.encode(layout, 0x212) == values.split(0x00021200, 2, order)
+        assert values.own_bits(layout) == values.split(0x000FFF00, 2, order)

@@ -10,7 +10,7 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.config.load import LinePlan, check, load
 from gateway.errors import DeviceUnreachable
-from gateway.field import drivers_on, open_line, read_now
+from gateway.field import drivers_on, links_on, open_line, read_now
 from gateway.model import Quality, Reading, Value
 from gateway.sim import faults, site
 from gateway.sim.compound import GAS, Compound
@@ -28,9 +28,9 @@ async def read_line(plan: LinePlan, only: tuple[str, ...] = ()) -> list[Reading]
     """Every point (or those named) of every device on the line, once."""
     readings: list[Reading] = []
     async with open_line(plan) as link:
-        drivers = drivers_on(plan, link, SystemClock())
+        drivers = drivers_on(plan, links_on(plan, link), SystemClock())
         for device in plan.devices:
-            points = [p.id for p in device.device.points if not only or p.name in only]
+            points = [p.point.id for p in device.spec.points.values() if not only or p.point.name in only]
             readings += await read_now(drivers[device.device.id], points, SystemClock())
     return readings
 
@@ -120,7 +120,7 @@ def test_a_dead_line_is_silent_and_comes_back(tmp_path: Path) -> None:
             write(compound, tmp_path)
             plan = load(tmp_path).lines[0]
             async with open_line(plan) as link:
-                (driver,) = drivers_on(plan, link, SystemClock()).values()
+                (driver,) = drivers_on(plan, links_on(plan, link), SystemClock()).values()
                 compound.faults.kill_line(compound.meter_lines[0], dead=True)
                 with pytest.raises(DeviceUnreachable):
                     await driver.poll(["m-1-1-101.voltage"])

@@ -131,6 +131,8 @@ def test_a_broken_configuration_is_refused_with_the_words_of_check_and_every_dev
         async with compound(tmp_path):
             pass
         # The compound is gone: no port, no pty, nobody listens.  The daemon runs all the same.
+        text = (config / "site.yaml").read_text(encoding="utf-8")
+        (config / "site.yaml").write_text(text.replace("/dev/pts/", "/dev/unplugged/"), encoding="utf-8")
         async with Child(gateway("run", "--config", str(config)), tmp_path / "log") as daemon:
             lines = (await status(tmp_path / "store"))["lines"]
             assert lines
