@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from drivers.base import DeviceSpec, Driver, PointSpec, SerialFormat
+from drivers.base import DeviceSpec, Driver, Link, PointSpec, SerialFormat
 from drivers.cjt188.simulator import Cjt188SimLine, Cjt188SimMeter
 from drivers.device_link import DeviceLink
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
@@ -541,6 +541,14 @@ def _judge(reading: Reading, driver: _Judged, false: set[tuple[PointId, Value | 
     elif reading.quality is Quality.GOOD:
         verdict.used.add((driver.number, driver.parts(reading)[1]))
         verdict.good_at_s.setdefault(f"d{driver.number}", []).append(asyncio.get_running_loop().time())
+
+
+def driver_of(kind: Kind, number: int, link: Link, timeout_s: float) -> Driver:
+    """The driver of one device, without the rest."""
+    type_ = protocol(kind.protocol)
+    specs = {f"d{number}.{name}": point_spec(kind, f"d{number}.{name}", each) for name, each in kind.points.items()}
+    options = type_.device_options.model_validate(kind.options(number))
+    return type_.make(DeviceSpec(f"d{number}", options, specs, timeout_s), link, LoopClock())
 
 
 def point_spec(kind: Kind, point: PointId, options: Mapping[str, Any]) -> PointSpec:

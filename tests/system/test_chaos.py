@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+import resource
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,17 +17,22 @@ import pytest
 from drivers.base import SerialFormat
 from drivers.modbus import driver as modbus_driver
 from drivers.transport import SerialLink, TcpLink
+from drivers_contract.wire import tcp_wire
+from gateway.errors import DeviceUnreachable, ProtocolError
 from gateway.model import Quality
 from gateway.sim import faults
 from gateway.sim.faults import DeviceFault, LineFault, Twist
 from support import virtual_time
 from support.chaos import (
     KINDS,
+    MOMENTS,
     MOST_LATE,
     Field,
     Kind,
     MemoryLink,
+    Truth,
     Verdict,
+    driver_of,
     field_of,
     random_fault,
     random_line_fault,
@@ -140,6 +146,53 @@ def _reads(kind: Kind, fault: DeviceFault, line: LineFault, reads: int) -> Verdi
             return running.verdict
 
     return virtual_time.run(main(), grace_s=0.0)
+
+
+# ---------------------------------------------------------------------- C8: what a TCP peer may send
+
+PEERS = {
+    "a length of 65535": lambda frame, chance: frame[:4] + b"\xff\xff" + frame[6:] + chance.randbytes(300),
+    "300 random bytes": lambda frame, chance: chance.randbytes(300),
+    "300 random bytes, then the answer": lambda frame, chance: chance.randbytes(300) + frame,
+    "another transaction": lambda frame, chance: bytes((frame[0] ^ 1,)) + frame[1:],
+    "another unit": lambda frame, chance: frame[:6] + b"\x02" + frame[7:],
+    "everything twice": lambda frame, chance: 2 * frame,
+    "another protocol": lambda frame, chance: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a megabyte": lambda frame, chance: chance.randbytes(2**20),
+}
+BELIEVED = ("300 random bytes, then the answer", "everything twice")
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS.keys())
+def test_whatever_a_tcp_peer_sends_nothing_wrong_is_believed_and_the_next_answer_is(
+    peer: Callable[[bytes, random.Random], bytes],
+) -> None:
+    kind, chance = KINDS["modbus-tcp"], random.Random(SEED)
+    answers = peer in [PEERS[name] for name in BELIEVED]
+    hostile = True
+
+    async def main() -> None:
+        nonlocal hostile
+        far_end = kind.devices(Truth(), 1)
+
+        def respond(data: bytes) -> list[bytes]:
+            return [peer(frame, chance) if hostile else frame for _, frame in far_end.feed(data)]
+
+        async with tcp_wire(respond) as wire, TcpLink("127.0.0.1", wire.port) as link:
+            device = driver_of(kind, 1, link, timeout_s=0.3)
+            resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            for _ in range(2):
+                if answers:
+                    assert (await device.poll(["d1.p0"]))[0].quality is Quality.GOOD
+                else:
+                    with pytest.raises((ProtocolError, DeviceUnreachable)):
+                        await device.poll(["d1.p0"])
+            assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 8 * 1024, "KiB"
+            hostile = False
+            reading = (await device.poll(["d1.p0"]))[0]
+            assert (reading.quality, reading.value) == (Quality.GOOD, 11 * MOMENTS)
+
+    asyncio.run(main())
 
 
 # ---------------------------------------------------------------------- the same on real wires
