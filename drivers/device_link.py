@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -60,6 +61,7 @@ class DeviceLink:
         self._line = line
         self._serial = serial
         self._misses = 0
+        self._once = False
         self._peer: Hashable = None
 
     @property
@@ -69,6 +71,15 @@ class DeviceLink:
     def leave_alone_s(self) -> float:
         """How long the device should not be asked anything new."""
         return self._line.leave_alone_s(self._peer)
+
+    @contextmanager
+    def repeating_nothing(self) -> Iterator[None]:
+        """While a command is given: every exchange is one that is sent once."""
+        self._once = True
+        try:
+            yield
+        finally:
+            self._once = False
 
     async def __aenter__(self) -> Self:
         await self._line.__aenter__()
@@ -102,7 +113,7 @@ class DeviceLink:
             gap_characters=gap_characters,
             serial=serial or self._serial,
         )
-        for limit_s in (timeout_s,) if once else self._patience(timeout_s):
+        for limit_s in (timeout_s,) if once or self._once else self._patience(timeout_s):
             try:
                 frame = await ask(first_byte_s=limit_s)
             except LineLost:

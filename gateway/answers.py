@@ -7,6 +7,7 @@
 {"op": "exchange", "line", "request", …}         one question on a line, between two of the daemon's own
 {"op": "tap", "line", "after": n | null}         the bytes of a line since piece n
 {"op": "alarms"} · {"op": "acknowledge", "rule", "device", "who"}
+{"op": "write", "point", "value", "who", "reason", "check": bool}   a command; check: would it be carried out
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from typing import Any, TypeVar
 from drivers.base import SerialFormat
 from drivers.transport import ByteLine
 from gateway.clock import Clock
+from gateway.commands import Command, Commands, as_item
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
 from gateway.errors import GatewayError
 from gateway.field import read_now
 from gateway.health import Health, status_item
+from gateway.ids import uuid7
 from gateway.local_api import Handler
 from gateway.model import PointId, Reading
 from gateway.pipeline import Pipeline
@@ -43,6 +46,7 @@ class Answers:
     connections: Mapping[str, ByteLine]
     health: Health
     pipeline: Pipeline
+    commands: Commands
     clock: Clock
     _taps: dict[str, LineTap] = field(init=False)
 
@@ -59,6 +63,7 @@ class Answers:
             "tap": self._tap,
             "alarms": self._alarms,
             "acknowledge": self._acknowledge,
+            "write": self._write,
         }
 
     async def _read(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,6 +136,11 @@ class Answers:
             return status_item(self.pipeline.engine.alarm(rule, device))
         except KeyError:
             raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
+
+    async def _write(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        command = Command.local(request, uuid7(self.clock.now_ms()))
+        act = self.commands.check if request.get("check") else self.commands.execute
+        return as_item(command, await act(command))
 
 
 def _named(lines: Mapping[str, Line], request: Mapping[str, Any]) -> str:

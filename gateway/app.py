@@ -4,7 +4,7 @@
     ┌─────────────────────┐     ┌──────────────┐      ┌──────────────┐      ┌──────────────────────┐
     │ link, drivers, gate │ ──▶ │ rules, group │ ──▶  │ lanes, seq   │ ──▶  │ window ─ mqtt session│
     └─────────────────────┘     └──────────────┘      └──────────────┘      └──────────────────────┘
-             ▲ read now                                      ▲ status
+             ▲ read now, commands (commands.py)              ▲ status
              └──────────────── local API (Unix socket) ──────┘
 
 Shutdown runs from left to right: no new readings, drain the pipeline, commit, deliver what the broker still takes
@@ -17,6 +17,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 
 import structlog
@@ -25,6 +26,7 @@ from drivers.transport import ByteLine
 from gateway import local_api
 from gateway.answers import Answers
 from gateway.clock import Clock, ClockState
+from gateway.commands import Commands
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import Envelope
 from gateway.errors import StoreError
@@ -54,6 +56,8 @@ PHASE_S = 1.0
 """Lines begin their grids spread over so long."""
 FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
+COMMANDS_S = 5.0
+"""At the end: for the exchange of a command that has begun."""
 
 
 async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
@@ -88,7 +92,16 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         _recall_registers(lines, saved, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
-        answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, clock)
+        commands = Commands(
+            config.points,
+            {device.id: device.place for device in config.devices},
+            config.allow_write,
+            {device: line for line in lines for device in line.drivers},
+            pipeline,
+            clock,
+            identities.wrong,
+        )
+        answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, commands, clock)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
             local_api.serve(config.store.path, answers.handlers()),
@@ -107,7 +120,12 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+            commands.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMMANDS_S):
+                    await commands.ended()
             await _cancel(polling)
+            await commands.ended()  # a line that is closed tells whoever waits for it
             _remember_registers(lines, pipeline, clock)
             await _cancel(committing)
             await pipeline.drain()
@@ -258,13 +276,15 @@ def _history(identity: Identity, now_ms: int, recovery: Recovery | None) -> list
     """What the platform should know about this start."""
     about = {"version": identity.version, "boot_id": identity.boot_id, "config": identity.config_digest}
     events = [Event(uuid7(now_ms), "gateway.started", now_ms, None, Place(), about)]
-    if recovery is not None:
-        saved = recovery.salvage
-        damage: dict[str, Value | None] = {
-            "fault": recovery.fault,
-            "kept": recovery.moved_to.name,
-            "salvaged": sum(saved.envelopes.values()),
-            "complete": saved.complete,
-        }
-        events.append(Event(uuid7(now_ms), "gateway.store_replaced", now_ms, None, Place(), damage))
-    return events
+    return events if recovery is None else [*events, store_replaced(recovery, now_ms)]
+
+
+def store_replaced(recovery: Recovery, now_ms: int) -> Event:
+    saved = recovery.salvage
+    damage: dict[str, Value | None] = {
+        "fault": recovery.fault,
+        "kept": recovery.moved_to.name,
+        "salvaged": sum(saved.envelopes.values()),
+        "complete": saved.complete,
+    }
+    return Event(uuid7(now_ms), "gateway.store_replaced", now_ms, None, Place(), damage)

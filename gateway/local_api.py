@@ -86,9 +86,11 @@ async def ask(directory: Path, request: Mapping[str, Any], *, timeout_s: float =
             line = await reader.readline()
     except TimeoutError:
         raise Refused(f"the daemon did not answer within {timeout_s:g} s") from None
+    except ConnectionError as exc:
+        raise NotRunning("the daemon stopped while answering") from exc
     finally:
         await _close(writer)
-    if not line:
+    if not line.endswith(b"\n"):
         raise NotRunning("the daemon stopped while answering")
     answer = json.loads(line)
     if not answer["ok"]:

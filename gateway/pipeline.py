@@ -99,6 +99,17 @@ class Pipeline:
         self._saved[key] = value
         self._some.set()
 
+    async def record(self, event: Event) -> None:
+        """Take an event that must be on disk before anything is done; it is when this returns.
+
+        Raises StoreError when it is not.  It waits with the others then, and goes to disk when the store works again.
+        """
+        dropped = self.stats.dropped
+        self.note(event)
+        await self.drain()
+        if self._failing_since_ms is not None or self.stats.dropped != dropped:
+            raise StoreError("the store takes nothing at present", hint="see gateway store status and the log")
+
     async def acknowledge(self, rule: str, device: str | None, who: str) -> None:
         """An operator has seen the alarm; on disk when this returns.  Raises KeyError when there is no such alarm."""
         self._apply(self.engine.acknowledge(rule, device, who, self._now()))

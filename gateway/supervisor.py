@@ -13,8 +13,10 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -94,6 +96,13 @@ class Line:
 
     async def run(self) -> None:
         """Poll until cancelled; reopen the line as often as it takes."""
+        try:
+            await self._keep_polling()
+        finally:
+            self.stats.open = False
+            self._turn_away(LineLost(f"line {self.id} is being closed"))
+
+    async def _keep_polling(self) -> None:
         started_s = asyncio.get_running_loop().time()
         self._schedule = LineSchedule(self.jobs, started_s, self.rng, zone=self.zone, phase_s=self.phase_s)
         attempts = 0
@@ -119,6 +128,25 @@ class Line:
         self._requests.append((action, done))
         self._wake.set()
         return await done
+
+    async def command(self, device: str, action: Callable[[], Awaitable[None]]) -> None:
+        """As ``request``, for what moves something: whatever the driver says, nothing is sent twice meanwhile."""
+        link = self.links.get(device)
+
+        async def act() -> None:
+            with nullcontext() if link is None else link.repeating_nothing():
+                await action()
+
+        await self.request(act)
+
+    async def read(self, device: str, points: Sequence[PointId]) -> Sequence[Reading]:
+        """Ask as soon as the exchange under way is over; what comes is published like any reading.
+
+        Raises as ``request`` does, for the first group that could not be read; publishes nothing then.
+        """
+        readings = await self.request(partial(self._read, self.drivers[device], points))
+        await self.publish(readings)
+        return readings
 
     def silent(self) -> frozenset[str]:
         """Devices that do not answer at present."""
@@ -211,16 +239,26 @@ class Line:
         try:
             async with asyncio.timeout(self.stall_s):
                 try:
-                    return await driver.poll(batch)
+                    return await self._guarded(partial(driver.poll, batch), points=batch)
                 except ProtocolError:
-                    return await driver.poll(batch)
+                    return await self._guarded(partial(driver.poll, batch), points=batch)
         except TimeoutError:
             raise DeviceUnreachable(f"the driver did not return within {self.stall_s:g} s") from None
+
+    async def _guarded(self, action: Callable[[], Awaitable[T]], points: Sequence[PointId] = ()) -> T:
+        try:
+            return await action()
         except (DriverError, asyncio.CancelledError):
             raise
         except Exception as exc:  # the one place: a driver's bug must cost its device, not the compound
-            log.exception("driver failed", line=self.id, points=list(batch))
+            log.exception("driver failed", line=self.id, points=list(points))
             raise ProtocolError(f"the driver failed: {exc!r}") from exc
+
+    async def _read(self, driver: Driver, points: Sequence[PointId]) -> list[Reading]:
+        readings: list[Reading] = []
+        for batch in driver.batches(points):
+            readings += await self._read_doubtful_again(driver, await self._poll(driver, batch))
+        return readings
 
     async def _read_doubtful_again(self, driver: Driver, readings: Sequence[Reading]) -> Sequence[Reading]:
         """A number that may be billed is asked for a second time before it is doubted aloud."""
@@ -260,14 +298,14 @@ class Line:
                 continue
             started_s = asyncio.get_running_loop().time()
             try:
-                result = await action()
+                result = await self._guarded(action)
             except LineLost as exc:
                 _fail(done, exc)
                 raise
             except DriverError as exc:
                 _fail(done, exc)
             except asyncio.CancelledError:
-                done.cancel()
+                _fail(done, LineLost(f"line {self.id} is being closed"))
                 raise
             else:
                 if not done.done():
@@ -311,9 +349,7 @@ class Line:
 
     async def _lost(self, exc: LineLost) -> None:
         """Everything on the line is out of reach, for one reason that is said once."""
-        for _, done in self._requests:
-            _fail(done, exc)
-        self._requests.clear()
+        self._turn_away(exc)
         reached = [device for device in self.drivers if device not in self._outages]
         if self.stats.open or reached:
             log.warning("line lost", line=self.id, error=str(exc), hint=exc.hint)
@@ -321,6 +357,12 @@ class Line:
         self._unfinished.clear()
         for device in reached:
             await self._mark(device, exc)
+
+    def _turn_away(self, exc: LineLost) -> None:
+        """Whoever still waits for a turn gets none."""
+        for _, done in self._requests:
+            _fail(done, exc)
+        self._requests.clear()
 
     async def _mark(self, device: str, exc: DriverError) -> None:
         """Every point of the device is bad from now on."""

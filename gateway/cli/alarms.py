@@ -15,13 +15,13 @@ from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.site import configuration_of
 from gateway.errors import GatewayError
 
-_STATES = {
+STATES = {
     "pending": ("延时中", "pending"),
     "unack": ("未确认", "active, not acknowledged"),
     "acked": ("已确认", "active, acknowledged"),
     "rtn_unack": ("已恢复未确认", "over, not acknowledged"),
 }
-_PRIORITIES = {
+PRIORITIES = {
     "critical": ("紧急", "critical"),
     "high": ("高", "high"),
     "medium": ("中", "medium"),
@@ -79,8 +79,8 @@ def _ask(shell: Shell, request: Mapping[str, Any]) -> Any:
 def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:
     since = datetime.fromtimestamp(alarm["since_ms"] / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     name = alarm["rule"] + (f"@{alarm['device']}" if alarm["device"] else "")
-    state = shell.t(*_STATES.get(alarm["state"], ("正常", "normal")))
-    priority = shell.t(*_PRIORITIES[alarm["priority"]])
+    state = shell.t(*STATES.get(alarm["state"], ("正常", "normal")))
+    priority = shell.t(*PRIORITIES[alarm["priority"]])
     seen = shell.t(f"（{alarm['acked_by']}）", f" by {alarm['acked_by']}") if alarm["acked_by"] else ""
     doubt = "" if alarm["known"] else shell.t("  数据缺失", "  data missing")
     print(f"{since}  {priority}  {name}  {state}{seen}{doubt}")

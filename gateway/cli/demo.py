@@ -15,8 +15,9 @@ from gateway.errors import GatewayError
 from gateway.sim.broker import AMQTT, best_kind, mosquitto
 from gateway.sim.demo import Facts, Outcome, Program, give
 from gateway.sim.scenarios import NOT_YET, SCENARIOS
-from gateway.sim.summary import Snapshot, fit, one_line, render
+from gateway.sim.summary import Snapshot, one_line, render
 from gateway.sim.world import Layout
+from gateway.terminal import fit
 
 LOG_EVERY_S = 5.0
 

@@ -12,6 +12,8 @@ _COMMANDS = {
     "demo": ("gateway.cli.demo", "虚拟小区演示 / a virtual compound, a broker and the gateway in one"),
     "check": ("gateway.cli.check", "检查全部配置 / validate the whole configuration"),
     "read": ("gateway.cli.read", "读取测点 / read points now"),
+    "write": ("gateway.cli.write", "写入测点 / write a point: confirmed and audited"),
+    "watch": ("gateway.cli.watch", "实时查看 / live view of lines, devices, alarms, store and uplinks"),
     "alarms": ("gateway.cli.alarms", "报警列表与确认 / list alarms, acknowledge them"),
     "decode": ("gateway.cli.decode", "解释报文 / explain captured frames"),
     "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),

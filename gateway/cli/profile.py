@@ -13,11 +13,12 @@ from drivers.registry import decoder, decoders
 from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
 from gateway.cli.decode import parse_hex
 from gateway.cli.replay import Findings, all_good, examine, far_end
-from gateway.config.faults import Report, did_you_mean, one_of, quoted, render_all, width
+from gateway.config.faults import Report, did_you_mean, one_of, quoted, render_all
 from gateway.config.models import ProfilePoint
 from gateway.config.profiles import Profile, Profiles
 from gateway.errors import GatewayError
 from gateway.model import Quality, Reading
+from gateway.terminal import columns
 
 _FILES = (".yaml", ".yml")
 
@@ -94,7 +95,7 @@ def show(shell: Shell, profile: str) -> None:
     widest = max(len(name) for name in model.points)
     for name, point in model.points.items():
         label = shell.t(point.name.zh, point.name.en)
-        print(f"  {name:<{widest}}  {label}{' ' * max(1, 26 - width(label))}{_facts(shell, point)}".rstrip())
+        print(f"  {name:<{widest}}  {label}{' ' * max(1, 26 - columns(label))}{_facts(shell, point)}".rstrip())
 
 
 def _facts(shell: Shell, point: ProfilePoint) -> str:

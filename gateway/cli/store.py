@@ -6,7 +6,6 @@ import csv
 import fnmatch
 import json
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from gateway.errors import StoreError
 from gateway.model import Lane, Text
 from gateway.store.lanes import LaneStats, StoreStats
 from gateway.store.reader import Finding, Reader, Wrong, opened
+from gateway.terminal import age, aligned, size
 
-_LANES = {
+LANES = {
     Lane.ALARM: Text("报警", "alarm"),
     Lane.EVENT: Text("事件", "event"),
     Lane.GAP: Text("缺口", "gap"),
@@ -148,20 +148,20 @@ def _reader(shell: Shell, path: Path | None) -> Iterator[tuple[Reader, int]]:
 
 
 def _show(shell: Shell, stats: StoreStats, now_ms: int) -> None:
-    budget = f" / {_size(stats.budget_bytes)}" if stats.budget_bytes else ""
+    budget = f" / {size(stats.budget_bytes)}" if stats.budget_bytes else ""
     shell.say(
-        f"占用 {_size(stats.bytes)}{budget}  纪元 {stats.epoch}",
-        f"size {_size(stats.bytes)}{budget}  epoch {stats.epoch}",
+        f"占用 {size(stats.bytes)}{budget}  纪元 {stats.epoch}",
+        f"size {size(stats.bytes)}{budget}  epoch {stats.epoch}",
     )
     head = shell.t(
         "通道 信封 记录 大小 序号 最早 丢弃 损坏", "lane envelopes records size numbers oldest dropped damaged"
     )
     table = [head.split()]
     for lane, held in stats.lanes.items():
-        table.append([shell.t(_LANES[lane].zh, _LANES[lane].en), *_lane_cells(held)])
-    print(_aligned(table))
+        table.append([shell.t(LANES[lane].zh, LANES[lane].en), *_lane_cells(held)])
+    print("\n".join(aligned(table)))
     waiting = [
-        [uplink, shell.t(_LANES[lane].zh, _LANES[lane].en), str(count), _since(shell, held, uplink, now_ms)]
+        [uplink, shell.t(LANES[lane].zh, LANES[lane].en), str(count), _since(shell, held, uplink, now_ms)]
         for lane, held in stats.lanes.items()
         for uplink, count in held.unacknowledged.items()
         if count
@@ -170,7 +170,7 @@ def _show(shell: Shell, stats: StoreStats, now_ms: int) -> None:
         shell.say("没有待送数据", "nothing is waiting")
         return
     print()
-    print(_aligned([shell.t("上行 通道 待送 始于", "uplink lane waiting since").split(), *sorted(waiting)]))
+    print("\n".join(aligned([shell.t("上行 通道 待送 始于", "uplink lane waiting since").split(), *sorted(waiting)])))
 
 
 def _lane_cells(held: LaneStats) -> list[str]:
@@ -179,7 +179,7 @@ def _lane_cells(held: LaneStats) -> list[str]:
     return [
         str(held.envelopes),
         str(held.items),
-        _size(held.bytes),
+        size(held.bytes),
         numbers,
         oldest,
         str(held.evicted),
@@ -191,35 +191,7 @@ def _since(shell: Shell, held: LaneStats, uplink: str, now_ms: int) -> str:
     since_ms = held.waiting_since_ms.get(uplink)
     if since_ms is None:
         return "-"
-    return f"{_local(since_ms)} ({_age(shell, max(now_ms - since_ms, 0) // 1000)})"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
-    lines = (
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)) for row in table
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _width(text: str) -> int:
-    """Columns on a terminal; characters that are wide on some terminals only are not used in tables."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
-
-
-def _age(shell: Shell, seconds: int) -> str:
-    for length, zh, en in ((86400, "天", "d"), (3600, "小时", "h"), (60, "分钟", "min")):
-        if seconds >= length:
-            return f"{seconds // length} {shell.t(zh, en)}"
-    return f"{seconds} {shell.t('秒', 's')}"
+    return f"{_local(since_ms)} ({age((now_ms - since_ms) / 1000, shell.lang)})"
 
 
 def _local(time_ms: int) -> str:

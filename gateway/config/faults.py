@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.model import Text
+from gateway.terminal import columns
 
 SHOWN_PER_FILE = 20
 """People mend the first twenty and run the check again; programs (--json) get them all."""
@@ -113,7 +113,7 @@ def render(fault: Fault, lang: str) -> str:
         (
             headline(fault, lang),
             f"{number} | {shown}",
-            f"{' ' * len(number)} | {' ' * width(before)}{'^' * max(1, width(marked))}",
+            f"{' ' * len(number)} | {' ' * columns(before)}{'^' * max(1, columns(marked))}",
         )
     )
 
@@ -129,13 +129,6 @@ def render_all(faults: Iterable[Fault], lang: str) -> Iterator[str]:
         if count > SHOWN_PER_FILE:
             more = count - SHOWN_PER_FILE
             yield f"{file}: 另有 {more} 处未列出" if lang == "zh" else f"{file}: {more} more not shown"
-
-
-def width(text: str) -> int:
-    """Columns *text* takes on a terminal: Chinese characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:

@@ -75,6 +75,11 @@ class Configuration:
     def points(self) -> Mapping[PointId, Point]:
         return {point.id: point for device in self.devices for point in device.points}
 
+    @cached_property
+    def allow_write(self) -> frozenset[PointId]:
+        """What commands may write."""
+        return frozenset(point for line in self.lines for plan in line.devices for point in plan.allow_write)
+
 
 def load(directory: Path) -> Configuration:
     """Raises ConfigFaults with all faults of all files.  Warnings do not stop it."""

@@ -197,6 +197,8 @@ class DeviceModel(BaseModel):
     """What the device must say of itself: where it says something else, another device has taken its place."""
     roles: dict[str, Id] = {}
     points: dict[str, PointOverride] = {}
+    allow_write: list[str] = []
+    """Points of this device that commands may write; everything else is refused, whatever the profile says."""
 
 
 class SiteFile(Model):

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat
+from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat, Writable
 from drivers.transport import TcpLink
 from gateway.clock import SystemClock
 from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
@@ -27,7 +27,7 @@ from gateway.config.models import DeviceModel, LineModel
 from gateway.config.profiles import Profile, Profiles
 from gateway.config.yaml12 import Document, Steps
 from gateway.errors import ConfigError
-from gateway.model import Device, Place, Point, Text
+from gateway.model import Device, Place, Point, PointId, Text
 from gateway.schedule import Job
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
@@ -55,6 +55,8 @@ class DevicePlan:
     """What it must say of itself, where the site says so."""
     demands: tuple[Demand | None, ...] = ()
     """What each job costs a serial line."""
+    allow_write: frozenset[PointId] = frozenset()
+    """What commands may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Planner:
         self._layouts: dict[Hashable, Layout] = {}
         self._words: dict[tuple[str, str], frozenset[str]] = {}
         self._tried: dict[Hashable, tuple[Demand | None, ...]] = {}
+        self._writers: dict[str, bool] = {}
 
     def plan(self, lines: Mapping[int, LineModel], devices: Mapping[int, DeviceModel]) -> tuple[LinePlan, ...]:
         """*lines* and *devices*: those whose own shape is right, by their index in the file."""
@@ -176,13 +179,16 @@ class Planner:
         self._check_identity(path, model, profile)
         options = self._options(path, model, profile, type_)
         layout = self._layout(path, model, profile, type_)
+        self._check_writes(path, model, profile)
         if options is None:
             return None
         plan = _device_plan(model, profile, type_, options, layout, self._zone)
         plan = replace(plan, format=self._own_format(path, model, type_, line))
         own = options.model_dump_json(exclude=set(_ADDRESS_KEYS))
         sort = (profile.model.id, type_.name, own, plan.format, layout.jobs)
-        return replace(plan, demands=self._demands(path, plan, profile, sort))
+        plan = replace(plan, demands=self._demands(path, plan, profile, sort))
+        self._check_driver_writes(path, plan)
+        return plan
 
     def _own_format(
         self, path: Steps, model: DeviceModel, type_: ProtocolType, line: LineModel | None
@@ -281,6 +287,43 @@ class Planner:
                 hint = Text(exc.hint, exc.hint) if exc.hint else None
                 self._add((*path, "profile"), "E-POINT", Text(zh, en or zh), hint)
         return self._tried[sort]
+
+    def _check_writes(self, path: Steps, model: DeviceModel, profile: Profile) -> None:
+        """What the site allows must be something that this device has and that its profile lets be written."""
+        known = profile.model.points
+        able = sorted(name for name, point in known.items() if point.writable)
+        for index, name in enumerate(model.allow_write):
+            place = (*path, "allow_write", index)
+            if name not in known:
+                self._check_reference(place, name, able or list(known), "测点", "point", "E-POINT")
+            elif not known[name].writable:
+                words = one_of(able)
+                message = Text(
+                    f"型号 {model.profile} 的测点 {quoted(name)} 不可写",
+                    f"point {quoted(name)} of profile {model.profile} cannot be written",
+                )
+                hint = Text(f"可写：{words.zh}", f"it can write: {words.en}") if able else None
+                self._add(place, "E-POINT", message, hint)
+            elif name in model.points and model.points[name].skip:
+                message = Text(
+                    f"测点 {quoted(name)} 已被 skip 去掉", f"point {quoted(name)} is left out here by its skip"
+                )
+                self._add(place, "E-POINT", message)
+
+    def _check_driver_writes(self, path: Steps, plan: DevicePlan) -> None:
+        """Whether a protocol can write at all is its driver's word; each is asked once."""
+        name = plan.protocol.name
+        if not plan.allow_write:
+            return
+        if name not in self._writers:
+            try:
+                driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
+            except ConfigError:
+                return  # said already, where its costs were estimated
+            self._writers[name] = isinstance(driver, Writable)
+        if not self._writers[name]:
+            message = Text(f"此版本的协议 {name} 不支持写入", f"this version cannot write over protocol {quoted(name)}")
+            self._add((*path, "allow_write"), "E-PROTOCOL", message, Text("删去 allow_write", "delete allow_write"))
 
     def _load(self, index: int, devices: Sequence[DevicePlan], format_: SerialFormat | None) -> Load | None:
         """Refuses a schedule that cannot be kept, with the arithmetic."""
@@ -411,7 +454,10 @@ def _device_plan(
         for when, names in layout.jobs
     )
     spec = DeviceSpec(model.id, options, specs, timeout_s, zone)
-    return DevicePlan(device, type_, spec, jobs, serial_number=model.serial_number)
+    allowed = frozenset(
+        id_ for name in model.allow_write if (id_ := prefix + name) in specs and specs[id_].point.writable
+    )
+    return DevicePlan(device, type_, spec, jobs, serial_number=model.serial_number, allow_write=allowed)
 
 
 def _with(base: SerialFormat, said: Mapping[str, Any]) -> SerialFormat:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.model import Text
+from gateway.terminal import columns, padded
 
 _UNITS = {"kW.h": "kWh", "kV.A": "kVA", "Cel": "°C", "%[LEL]": "%LEL", "1": ""}
 """UCUM codes that people write otherwise."""
@@ -71,7 +71,7 @@ def render(now: Snapshot, lang: str) -> list[str]:
     widest = max((columns(_say(sample.label, zh)) for sample in now.samples), default=0)
     for sample in now.samples:
         name = _say(sample.label, zh)
-        lines.append(f"  {name}{' ' * (widest - columns(name))}  {_value(sample)}")
+        lines.append(f"  {padded(name, widest)}  {_value(sample)}")
     lines.append("")
     lines.append(f"{label['alarms']} {len(now.alarms)}")
     for alarm in now.alarms[:_MOST_ALARMS]:
@@ -98,16 +98,6 @@ def one_line(now: Snapshot, lang: str) -> str:
     if now.alarms:
         parts.append(_say(now.alarms[-1].message, zh))
     return "  ".join(parts)
-
-
-def fit(line: str, width: int) -> str:
-    """Cut *line* to a terminal's width in columns; a Chinese character takes two."""
-    taken = 0
-    for index, character in enumerate(line):
-        taken += columns(character)
-        if taken > width:
-            return line[:index]
-    return line
 
 
 def _labels(zh: bool) -> dict[str, str]:
@@ -156,8 +146,3 @@ def _value(sample: Sample) -> str:
 
 def _say(text: Text, zh: bool) -> str:
     return text.zh if zh else text.en
-
-
-def columns(text: str) -> int:
-    """How wide a terminal shows *text*."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

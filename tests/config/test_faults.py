@@ -11,7 +11,6 @@ from gateway.config.faults import (
     quoted,
     render,
     render_all,
-    width,
 )
 from gateway.errors import ConfigError
 from gateway.model import Text
@@ -45,10 +44,6 @@ def test_the_underline_stands_under_the_word_behind_chinese_characters() -> None
     _, source, marks = render(FAULT, "en").split("\n")
     assert source == "   12 | - {名称: adress}"
     assert marks == "      |          ^^^^^^"  # 名称 takes four columns
-
-
-def test_widths() -> None:
-    assert [width(text) for text in ("abc", "佳园", "：", "e\u0301", "")] == [3, 4, 2, 1, 0]
 
 
 def test_a_long_line_is_cut_around_the_place() -> None:

@@ -289,3 +289,28 @@ def test_a_serial_number_needs_a_point_that_reads_it(tmp_path: Path) -> None:
     assert config.lines[0].devices[0].serial_number == "0012"
     assert config.points["m1.identity_check"].states == ("same", "changed")
     assert [rule.id for rule in config.rules.rules] == ["device_changed"], "the gateway watches it by itself"
+
+
+def test_what_commands_may_write_is_named_in_the_device_entry(tmp_path: Path) -> None:
+    entry = "{id: r1, profile: waveshare_modbus_relay_8ch, line: a, unit_id: 1"
+    head = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- "
+    (plan,) = loaded(tmp_path, f"{head}{entry}, allow_write: [relay1, relay3]}}\n").lines[0].devices
+    assert plan.allow_write == {"r1.relay1", "r1.relay3"}
+    (plan,) = loaded(tmp_path, f"{head}{entry}}}\n").lines[0].devices
+    assert plan.allow_write == frozenset(), "the profile's writable alone allows nothing"
+
+
+def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "valve.yaml").write_text(
+        "format: profile/1\nid: valve\nprotocols: [mbus]\nkind: valve\nname: {zh: 阀, en: Valve}\nsource: test\n"
+        "confidence: low\npoints:\n  flow: {name: {zh: 流, en: Flow}, writable: true, quantity: flow}\n",
+        encoding="utf-8",
+    )
+    site(
+        tmp_path,
+        "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n"
+        "- {id: v1, profile: valve, line: a, primary: 1, allow_write: [flow]}\n",
+    )
+    (fault,) = check(tmp_path)
+    assert (fault.code, fault.message.en) == ("E-PROTOCOL", 'this version cannot write over protocol "mbus"')

@@ -268,6 +268,21 @@ def test_a_command_is_never_sent_a_second_time() -> None:
     run(main())
 
 
+def test_while_a_command_is_given_nothing_is_repeated_even_if_the_driver_forgets_to_say_so() -> None:
+    async def main() -> None:
+        async with scripted(*LEARNING, []) as line:
+            link = DeviceLink(line)
+            for _ in LEARNING:
+                await question(link)
+            started = now()
+            with pytest.raises(DeviceUnreachable), link.repeating_nothing():
+                await question(link, b"open the valve")
+            assert now() - started == pytest.approx(2.0)
+            assert line.requests.count(b"open the valve") == 1
+
+    run(main())
+
+
 def test_a_silent_device_is_probed_briefly_and_now_and_then_with_full_patience() -> None:
     async def main() -> None:
         async with scripted(*LEARNING, *([[]] * 6)) as line:

@@ -68,3 +68,24 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced(tmp_path: Path) -> None:
             return await local_api.ask(tmp_path, {"op": "echo", "what": 3})
 
     assert asyncio.run(main()) == 3
+
+
+@pytest.mark.parametrize("last_words", [b"", b'{"ok": true, "resu', b"reset"])
+def test_a_daemon_that_dies_while_answering_is_not_running(tmp_path: Path, last_words: bytes) -> None:
+    async def dying(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if last_words == b"reset":
+            writer.transport.abort()  # what was sent to it is unread: the client's connection is reset
+            return
+        await reader.readline()
+        writer.write(last_words)
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        server = await asyncio.start_unix_server(dying, tmp_path / local_api.SOCKET_NAME)
+        async with server:
+            for _ in range(5):
+                with pytest.raises(local_api.NotRunning, match="stopped while answering"):
+                    await local_api.ask(tmp_path, {"op": "echo", "what": 1})
+
+    asyncio.run(main())

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.model import Text
-from gateway.sim.summary import ActiveAlarm, Sample, Snapshot, columns, fit, one_line, render
+from gateway.sim.summary import ActiveAlarm, Sample, Snapshot, one_line, render
+from gateway.terminal import columns
 
 NOW = Snapshot(
     elapsed_s=12.4,
@@ -71,9 +72,3 @@ def test_one_line_has_the_newest_alarm() -> None:
 def test_values_stand_below_each_other_in_chinese_too() -> None:
     lines = zip(render(NOW, "zh")[4:7], ("1234.50 kWh", "-", "True"), strict=True)
     assert {columns(line.removesuffix(value)) for line, value in lines} == {columns("  101 室电能  ")}
-
-
-def test_a_line_is_cut_by_columns_not_by_characters() -> None:
-    assert fit("燃气abc", 5) == "燃气a"
-    assert fit("燃气abc", 3) == "燃"
-    assert fit("abc", 80) == "abc"
