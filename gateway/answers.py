@@ -4,7 +4,7 @@
 {"op": "points", "device": id | null}            the latest readings that there are, asking nobody
 {"op": "status"}                                 health, with every device's figures
 {"op": "lines"}                                  the lines, and who is on them
-{"op": "exchange", "line", "request", …}         one question on a line, between two of the daemon's own
+{"op": "exchange", "line", "request", "who", …}  one question on a line, between two of the daemon's own; audited
 {"op": "tap", "line", "after": n | null}         the bytes of a line since piece n
 {"op": "alarms"} · {"op": "acknowledge", "rule", "device", "who"}
 {"op": "write", "point", "value", "who", "reason", "check": bool}   a command; check: would it be carried out
@@ -28,13 +28,15 @@ from gateway.field import read_now
 from gateway.health import Health, status_item
 from gateway.ids import uuid7
 from gateway.local_api import Handler
-from gateway.model import PointId, Reading
+from gateway.model import Event, Place, PointId, Reading
 from gateway.pipeline import Pipeline
 from gateway.supervisor import Line
 from gateway.tap import LineTap
 
 T = TypeVar("T")
 
+AUDIT_EVERY_S = 60.0
+"""Raw bytes can move things as well as ask.  A scan is hundreds of them: the audit has an event a minute and line."""
 LONGEST_EXCHANGE_S = 10.0
 """A question from outside may keep the line from the daemon's own polling for no longer."""
 
@@ -49,6 +51,7 @@ class Answers:
     commands: Commands
     clock: Clock
     _taps: dict[str, LineTap] = field(init=False)
+    _audited_s: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._taps = {name: LineTap(connection, self.clock) for name, connection in self.connections.items()}
@@ -111,15 +114,24 @@ class Answers:
         if not 0 < timeout_s <= LONGEST_EXCHANGE_S or not 0 < silence_s <= 1.0:
             raise GatewayError(f"timeout_s must be up to {LONGEST_EXCHANGE_S:g}, silence_s up to 1")
         serial = request.get("serial")
+        question = _checked(request, "request", bytes.fromhex)
+        self._audit(name, str(request.get("who", ""))[:100], question)
         ask = partial(
             self.connections[name].collect,
-            _checked(request, "request", bytes.fromhex),
+            question,
             timeout_s=timeout_s,
             silence_s=silence_s,
             serial=None if serial is None else _checked(request, "serial", lambda parts: SerialFormat(*parts)),
         )
         answer: bytes = await self.lines[name].request(ask)
         return {"answer": answer.hex()}
+
+    def _audit(self, line: str, who: str, question: bytes) -> None:
+        now_s, now_ms = self.clock.monotonic_s(), self.clock.now_ms()
+        if now_s - self._audited_s.get(line, -AUDIT_EVERY_S) >= AUDIT_EVERY_S:
+            self._audited_s[line] = now_s
+            about = {"line": line, "who": who, "bytes": question[:64].hex()}
+            self.pipeline.note(Event(uuid7(now_ms), "line.raw_access", now_ms, None, Place(), about))
 
     async def _tap(self, request: Mapping[str, Any]) -> dict[str, Any]:
         following, lost, pieces = self._taps[_named(self.lines, request)].listen(request.get("after"))

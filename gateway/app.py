@@ -196,7 +196,7 @@ def _uplinks(
         )
 
     def catalog() -> bytes:
-        return catalog_payload(identity, config.devices, [uplink.id for uplink in config.uplinks])
+        return catalog_payload(identity, config.devices, [uplink.id for uplink in config.uplinks], config.allow_write)
 
     return {
         model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)

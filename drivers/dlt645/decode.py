@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
-from drivers.dlt645 import frame, items
+from drivers.dlt645 import formats, frame, items, writing
 from drivers.dlt645.frame import Frame, fault_at, find_frame
 
 _ADDRESS_ITEM = "04000401"
@@ -42,7 +42,7 @@ def explain(each: Frame) -> DecodedFrame:
     error = None
     if each.refused:
         code = each.data[0] if each.data else 0
-        error = Fault(f"{code:02X}", frame.error_text(code))
+        error = Fault(f"{code:02X}", frame.error_text(code, each.function))
     return DecodedFrame(
         direction="response" if each.is_answer else "request",
         address=each.address,
@@ -68,10 +68,12 @@ def _read_1997(each: Frame) -> tuple[Field, ...]:
 
 
 def _is_1997(data: bytes) -> bool:
-    if len(data) == 2:
-        return True
-    item = items.lookup(_high_first(data[:2])) if len(data) > 2 else None
-    return item is not None and len(data) == 2 + item.size and not _is_known(_high_first(data[:4]))
+    """Whether the data of an 11h begin with an identifier of two bytes."""
+    if len(data) <= 2:
+        return len(data) == 2
+    item, block = items.lookup(_high_first(data[:2])), items.block(_high_first(data[:2]))
+    fits = (item is not None and item.fits(len(data) - 2)) or (block and formats.split_block(block, data[2:]))
+    return bool(fits) and not _is_known(_high_first(data[:4]))
 
 
 def _is_known(di: str) -> bool:
@@ -90,16 +92,58 @@ def _write(each: Frame) -> tuple[Field, ...]:
     return (*written, *_authority(each.data[4:12]))
 
 
+def _write_1997(each: Frame) -> tuple[Field, ...]:
+    """04h: identifier, password level and password, data."""
+    if len(each.data) < 6:
+        return _unknown(each)
+    written = _identified(each.data[:2] + each.data[6:], 2, with_data=True)
+    return (*written, Field("password_level", each.data[2]))
+
+
 def _relay(each: Frame) -> tuple[Field, ...]:
     """1Ch: password level and password, operator, command N1, reserved N2, valid until ss mm hh DD MM YY."""
     if len(each.data) != 16:
         return _unknown(each)
-    until = items.layout("YYMMDDhhmmss").read(each.data[10:])
+    command, until = each.data[8], formats.layout("YYMMDDhhmmss").read(each.data[10:])
     return (
-        *_authority(each.data[:8]),
-        Field("command", f"{each.data[8]:02X}"),
+        Field("command", f"{command:02X}"),
+        Field("command_name", _COMMANDS.get(command, "unknown")),
         Field("valid_until", until),
+        *_authority(each.data[:8]),
     )
+
+
+def _clear(each: Frame) -> tuple[Field, ...]:
+    """19h to 1Bh: password and operator, and for events which (FFFFFFFF: all)."""
+    if len(each.data) < 8:
+        return _unknown(each)
+    which = (Field("clear", _high_first(each.data[8:12])),) if len(each.data) >= 12 else ()
+    return (*which, *_authority(each.data[:8]))
+
+
+def _password(each: Frame) -> tuple[Field, ...]:
+    """18h: identifier, old level and password, new level and password; neither password is shown."""
+    if len(each.data) != 12:
+        return _unknown(each)
+    return (
+        Field("identifier", _high_first(each.data[:4])),
+        Field("password_level", each.data[4]),
+        Field("new_password_level", each.data[8]),
+    )
+
+
+def _baud(each: Frame) -> tuple[Field, ...]:
+    """17h: one bit for each rate, in the request and in the answer."""
+    rates = [rate for bit, rate in enumerate(_BAUDS, 1) if each.data == bytes((1 << bit,))]
+    return (Field("baud", rates[0], "Bd"),) if rates else _unknown(each)
+
+
+_BAUDS = (600, 1200, 2400, 4800, 9600, 19200)
+_COMMANDS = {0x1A: "trip", 0x1B: "permit close", 0x1C: "close"} | {
+    n1: f"{name.replace('_', ' ')} {state}"
+    for name in ("alarm", "keep_supply")
+    for n1, state in zip(writing.COMMANDS[name], ("off", "on"), strict=True)
+}
 
 
 def _authority(data: bytes) -> tuple[Field, ...]:
@@ -109,7 +153,7 @@ def _authority(data: bytes) -> tuple[Field, ...]:
 def _time(each: Frame) -> tuple[Field, ...]:
     if len(each.data) != 6:
         return _unknown(each)
-    return (Field("time", items.layout("YYMMDDhhmmss").read(each.data)),)
+    return (Field("time", formats.layout("YYMMDDhhmmss").read(each.data)),)
 
 
 def _freeze(each: Frame) -> tuple[Field, ...]:
@@ -129,10 +173,17 @@ _READERS: Mapping[int, Callable[[Frame], tuple[Field, ...]]] = {
     frame.WRITE_ADDRESS: _read_address,
     frame.BROADCAST_TIME: _time,
     frame.FREEZE: _freeze,
+    frame.CHANGE_BAUD: _baud,
+    frame.CHANGE_PASSWORD: _password,
+    frame.CLEAR_DEMAND: _clear,
+    frame.CLEAR_METER: _clear,
+    frame.CLEAR_EVENTS: _clear,
     frame.RELAY: _relay,
     frame.READ_1997: _read_1997,
     frame.READ_FOLLOWING_1997: _read_1997,
     frame.READ_AGAIN_1997: _read_1997,
+    frame.WRITE_1997: _write_1997,
+    frame.WRITE_ADDRESS_1997: _read_address,
 }
 
 
@@ -153,25 +204,23 @@ def _identified(data: bytes, width: int, with_data: bool) -> tuple[Field, ...]:
     return _item_fields(di, item, rest)
 
 
-def _block_fields(block: items.Block, data: bytes) -> tuple[Field, ...]:
-    members = items.split_block(block, data)
+def _block_fields(block: formats.Block, data: bytes) -> tuple[Field, ...]:
+    members = formats.split_block(block, data)
     if not members:
         return (_raw(block.di, data),)
     pairs = zip(block.members, members, strict=False)  # a meter has fewer tariffs than there are identifiers
-    return tuple(field for di, member in pairs for field in _item_fields(di, block.item, member))
+    return tuple(field for di, member in pairs for field in _item_fields(di, items.lookup(di), member))
 
 
-def _item_fields(di: str, item: items.Item | None, data: bytes) -> tuple[Field, ...]:
-    if item is None or len(data) != item.size:
+def _item_fields(di: str, item: formats.Item | None, data: bytes) -> tuple[Field, ...]:
+    if item is None or not item.fits(len(data)):
         return (_raw(di, data),)
     fields: list[Field] = []
-    at = 0
-    for part in item.parts:
-        layout = part.layout
-        name = f"{di}.{part.label}" if part.label else di
-        field = Field(name, layout.read(data[at : at + layout.size]), part.unit)
-        fields.insert(len(fields) if part.label else 0, field)  # the main value first
-        at += layout.size
+    for label, part, raw in item.split(data):
+        value = part.layout.read(raw)
+        fields.append(Field(f"{di}.{label}" if label else di, value, part.unit))
+        if value is not None:
+            fields += [Field(f"{di}.{flag.name}", flag.read(value)) for flag in part.flags]
     return tuple(fields)
 
 

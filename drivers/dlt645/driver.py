@@ -1,32 +1,38 @@
-"""Reads one DL/T 645-2007 meter.
+"""Reads and commands one DL/T 645 meter.
 
     points ──batches──▶ one identifier each, or the block that holds several of them
-           ──poll────▶ 11h … 91h (B1h: 12h … 92h until nothing follows) ──▶ bytes ──items──▶ readings
+           ──poll────▶ 11h … 91h (B1h: 12h … 92h until nothing follows) ──▶ bytes ──reading.py──▶ readings
                           D1h on a block: remembered, and its members are read one by one
+    value  ──write───▶ writing.py ──▶ 1Ch, 14h or 16h, once ──▶ confirmed, or DeviceRejected
 
-Why no embargo after a time-out: an answer names the meter and the identifier it answers, so a late one is either
-recognised as foreign and skipped, or is the same quantity, a moment old.  Only a refusal (D1h) names no identifier;
-one that comes when the question before it stayed unanswered is therefore asked for again.
+Why no embargo after a read that timed out: an answer names the meter and the identifier it answers, so a late one is
+either recognised as foreign and skipped, or is the same quantity, a moment old.  Only a refusal (D1h) names no
+identifier; one that comes when the question before it stayed unanswered is therefore asked for again.  Two answers say
+less and get an embargo: those to writes, and the continuations of 1997, which carry no number.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 
-from drivers.base import DeviceSpec, Link, PointSpec, ProtocolType, SerialFormat
-from drivers.dlt645 import frame, items
+from drivers.base import DeviceSpec, Field, Link, ProtocolType, SerialFormat
+from drivers.dlt645 import formats, frame, reading, writing
 from drivers.dlt645.config import Dlt645Options, Dlt645PointOptions
-from drivers.dlt645.frame import Frame, find_frame
+from drivers.dlt645.discovery import FORMATS, discover
+from drivers.dlt645.exchange import DIALECTS, exchange
+from drivers.dlt645.frame import Frame
+from drivers.dlt645.interpreting import interpretations
+from drivers.dlt645.reading import Answer
 from gateway.clock import Clock
-from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost, ProtocolError
-from gateway.model import Point, PointId, Reading, Reason, Value, ValueKind, bad_reading
+from gateway.errors import ConfigError, DeviceUnreachable, LineLost
+from gateway.model import PointId, Reading, Reason, Value
 
-_IDENTIFIER_BYTES = 4
 _MOST_CONTINUATIONS = 16
 """64 registers of 8 bytes fit into three frames of 200; a meter that always says "more" must not hold the line."""
+
+_CONTINUATION_EMBARGO_S = 1.0
+"""How long a late continuation of 1997 may still be on its way."""
 
 
 class _BlockState(enum.Enum):
@@ -49,17 +55,27 @@ _AFTER_SILENCE = {
 
 
 class Dlt645Meter:
-    """One meter on a line that others share (drivers/base.py: Driver)."""
+    """One meter on a line that others share (drivers/base.py: Driver, Writable, Explaining, Budgeted)."""
 
     def __init__(self, spec: DeviceSpec, link: Link, clock: Clock) -> None:
-        """Raises ConfigError where a point's kind does not suit what its identifier answers."""
+        """Raises ConfigError where a point does not suit its identifier, or the identifier the meter's edition."""
         options: Dlt645Options = spec.options
         self._address = options.address
         self._preamble = options.preamble
+        self._dialect = DIALECTS[options.edition]
         self._timeout_s = spec.timeout_s
         self._link = link
         self._clock = clock
-        self._sources = {point: _source(each) for point, each in spec.points.items()}
+        self._points = spec.points
+        self._writer = writing.Writer(options, spec.zone, clock)
+        self._sources = {point: reading.source(each, self._writer.time) for point, each in spec.points.items()}
+        for point, source in self._sources.items():
+            if len(source.di) != 2 * self._dialect.width:
+                raise ConfigError(
+                    f"{point}: 数据标识 {source.di} 不是 edition {options.edition} 的"
+                    f" / identifier {source.di} is not one of edition {options.edition}",
+                    hint='edition: "2007" 用 8 位 has eight digits; "1997", "mixed" 用 4 位 have four',
+                )
         self._states: dict[str, _BlockState] = {}
         """Of the blocks that have been asked for."""
         self._unanswered = False
@@ -82,20 +98,42 @@ class Dlt645Meter:
         """A meter wakes the line with as many FE as it is woken with; no tariff or phase is left out of a block."""
         sources = [self._sources[point] for point in points]
         block = sources[0].block if len({source.di for source in sources}) > 1 else None
-        size = len(block.members) * block.item.size if block else sources[0].size
-        return 2 * (self._preamble + frame.OVERHEAD + _IDENTIFIER_BYTES) + size
+        size = len(block.members) * block.item.size if block else max(each.least_size for each in sources)
+        return 2 * (self._preamble + frame.OVERHEAD + self._dialect.width) + size
 
     async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
         readings: dict[PointId, Reading] = {}
         for group in self.batches(points) if len(points) > 1 else (points,):
             answers = await self._read_group({self._sources[point].di: self._sources[point].block for point in group})
             for point in group:
-                readings[point] = _reading(point, self._sources[point], answers[self._sources[point].di])
+                readings[point] = reading.reading(point, self._sources[point], answers[self._sources[point].di])
         return [readings[point] for point in points]
+
+    async def write(self, point: PointId, value: Value) -> None:
+        request = self._writer.request(self._points[point], value)
+        answer = await exchange(
+            self._link,
+            request,
+            self._timeout_s,
+            self._preamble,
+            repeated=0,
+            once=True,
+            embargo_s=writing.EMBARGO_S,
+        )
+        if answer.refused:
+            raise writing.rejection(answer)
+
+    def settle_s(self, point: PointId) -> float:
+        options: Dlt645PointOptions = self._points[point].options
+        return writing.settle_s(options)
+
+    def interpretations(self, point: PointId, answer: bytes) -> Sequence[Field]:
+        options: Dlt645PointOptions = self._points[point].options
+        return interpretations(options, self._address, self._dialect, answer)
 
     # ------------------------------------------------------------------ inside
 
-    async def _read_group(self, blocks: Mapping[str, items.Block | None]) -> Mapping[str, _Answer]:
+    async def _read_group(self, blocks: Mapping[str, formats.Block | None]) -> Mapping[str, Answer]:
         """Read identifiers, all of one block: through it when there are several, one by one when it cannot serve."""
         block = next(iter(blocks.values()))
         if block is not None and len(blocks) > 1:
@@ -109,153 +147,56 @@ class Dlt645Meter:
             self._states[block.di] = _BlockState.SECOND_CHANCE
         return singles
 
-    async def _read_block(self, block: items.Block) -> Mapping[str, _Answer]:
+    async def _read_block(self, block: formats.Block) -> Mapping[str, Answer]:
         """The members that the meter sends; none when it refuses the block."""
         try:
-            return _of_members(block, await self._read(block.di))
+            return reading.of_members(block, await self._read(block.di))
         except LineLost:
             raise
         except DeviceUnreachable:
             self._states[block.di] = _AFTER_SILENCE[self._states.get(block.di)]
             raise
 
-    async def _read(self, di: str) -> _Answer:
+    async def _read(self, di: str) -> Answer:
         """What the meter has under *di*, put together from as many frames as it takes."""
-        identifier = bytes.fromhex(di)[::-1]
-        answer = await self._ask(Frame(self._address, frame.READ, identifier))
-        data = answer.data[_IDENTIFIER_BYTES:]
+        dialect = self._dialect
+        answer = await self._ask(dialect.first(self._address, di))
+        data = answer.data[dialect.width :]
         sequence = 0
         while answer.more_follows:
             sequence += 1
-            answer = await self._ask(Frame(self._address, frame.READ_FOLLOWING, identifier + bytes((sequence,))))
+            answer = await self._ask(dialect.next(self._address, di, sequence), once=not dialect.numbered)
             if answer.refused:
                 break
-            if sequence > _MOST_CONTINUATIONS or answer.data[_IDENTIFIER_BYTES:][-1:] != bytes((sequence,)):
+            following, tail = answer.data[dialect.width :], dialect.tail(sequence)
+            if sequence > _MOST_CONTINUATIONS or not following.endswith(tail):
                 return self._answer(answer, b"", Reason.BAD_FRAME)
-            data += answer.data[_IDENTIFIER_BYTES:-1]
+            data += following[: len(following) - len(tail)]
         return self._answer(answer, data, Reason.REFUSED if answer.refused else None)
 
-    async def _ask(self, request: Frame) -> Frame:
+    async def _ask(self, request: Frame, once: bool = False) -> Frame:
         """One question, and again where a refusal may have been meant for the question before it."""
         doubtful = self._unanswered
         self._unanswered = True  # stays so when the exchange times out or is cancelled
-        answer = await exchange(self._link, request, self._timeout_s, self._preamble)
+        answer = await self._exchange(request, once)
         if answer.refused and doubtful:
-            answer = await exchange(self._link, request, self._timeout_s, self._preamble)
+            answer = await self._exchange(request, once)
         self._unanswered = False
         return answer
 
-    def _answer(self, last: Frame, data: bytes, reason: Reason | None) -> _Answer:
-        return _Answer(data, last, self._clock.now_ms(), reason)
+    async def _exchange(self, request: Frame, once: bool) -> Frame:
+        return await exchange(
+            self._link,
+            request,
+            self._timeout_s,
+            self._preamble,
+            repeated=self._dialect.width,
+            once=once,
+            embargo_s=_CONTINUATION_EMBARGO_S if once else 0.0,
+        )
 
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where one point is found, worked out once."""
-
-    di: str
-    block: items.Block | None
-    size: int
-    """Bytes of the whole answer to *di*, the point's own among them."""
-    offset: int
-    layout: items.Layout
-    convert: Callable[[Value], Value]
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    data: bytes
-    """Behind the identifier; empty where the meter has no value or refused."""
-    last: Frame
-    time_ms: int
-    reason: Reason | None
-    """Why there is no usable data."""
-
-
-def _source(spec: PointSpec) -> _Source:
-    options: Dlt645PointOptions = spec.options
-    offset, part = options.item.main
-    block = items.block_of(options.di) if options.format is None else None
-    return _Source(
-        options.di,
-        block,
-        options.item.size,
-        offset,
-        part.layout,
-        _conversion(spec.point, options),
-    )
-
-
-def _conversion(point: Point, options: Dlt645PointOptions) -> Callable[[Value], Value]:
-    """From what items.py reads to what the point's kind wants."""
-    bit, states = options.bit, point.states
-    match point.kind:
-        case ValueKind.NUMBER if options.is_number and options.scale != 1.0:
-            scale = Decimal(repr(options.scale))
-            return lambda value: float(Decimal(repr(value)) * scale)  # 0.1 * 3 must not become 0.30000000000000004
-        case ValueKind.NUMBER if options.is_number:
-            return lambda value: value
-        case ValueKind.TEXT if not options.is_number and bit is None:
-            return lambda value: value
-        case ValueKind.BOOLEAN if bit is not None:
-            return lambda value: bool(int(str(value), 16) >> bit & 1)
-        case ValueKind.STATE if bit is not None and len(states) == 2:
-            return lambda value: states[int(str(value), 16) >> bit & 1]
-    raise ConfigError(
-        f"{point.id}: 类型与数据标识 {options.di} 不符 / kind {point.kind} does not suit identifier {options.di}",
-        hint="number: 数值 numeric items; text: 其他格式 all others; boolean: bit; state: bit + 两个状态 two states",
-    )
-
-
-def _of_members(block: items.Block, answer: _Answer) -> Mapping[str, _Answer]:
-    """The answer to a block as answers to its members; empty when the block cannot serve."""
-    members = items.split_block(block, answer.data) if answer.reason is None else None
-    if not members:
-        return {}
-    pairs = zip(block.members, members, strict=False)  # a meter has fewer tariffs than there are identifiers
-    return {di: _Answer(data, answer.last, answer.time_ms, None) for di, data in pairs}
-
-
-def _reading(point: PointId, source: _Source, answer: _Answer) -> Reading:
-    reason = answer.reason
-    if reason is None and answer.data and len(answer.data) != source.size:
-        reason = Reason.BAD_FRAME
-    value = None
-    if reason is None and answer.data:
-        value = source.layout.read(answer.data[source.offset : source.offset + source.layout.size])
-    if value is None:
-        return bad_reading(point, reason or Reason.NO_VALUE, answer.time_ms, answer.last.to_bytes())
-    return Reading(point, source.convert(value), answer.time_ms, answer.time_ms)
-
-
-async def exchange(link: Link, request: Frame, timeout_s: float, preamble: int = 4) -> Frame:
-    """Send *request*, return the frame that answers it: a refusal too.
-
-    Raises DeviceUnreachable, ProtocolError, LineLost.
-    """
-
-    def parse(received: bytes) -> Frame | None:
-        found = find_frame(received)
-        while found is not None and not frame.answers(found[0], request):
-            found = find_frame(received, found[2])
-        return found[0] if found else None
-
-    return await link.exchange(request.to_bytes(preamble), parse, peer=("dlt645", request.address), timeout_s=timeout_s)
-
-
-async def read_address(link: Link, timeout_s: float, asked: str = frame.WILDCARD) -> str:
-    """The 12-digit address of the one meter on the line, or of the one that *asked* (digits, AA pairs) leaves.
-
-    Two meters answering at once look like noise: ProtocolError.  Raises DeviceRejected, DeviceUnreachable, LineLost.
-    """
-    answer = await exchange(link, Frame(asked, frame.READ_ADDRESS), timeout_s)
-    if answer.refused:
-        code = answer.data[0] if answer.data else 0
-        raise DeviceRejected(f"read address refused: {frame.error_text(code)}", code)
-    address = items.read_digits(answer.data) if len(answer.data) == 6 else None
-    if address is None:
-        raise ProtocolError("the answer holds no address", answer.to_bytes())
-    return address
+    def _answer(self, last: Frame, data: bytes, reason: Reason | None) -> Answer:
+        return Answer(data, last, self._clock.now_ms(), reason)
 
 
 DLT645 = ProtocolType(
@@ -267,4 +208,6 @@ DLT645 = ProtocolType(
     tcp=True,
     usual_latency_s=0.05,  # the standard allows 20 to 500 ms
     default_timeout_s=1.5,  # the meter may think for 500 ms, and a full frame takes 970 ms at 2400 baud
+    discover=discover,
+    scan_formats=FORMATS,
 )

@@ -27,9 +27,13 @@ OVERHEAD = 12
 LONGEST = OVERHEAD + 255
 
 READ, READ_FOLLOWING, READ_ADDRESS = 0x11, 0x12, 0x13
-BROADCAST_TIME, WRITE, WRITE_ADDRESS, FREEZE, RELAY = 0x08, 0x14, 0x15, 0x16, 0x1C
-READ_1997, READ_FOLLOWING_1997, READ_AGAIN_1997 = 0x01, 0x02, 0x03
+BROADCAST_TIME, WRITE, WRITE_ADDRESS, FREEZE = 0x08, 0x14, 0x15, 0x16
+CHANGE_BAUD, CHANGE_PASSWORD, CLEAR_DEMAND, CLEAR_METER, CLEAR_EVENTS, RELAY = 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1C
+READ_1997, READ_FOLLOWING_1997, READ_AGAIN_1997, WRITE_1997, WRITE_ADDRESS_1997 = 0x01, 0x02, 0x03, 0x04, 0x0A
 """Function codes (control, D4..D0)."""
+
+_OF_1997 = frozenset((*range(0x01, 0x08), *range(0x09, 0x11)))
+"""Function codes that only DL/T 645-1997 has; 08h, the broadcast time, is in both."""
 
 WILDCARD = "AA" * 6
 """Any one meter answers, and says its own address."""
@@ -50,6 +54,15 @@ _ERROR_BITS = (
     "费率数超 too many tariffs",
     "保留位 reserved bit",
 )
+_ERROR_BITS_1997 = (
+    "非法数据 illegal data",
+    "数据标识错 no such identifier",
+    "密码错 wrong password",
+    "保留位 reserved bit",
+    *_ERROR_BITS[4:],
+)
+NOT_AUTHORISED = 0x04
+"""The bit of an error byte that speaks of passwords and rights, in both standards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +138,18 @@ def find_frame(buffer: bytes, start: int = 0) -> tuple[Frame, int, int] | None:
     return None
 
 
-def answers(frame: Frame, request: Frame) -> bool:
+def answers(frame: Frame, request: Frame, repeated: int = 4) -> bool:
     """Whether *frame* is what the meter says to *request*: its address, its function, the identifier asked for.
 
-    A refusal repeats no identifier; address and function must do.  A request for what follows ends in a sequence
-    number, which the answer carries elsewhere.
+    repeated: so many of the request's first data bytes (the identifier) stand in the answer too.  A refusal repeats
+    none; address and function must do.  A request for what follows ends in a sequence number, which the answer carries
+    elsewhere.
     """
     return (
         frame.is_answer
         and not (frame.control ^ request.control) & _FUNCTION
         and address_matches(request.address, frame.address)
-        and (frame.refused or frame.data.startswith(request.data[:4]))
+        and (frame.refused or frame.data.startswith(request.data[:repeated]))
     )
 
 
@@ -147,9 +161,10 @@ def address_matches(asked: str, answered: str) -> bool:
     return all(asked[i : i + 2] in ("AA", answered[i : i + 2]) for i in pairs)
 
 
-def error_text(code: int) -> str:
-    """The bits of an error byte by name."""
-    return "; ".join(text for bit, text in enumerate(_ERROR_BITS) if code >> bit & 1) or "未说明原因 no reason given"
+def error_text(code: int, function: int = READ) -> str:
+    """The bits of an error byte by name; the standards number them alike and name three of them differently."""
+    names = _ERROR_BITS_1997 if function in _OF_1997 else _ERROR_BITS
+    return "; ".join(text for bit, text in enumerate(names) if code >> bit & 1) or "未说明原因 no reason given"
 
 
 def _frame_at(buffer: bytes, start: int) -> Frame:

@@ -1,37 +1,31 @@
-"""A meter, and a line of meters, as their bytes look from outside.  Pure: bytes in, bytes out, no time.
-
-The encoder works from the formats' text, digit by digit, and shares nothing with the readers in items.py but the
-table, so that a fault in one cannot hide in the other; tests hold it against captured frames.
-"""
+"""A meter, and a line of meters, as their bytes look from outside.  Pure: bytes in, bytes out, no time of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
-from typing import TypeAlias
 
-from drivers.dlt645 import frame, items
+from drivers.dlt645 import formats, frame, items
+from drivers.dlt645.encoding import SimValue, Values, encode
+from drivers.dlt645.exchange import DIALECTS, Dialect
 from drivers.dlt645.frame import Frame, find_frame
 
-SimValue: TypeAlias = Decimal | str | None
-"""A number in the item's unit; digits from the high end for everything else (``YYMMDDhhmm`` as ``2606051022``,
-``bits16`` as ``0050``, ``ascii6`` as its text); None for a register that holds no value."""
+__all__ = ["Dlt645SimLine", "Dlt645SimMeter", "SimValue", "Values"]
 
-Values: TypeAlias = Callable[[str], SimValue]
-"""Identifier -> its present value.  Raises LookupError for one that the meter does not have.
-
-A part with a label is asked for as ``04000101.weekday``."""
-
-_NO_SUCH_DATA, _NOT_AUTHORISED = 0x02, 0x04
+_OTHER, _NO_SUCH_DATA, _NOT_AUTHORISED = 0x01, 0x02, 0x04
 _MOST_DATA = 200
-_WRITES = range(frame.WRITE, frame.RELAY + 1)
-"""Refused, as a meter does that wants a password or an encrypted command."""
+_NOW = b"\x99" * 4
+"""When a freeze happens: every month, every day, every hour, every minute, which means at once."""
+_WRITES_2007 = range(frame.WRITE, frame.RELAY + 1)
+_WRITES = {"2007": _WRITES_2007, "mixed": _WRITES_2007, "1997": (frame.WRITE_1997, frame.WRITE_ADDRESS_1997)}
+_RELAY, _RELAY_COMMAND, _ALARM, _KEEP_SUPPLY = 1 << 4, 1 << 6, 1 << 7, 1 << 12
+_SWITCHES = {0x2A: (_ALARM, True), 0x2B: (_ALARM, False), 0x3A: (_KEEP_SUPPLY, True), 0x3B: (_KEEP_SUPPLY, False)}
 
 
 @dataclass(slots=True)
 class Dlt645SimMeter:
-    """One meter: answers what it has, refuses what it has not."""
+    """One meter: answers what it has, refuses what it has not, obeys who knows its password."""
 
     address: str
     values: Values
@@ -39,45 +33,138 @@ class Dlt645SimMeter:
     blocks: bool = True
     """Whether it knows block identifiers (FF)."""
     most_data: int = _MOST_DATA
-    """Data bytes of one answer; longer ones are continued with 12h."""
-    _last: tuple[bytes, bytes] = field(default=(b"", b""), init=False)
-    """Identifier and data of the last 11h, for the 12h that may follow."""
+    """Data bytes of one answer; longer ones are continued with 12h (02h)."""
+    edition: str = "2007"
+    """A key of exchange.DIALECTS."""
+    password: tuple[int, str] | None = (2, "000000")
+    """Level and six digits; None: a fee-control meter, which obeys nobody without a security module."""
+    clock: Callable[[], datetime.datetime] | None = None
+    """Local time; a meter without has no clock, and believes every time limit."""
+    refusals: dict[str | int, int] = field(default_factory=dict)
+    """Identifier or function code -> the error byte with which it is refused, whatever else would happen."""
+    echoes_wildcards: bool = False
+    """Answers with the address it was asked under, as some meters of 1997 do."""
+    separators: bool = False
+    """Puts AAh between the members of a block (1997)."""
+    operators: list[str] = field(default_factory=list, init=False)
+    """Who has commanded it so far."""
+    _word: int = field(default=0, init=False)
+    """What commands have set in status word 3."""
+    _wrong_by: datetime.timedelta = field(default=datetime.timedelta(), init=False)
+    """What has been written to the clock, against *clock*."""
+    _kept: dict[str, list[Mapping[str, SimValue]]] = field(default_factory=dict, init=False)
+    """Frozen registers, the latest first: kind of freeze, or ``day`` for settlement days -> register -> value."""
+    _last: tuple[bytes, bytes, int] = field(default=(b"", b"", 0), init=False)
+    """Identifier and data of the last read, and where its last answer began: for the continuation that may follow."""
+
+    # ------------------------------------------------------------------ what happens to it
+
+    @property
+    def relay_open(self) -> bool:
+        return bool(self._word & _RELAY)
+
+    def press_button(self) -> None:
+        """The household closes the relay, if it has been permitted."""
+        if not self._word & _RELAY_COMMAND:
+            self._word &= ~_RELAY
+
+    def freeze(self, kind: str = "01") -> None:
+        """Keep the present registers.  *kind*: 00 timed, 01 instant, 04 hourly, 06 daily."""
+        self._kept.setdefault(kind, []).insert(0, dict(self._frozen()))
+
+    def settle(self) -> None:
+        """A settlement day: the present energies and demands become those of the last month."""
+        registers = {
+            f"{group}{quantity:02X}{tariff:02X}{label}": f"{group}{quantity:02X}{tariff:02X}00{label}"
+            for group, label in (("00", ""), ("01", ""), ("01", ".time"))
+            for quantity in range(9)
+            for tariff in range(5)
+        }
+        self._kept.setdefault("day", []).insert(0, dict(self._present(registers)))
+
+    # ------------------------------------------------------------------ what it says
 
     def answer(self, request: Frame) -> Frame | None:
         """None where a meter stays silent: not meant, an answer of another, a broadcast, another standard's code."""
-        if request.is_answer or not frame.address_matches(request.address, self.address):
+        everybody = request.address == frame.BROADCAST
+        if request.is_answer or not (everybody or frame.address_matches(request.address, self.address)):
             return None
-        if request.function == frame.READ_ADDRESS:
-            return self._good(request, bytes.fromhex(self.address)[::-1])
-        if request.function == frame.READ:
-            return self._first(request)
-        if request.function == frame.READ_FOLLOWING:
-            return self._following(request)
-        return self._refusal(request, _NOT_AUTHORISED) if request.function in _WRITES else None
+        if request.function == frame.BROADCAST_TIME:
+            self._set_clock("0400010C", request.data[:3] + b"\x00" + request.data[3:])
+            return None
+        reply = self._reply(request)
+        return None if everybody else reply
+
+    def _reply(self, request: Frame) -> Frame | None:
+        code = self.refusals.get(request.function, self.refusals.get(_di(request.data[: self._dialect.width])))
+        if code is not None:
+            return self._refusal(request, code)
+        handler = self._handlers().get(request.function)
+        if handler is not None:
+            return handler(request)
+        return self._refusal(request, _NOT_AUTHORISED) if request.function in _WRITES[self.edition] else None
+
+    def _handlers(self) -> Mapping[int, Callable[[Frame], Frame]]:
+        if self.edition == "1997":
+            return {
+                frame.READ_1997: self._first,
+                frame.READ_FOLLOWING_1997: lambda request: self._portion(request, self._last[2] + self._room),
+                frame.READ_AGAIN_1997: lambda request: self._portion(request, self._last[2]),
+            }
+        return {
+            frame.READ: self._first,
+            frame.READ_FOLLOWING: self._following,
+            frame.READ_ADDRESS: lambda request: self._good(request, bytes.fromhex(self.address)[::-1]),
+            frame.FREEZE: self._obey_freeze,
+            frame.WRITE: self._obey_write,
+            frame.RELAY: self._obey_relay,
+        }
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def _dialect(self) -> Dialect:
+        return DIALECTS[self.edition]
+
+    @property
+    def _room(self) -> int:
+        """Data behind the identifier in one answer of 1997."""
+        return self.most_data - self._dialect.width
 
     def _first(self, request: Frame) -> Frame:
-        identifier = request.data[:4]
+        identifier = request.data[: self._dialect.width]
         try:
-            data = self._encoded(identifier[::-1].hex().upper())
+            data = self._encoded(_di(identifier))
         except LookupError:
             return self._refusal(request, _NO_SUCH_DATA)
-        self._last = identifier, data
-        room = self.most_data - len(identifier)
-        return self._good(request, identifier + data[:room], more=len(data) > room)
+        self._last = identifier, data, 0
+        return self._good(request, identifier + data[: self._room], more=len(data) > self._room)
 
     def _following(self, request: Frame) -> Frame:
-        identifier, sequence = request.data[:4], request.data[4:5]
-        asked, data = self._last
+        width = self._dialect.width
+        identifier, sequence = request.data[:width], request.data[width : width + 1]
+        asked, data, _ = self._last
         room = self.most_data - len(request.data)
-        start = self.most_data - len(identifier) + (int.from_bytes(sequence, "big") - 1) * room
+        start = self._room + (int.from_bytes(sequence, "big") - 1) * room
         if identifier != asked or start < room or start >= len(data):
             return self._refusal(request, _NO_SUCH_DATA)
         portion = data[start : start + room]
         return self._good(request, identifier + portion + sequence, more=start + room < len(data))
 
+    def _portion(self, request: Frame, start: int) -> Frame:
+        """1997: the next portion, or the last one again."""
+        identifier, data, _ = self._last
+        if start >= len(data) or request.data[:2] not in (b"", identifier):
+            return self._refusal(request, _NO_SUCH_DATA)
+        self._last = identifier, data, start
+        end = start + self._room
+        return self._good(request, identifier + data[start:end], more=end < len(data))
+
     def _encoded(self, di: str) -> bytes:
         """Raises LookupError."""
-        block = items.block(di) if self.blocks and len(di) == 8 else None
+        if len(di) != 2 * self._dialect.width:
+            raise LookupError(di)
+        block = items.block(di) if self.blocks else None
         if block is None:
             return self._encoded_item(di)
         members = [self._encoded_member(member, block.item) for member in block.members]
@@ -85,25 +172,158 @@ class Dlt645SimMeter:
             members.pop()
         if not members:
             raise LookupError(di)
-        return b"".join(member or b"\xff" * block.item.size for member in members)
+        between = block.separator if self.separators else b""
+        return between.join(member or b"\xff" * block.item.size for member in members)
 
-    def _encoded_member(self, di: str, item: items.Item) -> bytes | None:
+    def _encoded_member(self, di: str, item: formats.Item) -> bytes | None:
         try:
-            return encode(di, item, self.values)
+            return encode(di, item, self._value)
         except LookupError:
             return None
 
     def _encoded_item(self, di: str) -> bytes:
-        item = items.lookup(di) if len(di) == 8 else None
+        item = items.lookup(di)
         if item is None:
             raise LookupError(di)
-        return encode(di, item, self.values)
+        return encode(di, item, self._value)
+
+    def _value(self, name: str) -> SimValue:
+        """What the meter itself knows, else what the world says.  Raises LookupError."""
+        if self.clock is not None and name in _CLOCK_FORMATS:
+            now = self._now()
+            return f"{now:{_CLOCK_FORMATS[name]}}".replace("W", f"0{now.isoweekday() % 7}")
+        if name == "04000503":
+            return f"{int(str(self.values(name)), 16) | self._word:04X}"
+        di, _, label = name.partition(".")
+        if di[:2] in ("00", "01", "05") and len(di) == 8 and di[6:] != "00":
+            kept = self._kept.get(di[2:4] if di[:2] == "05" else "day", [])
+            key = (di[4:6] if di[:2] == "05" else di[:6]) + (f".{label}" if label else "")
+            if int(di[6:], 16) <= len(kept) and key in kept[int(di[6:], 16) - 1]:
+                return kept[int(di[6:], 16) - 1][key]
+        return self.values(name)
+
+    # ------------------------------------------------------------------ obeying
+
+    def _obey_freeze(self, request: Frame) -> Frame:
+        if request.data == _NOW:
+            self.freeze()
+        return self._good(request, b"")
+
+    def _obey_write(self, request: Frame) -> Frame:
+        if not self._is_permitted(request.data[4:12]):
+            return self._refusal(request, _NOT_AUTHORISED)
+        done = self._set_clock(_di(request.data[:4]), request.data[12:])
+        return self._good(request, b"") if done else self._refusal(request, _NO_SUCH_DATA)
+
+    def _obey_relay(self, request: Frame) -> Frame:
+        if not self._is_permitted(request.data[:8]):
+            return self._refusal(request, _NOT_AUTHORISED)
+        return self._good(request, b"") if self._switch(request.data[8:]) else self._refusal(request, _OTHER)
+
+    def _is_permitted(self, authority: bytes) -> bool:
+        """*authority*: level, three bytes of password, four of operator."""
+        if self.password is None or len(authority) != 8:
+            return False
+        level, password = self.password
+        self.operators.append(_di(authority[4:]))
+        return authority[0] == level and _di(authority[1:4]) == password
+
+    def _switch(self, command: bytes) -> bool:
+        """*command*: N1, N2, valid until.  False when the command is unknown or its time is over."""
+        try:
+            until = datetime.datetime.strptime(_di(command[2:]), "%y%m%d%H%M%S")  # noqa: DTZ007 -- meters have no zone
+        except ValueError:
+            return False
+        if len(command) != 8 or (self.clock is not None and until < self._now().replace(tzinfo=None)):
+            return False
+        match command[0]:
+            case 0x1A:
+                self._word |= _RELAY | _RELAY_COMMAND
+            case 0x1B:
+                self._word &= ~_RELAY_COMMAND
+            case 0x1C:
+                self._word &= ~(_RELAY | _RELAY_COMMAND)
+            case switch if switch in _SWITCHES:
+                bit, on = _SWITCHES[switch]
+                self._word = self._word | bit if on else self._word & ~bit
+            case _:
+                return False
+        return True
+
+    def _set_clock(self, di: str, data: bytes) -> bool:
+        """False when there is no such clock, or no such time."""
+        if self.clock is None or di not in _CLOCK_FORMATS:
+            return False
+        now = self._now()
+        digits = {
+            "0400010C": _di(data),
+            "04000101": f"{_di(data)}{now:%H%M%S}",
+            "04000102": f"{now:%y%m%d}00{_di(data)}",
+        }
+        try:
+            moment = datetime.datetime.strptime(digits[di][:6] + digits[di][8:], "%y%m%d%H%M%S")  # noqa: DTZ007
+        except ValueError:
+            return False
+        self._wrong_by += moment - now.replace(tzinfo=None)
+        return True
+
+    def _now(self) -> datetime.datetime:
+        assert self.clock is not None
+        return self.clock() + self._wrong_by
+
+    def _present(self, registers: Mapping[str, str]) -> Iterator[tuple[str, SimValue]]:
+        """Those of *registers* (name under which it is kept -> present name) that the meter has."""
+        for kept, name in registers.items():
+            try:
+                yield kept, self._value(name)
+            except LookupError:
+                continue
+
+    def _frozen(self) -> Iterator[tuple[str, SimValue]]:
+        """Quantities of a freeze (DI1, label) and their present values."""
+        yield "00", f"{self._now():%y%m%d%H%M}" if self.clock is not None else None
+        tariffs = [("", "00"), *((f".t{n}", f"{n:02X}") for n in range(1, 5))]
+        energies = {f"{q:02X}{label}": f"00{q:02X}{t}00" for q in range(1, 9) for label, t in tariffs}
+        demands = {
+            f"{q + 8:02X}{label}{part}": f"01{q:02X}{t}00{part}"
+            for q in (1, 2)
+            for label, t in tariffs
+            for part in ("", ".time")
+        }
+        powers = {
+            f"10{'.' if name or n else ''}{name}{'_' if name and n else ''}{f'l{n}' if n else ''}": f"02{kind}{n:02X}00"
+            for name, kind in (("", "03"), ("reactive", "04"))
+            for n in range(4)
+        }
+        yield from self._present(energies | demands | powers)
+
+    # ------------------------------------------------------------------ frames
 
     def _good(self, request: Frame, data: bytes, more: bool = False) -> Frame:
-        return Frame(self.address, 0x80 | (0x20 if more else 0) | request.control, data)
+        return Frame(self._name(request), 0x80 | (0x20 if more else 0) | request.control, data)
 
     def _refusal(self, request: Frame, code: int) -> Frame:
-        return Frame(self.address, 0xC0 | request.control, bytes((code,)))
+        return Frame(self._name(request), 0xC0 | request.control, bytes((code,)))
+
+    def _name(self, request: Frame) -> str:
+        return request.address if self.echoes_wildcards else self.address
+
+
+_CLOCK_FORMATS = {
+    "0400010C": "%y%m%dW%H%M%S",
+    "04000101": "%y%m%d",
+    "04000101.weekday": "W",
+    "04000102": "%H%M%S",
+    "C010": "%y%m%d",
+    "C010.weekday": "W",
+    "C011": "%H%M%S",
+}
+"""W: the weekday in two digits, 00 is Sunday."""
+
+
+def _di(data: bytes) -> str:
+    """Bytes as digits from the high end."""
+    return data[::-1].hex().upper()
 
 
 class Dlt645SimLine:
@@ -130,42 +350,3 @@ class Dlt645SimLine:
     def _answers(self, request: Frame) -> list[tuple[str, bytes]]:
         said = ((meter, meter.answer(request)) for meter in self.meters)
         return [(meter.address, answer.to_bytes(meter.preamble)) for meter, answer in said if answer is not None]
-
-
-# ---------------------------------------------------------------------------------------------- encoding
-
-
-def encode(di: str, item: items.Item, values: Values) -> bytes:
-    """The data of an answer.  Raises LookupError for what *values* lacks, ValueError for what cannot be said."""
-    names = (f"{di}.{part.label}" if part.label else di for part in item.parts)
-    return b"".join(_encode_part(part, values(name)) for name, part in zip(names, item.parts, strict=True))
-
-
-def _encode_part(part: items.Part, value: SimValue) -> bytes:
-    size = _size(part.format)
-    if value is None:
-        return b"\xff" * size
-    if part.format.startswith("ascii"):
-        return str(value).encode("ascii").rjust(size, b"\x00")[::-1]
-    digits = value if isinstance(value, str) else _digits(part.format, value, part.signed)
-    if len(digits) != 2 * size:
-        raise ValueError(f"{value} does not fit into {part.format}")
-    return bytes.fromhex(digits)[::-1]
-
-
-def _size(format: str) -> int:  # noqa: A002
-    if format.startswith("bits"):
-        return int(format.removeprefix("bits")) // 8
-    if format.startswith("ascii"):
-        return int(format.removeprefix("ascii"))
-    return len(format.replace(".", "")) // 2
-
-
-def _digits(format: str, value: Decimal, signed: bool) -> str:  # noqa: A002
-    """The value's digits without its point, filled up with zeros; a minus is 8 added to the first digit."""
-    places = len(format.partition(".")[2])
-    step = Decimal(1).scaleb(-places)
-    digits = str(abs(value).quantize(step, ROUND_HALF_EVEN)).replace(".", "").zfill(2 * _size(format))
-    if (signed and digits[0] > "7") or (value < 0 and not signed):
-        raise ValueError(f"{value} cannot be said as {format}")
-    return f"{int(digits[0]) + 8:X}{digits[1:]}" if value < 0 else digits

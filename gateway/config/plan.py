@@ -8,10 +8,12 @@ A layout is everything about a device that does not depend on its id, so thousan
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -252,11 +254,22 @@ class Planner:
     def _options(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> BaseModel | None:
         own = model.model_extra or {}
         try:
-            return parse(type_.device_options, {**profile.model.device, **own})
+            options = parse(type_.device_options, {**profile.model.device, **own})
         except ValidationError as exc:
             faults = explain(exc, type_.device_options, self._document, path, allowed=DeviceModel.model_fields)
             self._report.extend(faults)
             return None
+        return self._with_files(path, options)
+
+    def _with_files(self, path: Steps, options: BaseModel) -> BaseModel:
+        """File names in a configuration are relative to it."""
+        directory = Path(self._document.file).parent
+        files = {key: directory / value for key, value in options if isinstance(value, Path)}
+        for key, file in files.items():
+            if not os.path.isfile(file):
+                message = Text(f"此机器上没有文件 {quoted(file)}", f"there is no file {quoted(file)} on this machine")
+                self._add((*path, key), "W-FILE", message, warning=True)
+        return options.model_copy(update=files) if files else options
 
     def _layout(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout:
         """Cached by everything it is made of."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.clock import ClockState
 from gateway.envelope import VERSION, place_item
-from gateway.model import Device, Lane, Point
+from gateway.model import Device, Lane, Point, PointId
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -78,8 +78,14 @@ def status_payload(identity: Identity, state: State, epoch: str, since_ms: int, 
     )
 
 
-def catalog_payload(identity: Identity, devices: Iterable[Device], destinations: Sequence[str]) -> bytes:
-    """The data-sharing list.  *destinations*: ids of the uplinks; every point goes to each of them."""
+def catalog_payload(
+    identity: Identity, devices: Iterable[Device], destinations: Sequence[str], commandable: Set[PointId] = frozenset()
+) -> bytes:
+    """The data-sharing list.
+
+    destinations: ids of the uplinks; every point goes to each of them.  commandable: the points that the site lets
+    commands write.
+    """
     return _bytes(
         {
             "v": VERSION,
@@ -87,23 +93,23 @@ def catalog_payload(identity: Identity, devices: Iterable[Device], destinations:
             "gateway": identity.gateway,
             "config": identity.config_digest,
             "destinations": list(destinations),
-            "devices": [_device_item(device) for device in devices],
+            "devices": [_device_item(device, commandable) for device in devices],
         }
     )
 
 
-def _device_item(device: Device) -> dict[str, Any]:
+def _device_item(device: Device, commandable: Set[PointId]) -> dict[str, Any]:
     return {
         "id": device.id,
         "kind": device.kind,
         "name": {"zh": device.label.zh, "en": device.label.en},
         "place": place_item(device.place),
         "protocol": device.protocol,
-        "points": [_point_item(point) for point in device.points],
+        "points": [_point_item(point, point.id in commandable) for point in device.points],
     }
 
 
-def _point_item(point: Point) -> dict[str, Any]:
+def _point_item(point: Point, writable: bool) -> dict[str, Any]:
     item: dict[str, Any] = {
         "id": point.id,
         "kind": point.kind,
@@ -112,7 +118,7 @@ def _point_item(point: Point) -> dict[str, Any]:
         "interval_s": point.interval_s,
         "personal": point.personal,
         "counter": point.counter,
-        "writable": point.writable,
+        "writable": writable,
     }
     optional = {"unit": point.unit, "minimum": point.minimum, "maximum": point.maximum}
     item |= {key: value for key, value in optional.items() if value is not None}

@@ -314,3 +314,13 @@ def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path) -> 
     )
     (fault,) = check(tmp_path)
     assert (fault.code, fault.message.en) == ("E-PROTOCOL", 'this version cannot write over protocol "mbus"')
+
+
+def test_a_devices_password_file_is_found_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "meters.password").write_text("02 000000\n", encoding="utf-8")
+    text = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- {id: m1, profile: meter, line: a, address: '1', "
+    config = loaded(tmp_path, text + "password_file: meters.password}\n")
+    assert config.lines[0].devices[0].spec.options.password_file == tmp_path / "meters.password"
+    assert not check(site(tmp_path, text + "password_file: meters.password}\n"))
+    (fault,) = check(site(tmp_path, text + "password_file: absent}\n"))
+    assert (fault.code, fault.warning) == ("W-FILE", True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -35,16 +36,23 @@ VALUES: Mapping[str, SimValue] = {
     "04000101.weekday": "05",
     "04000402": "123456789012",
     "04000503": "0050",
+    "9010": Decimal("1234.56"),
+    "9011": Decimal("1000.01"),
+    "9012": Decimal("200.22"),
+    "B611": Decimal("224"),
 }
 
 
-def spec(points: Mapping[str, Any], address: str = ADDRESS, timeout_s: float = 0.2, preamble: int = 4) -> DeviceSpec:
+def spec(
+    points: Mapping[str, Any], address: str = ADDRESS, timeout_s: float = 0.2, zone: tzinfo = UTC, **options: Any
+) -> DeviceSpec:
     """points: name -> identifier, or a mapping of point options with the kind among them."""
     return DeviceSpec(
         "m",
-        Dlt645Options(address=address, preamble=preamble),
+        Dlt645Options(address=address, **options),
         {f"m.{name}": _point(f"m.{name}", written) for name, written in points.items()},
         timeout_s,
+        zone,
     )
 
 
@@ -55,8 +63,8 @@ def _point(id: str, written: Any) -> PointSpec:  # noqa: A002
     return PointSpec(Point(id, kind, Text(id, id), 60.0, states=states), Dlt645PointOptions(**options))
 
 
-def meter(link: Link, points: Mapping[str, Any], **kwargs: Any) -> Dlt645Meter:
-    return Dlt645Meter(spec(points, **kwargs), link, ManualClock())
+def meter(link: Link, points: Mapping[str, Any], clock: ManualClock | None = None, **kwargs: Any) -> Dlt645Meter:
+    return Dlt645Meter(spec(points, **kwargs), link, clock or ManualClock())
 
 
 def answered_by(line: Dlt645SimLine) -> Callable[[bytes], Sequence[bytes]]:
@@ -84,35 +92,46 @@ _POINTS = {
 }
 
 
-def _rig(link: ByteLine, unplug: Callable[[], None], plug: Callable[[], Awaitable[None]]) -> Rig:
-    points = [f"m.{name}" for name in _POINTS if name != "refused"]
-    silent = meter(link, _POINTS, address="000000000404", timeout_s=0.15)
-    return MeterRig(meter(link, _POINTS), link, points, "m.refused", silent, unplug, plug)
+_POINTS_1997 = {"energy": "9010", "t1": "9011", "t2": "9012", "voltage": "B611", "refused": "B621"}
 
 
-def _line(blocks: bool) -> Dlt645SimLine:
+def _rig(edition: str, link: ByteLine, unplug: Callable[[], None], plug: Callable[[], Awaitable[None]]) -> Rig:
+    points = _POINTS_1997 if edition == "1997" else _POINTS
+    return MeterRig(
+        meter(link, points, edition=edition),
+        link,
+        [f"m.{name}" for name in points if name != "refused"],
+        "m.refused",
+        meter(link, points, edition=edition, address="000000000404", timeout_s=0.15),
+        unplug,
+        plug,
+    )
+
+
+def _line(blocks: bool, edition: str) -> Dlt645SimLine:
     other = Dlt645SimMeter("000000190102", {"00010000": Decimal("9.99")}.__getitem__)
-    return Dlt645SimLine([Dlt645SimMeter(ADDRESS, VALUES.__getitem__, blocks=blocks), other])
+    return Dlt645SimLine([Dlt645SimMeter(ADDRESS, VALUES.__getitem__, blocks=blocks, edition=edition), other])
 
 
 @asynccontextmanager
-async def _serial(blocks: bool) -> AsyncIterator[Rig]:
-    async with pty_wire(answered_by(_line(blocks))) as wire:
+async def _serial(blocks: bool = True, edition: str = "2007") -> AsyncIterator[Rig]:
+    async with pty_wire(answered_by(_line(blocks, edition))) as wire:
 
         async def plug() -> None:
             wire.plug()
 
         async with SerialLink(str(wire.path), SerialFormat(2400, "E")) as link:
-            yield _rig(link, wire.unplug, plug)
+            yield _rig(edition, link, wire.unplug, plug)
 
 
 @asynccontextmanager
-async def _tcp(blocks: bool) -> AsyncIterator[Rig]:
-    async with tcp_wire(answered_by(_line(blocks))) as wire, TcpLink("127.0.0.1", wire.port) as link:
-        yield _rig(link, wire.unplug, wire.plug)
+async def _tcp() -> AsyncIterator[Rig]:
+    async with tcp_wire(answered_by(_line(True, "2007"))) as wire, TcpLink("127.0.0.1", wire.port) as link:
+        yield _rig("2007", link, wire.unplug, wire.plug)
 
 
 def contract_rigs() -> Iterator[tuple[str, Factory]]:
-    yield "dlt645-serial", lambda: _serial(blocks=True)
-    yield "dlt645-tcp", lambda: _tcp(blocks=True)
+    yield "dlt645-serial", _serial
+    yield "dlt645-tcp", _tcp
     yield "dlt645-serial-without-blocks", lambda: _serial(blocks=False)
+    yield "dlt645-1997-serial", lambda: _serial(edition="1997")

@@ -72,7 +72,8 @@ def test_points_that_can_be_read(written: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({"di": "0001"}, "eight hex digits"),
+        ({"di": "00010"}, "eight hex digits"),
+        ({"di": "0001"}, "say its format"),
         ({"di": "0001000G"}, "eight hex digits"),
         ({"di": "0001FF00"}, "name the member"),
         ({"di": "040005FF"}, "name the member"),

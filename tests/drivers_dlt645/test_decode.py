@@ -90,7 +90,8 @@ def test_a_refusal_is_an_explained_frame_and_no_fault() -> None:
         (0x14, "0101", (Field("data", "01 01"),)),
         (0x1C, "02", (Field("data", "02"),)),
         (0x08, "512210", (Field("data", "51 22 10"),)),
-        (0x17, "08", (Field("data", "08"),)),
+        (0x17, "08", (Field("baud", 2400, "Bd"),)),
+        (0x97, "0C", (Field("data", "0C"),)),
         (0x91, "11B6 2302", (Field("B611", 223, "V"),)),  # 1997 identifier, 2007 control code
         (0x81, "1FB6 2302 AA 2202", (Field("B611", 223, "V"), Field("B612", 222, "V"))),
         (0x81, "32C0 010119000000", (Field("C032", "000000190101"),)),

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from drivers.dlt645.driver import DLT645, Dlt645Meter, read_address
+from drivers.dlt645.driver import DLT645, Dlt645Meter
 from drivers.dlt645.frame import WILDCARD, Frame, find_frame
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers_contract.wire import Chunk, MemoryLine
 from drivers_dlt645.rig import ADDRESS, VALUES, meter, spec
-from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, ProtocolError
+from gateway.errors import ConfigError, DeviceUnreachable, ProtocolError
 from gateway.model import Quality, Reading, Reason, ValueKind
 from support.clock import ManualClock
 from support.virtual_time import run
@@ -240,37 +240,6 @@ def test_a_wildcard_takes_the_answer_of_the_meter_it_fits(address: str) -> None:
 def test_a_shortened_address_does_not_take_anothers_answer() -> None:
     with pytest.raises(ProtocolError):
         read_one(replying([Chunk(0.1, answer(GOOD_ENERGY, address="000000190202"))]), address="AAAAAAAA0101")
-
-
-def test_reading_the_address_of_the_only_meter() -> None:
-    async def main() -> None:
-        async with on_line(simulated()) as line:
-            assert await read_address(line, 1.0) == ADDRESS
-            assert await read_address(line, 1.0, asked="AAAAAAAAAA01") == ADDRESS
-            with pytest.raises(DeviceUnreachable):
-                await read_address(line, 1.0, asked="AAAAAAAAAA02")
-
-    run(main())
-
-
-def test_two_meters_that_say_their_address_at_once_are_noise() -> None:
-    garbled = bytes(
-        a & b for a, b in zip(answer("010119000000", 0x93), answer("020119000000", 0x93, OTHER), strict=True)
-    )
-
-    async def main() -> None:
-        async with replying(
-            [Chunk(0.1, garbled)], [Chunk(0.1, answer("01", 0xD3))], [Chunk(0.1, answer("AA", 0x93))]
-        ) as line:
-            with pytest.raises(ProtocolError):
-                await read_address(line, 1.0)
-            with pytest.raises(DeviceRejected, match="other error") as caught:
-                await read_address(line, 1.0)
-            assert caught.value.code == 0x01
-            with pytest.raises(ProtocolError, match="no address"):
-                await read_address(line, 1.0)
-
-    run(main())
 
 
 # ---------------------------------------------------------------------- blocks

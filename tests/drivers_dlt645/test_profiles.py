@@ -27,12 +27,14 @@ OURS = {
         ["0001FF00", "00020000", "02010100", "02020100", "02030000", "02060000", "02800002", "04000503"],
     ),
     "dlt645_three_phase": (
-        21,
+        22,
         [
             *["0001FF00", "00020000", "00030000", "0201FF00", "0202FF00", "0203FF00"],
-            *["02040000", "02050000", "02060000", "02800002"],
+            *["02040000", "02050000", "02060000", "02800002", "04000503"],
         ],
     ),
+    "dlt645_1997_single_phase": (8, ["901F", "B611", "B621", "B630"]),
+    "dlt645_1997_three_phase": (17, ["901F", "9020", "B61F", "B62F", "B63F", "B650"]),
 }
 """Points, and the identifiers asked for by one poll of everything."""
 PROFILES = pytest.mark.parametrize("name", OURS)
@@ -56,6 +58,7 @@ def test_the_file_and_the_protocols_keys_are_valid(name: str) -> None:
     for point in profile.points.values():
         assert point.unit == options(point).part.unit
         assert not point.counter or (point.lane == "billing" and not options(point).part.signed)
+        assert point.writable == (options(point).write is not None)
 
 
 @PROFILES
@@ -63,8 +66,10 @@ def test_everything_is_read_in_few_requests(name: str) -> None:
     profile = load(name)
 
     def values(di: str) -> SimValue:
-        if di.startswith("00") and int(di[4:6], 16) > 4:
+        if len(di) == 8 and di.startswith("00") and int(di[4:6], 16) > 4:
             raise KeyError(di)  # four tariffs, as meters have
+        if di.startswith("B61"):
+            return Decimal(223)  # whole volts
         return "0000" if di.startswith("040005") else Decimal("0.99")
 
     specs = {
@@ -73,7 +78,7 @@ def test_everything_is_read_in_few_requests(name: str) -> None:
         )
         for key, point in profile.points.items()
     }
-    sim = Dlt645SimLine([Dlt645SimMeter(ADDRESS, values)])
+    sim = Dlt645SimLine([Dlt645SimMeter(ADDRESS, values, edition=profile.device.get("edition", "2007"))])
 
     async def main() -> None:
         line = MemoryLine(lambda request: [Chunk(0.05, reply) for _, reply in sim.feed(request)])
@@ -83,7 +88,7 @@ def test_everything_is_read_in_few_requests(name: str) -> None:
             readings = [reading for batch in driver.batches(list(specs)) for reading in await driver.poll(batch)]
         assert {reading.point for reading in readings} == set(specs)
         assert all(reading.quality is Quality.GOOD for reading in readings)
-        assert {reading.value for reading in readings} <= {0.99, 1.0, "closed"}
+        assert {reading.value for reading in readings} <= {0.99, 1.0, 223, "closed"}
         asked = [found[0].data[::-1].hex().upper() for request in line.requests if (found := find_frame(request))]
         assert sorted(asked) == OURS[name][1]
 

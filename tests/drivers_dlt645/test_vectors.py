@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from drivers.base import DecodedFrame
+from drivers.base import DecodedFrame, Found, Search
 from drivers.dlt645 import items
 from drivers.dlt645.decode import decode
+from drivers.dlt645.discovery import discover
+from drivers.dlt645.exchange import DIALECTS
 from drivers.dlt645.frame import OVERHEAD, Frame, find_frame
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter, SimValue
+from drivers_contract.wire import Chunk, MemoryLine
+from drivers_dlt645.bus import run
+from drivers_dlt645.rig import meter as driver_of
 from gateway.errors import ProtocolError
+from gateway.model import ValueKind
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "dlt645.json").read_text(encoding="utf-8")
@@ -141,26 +148,62 @@ def _register(vector: Mapping[str, Any]) -> dict[str, SimValue]:
     return {expected["di"]: expected["status_word"]} if "status_word" in expected else {}
 
 
-SAID = [
-    vector
-    for vector in WHOLE
-    if vector["frame"]["ctrl"] in ("91", "93") and vector["protocol"].endswith("2007") and "expected" in vector
-]
+SAID = [vector for vector in WHOLE if vector["frame"]["ctrl"] in ("91", "93", "81") and "expected" in vector]
 
 
 def test_enough_answers_are_compared() -> None:
-    assert len(SAID) == 29
+    assert Counter(vector["frame"]["ctrl"] for vector in SAID) == {"91": 23, "93": 6, "81": 6}
 
 
 @pytest.mark.parametrize("vector", SAID, ids=ids(SAID))
 def test_the_simulator_says_what_the_real_meter_said(vector: dict[str, Any]) -> None:
     stated = vector["frame"]
-    meter = Dlt645SimMeter(stated["addr"], _register(vector).__getitem__, preamble=stated["preamble_fe"])
+    edition = vector["protocol"][-4:]
+    meter = Dlt645SimMeter(
+        stated["addr"], _register(vector).__getitem__, preamble=stated["preamble_fe"], edition=edition
+    )
     if stated["ctrl"] == "93":
         request = raw(BY_ID["645-07-readaddr"])
     else:
-        request = Frame(stated["addr"], 0x11, bytes.fromhex(stated["data_minus33"])[:4]).to_bytes(4)
+        identifier = bytes.fromhex(stated["data_minus33"])[: DIALECTS[edition].width]
+        request = Frame(stated["addr"], int(stated["ctrl"], 16) & 0x1F, identifier).to_bytes(4)
     assert Dlt645SimLine([meter]).feed(request) == [(stated["addr"], raw(vector))]
+
+
+NAMED = [vector for vector in SAID if vector["frame"]["ctrl"] == "93"]
+READ = [vector for vector in SAID if vector not in NAMED]
+
+
+@pytest.mark.parametrize("vector", NAMED, ids=ids(NAMED))
+def test_a_scan_finds_the_real_meter(vector: dict[str, Any]) -> None:
+    def respond(request: bytes) -> list[Chunk]:
+        return [Chunk(0.1, raw(vector))] if request.endswith(raw(BY_ID["645-07-readaddr"])) else []
+
+    async def main() -> None:
+        async with MemoryLine(respond) as line, aclosing(discover(line, Search(0.5))) as scanning:  # type: ignore[type-var]
+            found = [each async for each in scanning if isinstance(each, Found)]
+        assert found == [Found({"address": vector["expected"]["addr"]}, "DL/T 645-2007")]
+
+    run(main())
+
+
+@pytest.mark.parametrize("vector", READ, ids=ids(READ))
+def test_the_driver_reads_what_the_real_meter_said(vector: dict[str, Any]) -> None:
+    registers = {di: value for di, value in _register(vector).items() if value is not None}
+    points = {
+        di: {"di": di, "kind": ValueKind.TEXT} if isinstance(value, str) else di for di, value in registers.items()
+    }
+
+    async def main() -> None:
+        async with MemoryLine(lambda request: [Chunk(0.1, raw(vector))]) as line:
+            driver = driver_of(line, points, address=vector["frame"]["addr"], edition=vector["protocol"][-4:])
+            (batch,) = driver.batches([f"m.{di}" for di in points])
+            for reading in await driver.poll(batch):
+                wanted = registers[reading.point[2:]]
+                assert reading.value == (wanted if isinstance(wanted, str) else float(wanted))
+            assert len(line.requests) == 1
+
+    run(main())
 
 
 def test_the_simulator_refuses_as_published() -> None:

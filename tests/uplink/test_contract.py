@@ -79,7 +79,10 @@ def test_catalog() -> None:
             ),
         ),
     )
-    assert json.loads(contract.catalog_payload(IDENTITY, [meter], ["main"])) == {
+    said = json.loads(contract.catalog_payload(IDENTITY, [meter], ["main"]))
+    assert not said["devices"][0]["points"][1].pop("writable"), "what the site does not allow cannot be written"
+    said = json.loads(contract.catalog_payload(IDENTITY, [meter], ["main"], {"m-1.relay"}))
+    assert said == {
         "v": 1,
         "site": "site-1",
         "gateway": "gw-1",
