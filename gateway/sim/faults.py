@@ -175,7 +175,8 @@ def burst(chance: random.Random, most: int = 8) -> bytes:
 
 
 def _spoiled(data: bytes, chance: random.Random) -> bytes:
-    """The last byte but one belongs to the checksum in Modbus RTU (CRC, low byte) and in all that end in CS 16h."""
+    """The last byte but one belongs to the checksum in Modbus RTU (CRC, low byte) and in all that end in CS 16h; in
+    Modbus ASCII it ends the frame."""
     at = max(len(data) - 2, 0)
     return data[:at] + bytes([data[at] ^ chance.randint(1, 255)]) + data[at + 1 :]
 

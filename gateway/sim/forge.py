@@ -13,6 +13,7 @@ from drivers.cjt188 import frame as cjt188_frame
 from drivers.dlt645 import frame as dlt645_frame
 from drivers.mbus import frame as mbus_frame
 from drivers.modbus.codec import crc16
+from drivers.modbus.framing import ascii_body, ascii_line
 from gateway.sim.faults import Twist
 
 _WAKE_UP = b"\xfe"
@@ -86,6 +87,12 @@ def modbus_rtu(answer: bytes, twist: Twist, chance: random.Random) -> bytes:
     """An answer does not say what it answers, and nothing stands before it."""
     body = _modbus(answer[0], answer[1:-2], twist, chance)
     return body + crc16(body)
+
+
+def modbus_ascii(answer: bytes, twist: Twist, chance: random.Random) -> bytes:
+    """As RTU, in hex digits."""
+    body = ascii_body(answer)
+    return answer if body is None else ascii_line(_modbus(body[0], body[1:], twist, chance))
 
 
 def modbus_tcp(answer: bytes, twist: Twist, chance: random.Random) -> bytes:

@@ -20,6 +20,7 @@ from drivers.base import Decoded, DeviceSpec, SerialFormat
 from drivers.mbus import records
 from drivers.mbus.frame import ACK
 from drivers.modbus import codec
+from drivers.modbus.framing import ASCII, RTU, TCP, Framing
 from drivers.registry import decoder, decoders, protocol
 from gateway.errors import DriverError, ProtocolError
 from gateway.model import Reading
@@ -37,7 +38,8 @@ def targets() -> Mapping[str, Target]:
     for file in sorted(DRIVERS.glob("*/frame.py")):
         found[f"frame:{file.parent.name}"] = _frame(importlib.import_module(f"drivers.{file.parent.name}.frame"))
     found["records"] = _records
-    found["answer:modbus-rtu"], found["answer:modbus-tcp"] = _rtu_answer, _tcp_answer
+    for name, framing in (("rtu", RTU), ("ascii", ASCII), ("tcp", TCP)):
+        found[f"answer:modbus-{name}"] = _answer(framing)
     for kind in KINDS.values():
         found[f"driver:{kind.name}"] = _driver(kind)
         found[f"sim:{kind.name}"] = _simulator(kind)
@@ -105,20 +107,23 @@ _REQUESTS = (
     *(codec.read_request(7, function, 0, 10) for function in (1, 2, 3, 4)),
     codec.write_request(7, 6, 1, [5]),
     codec.write_request(7, 16, 1, [5, 6]),
+    codec.mask_request(7, 1, 2, 2),
+    *codec.identity_requests(7),
 )
 
 
-def _rtu_answer(data: bytes) -> None:
-    for request in _REQUESTS:
-        _check_answer(request, codec.rtu_answer(request, data))
+def _answer(framing: Framing) -> Target:
+    def check(data: bytes) -> None:
+        for request in _REQUESTS:
+            _check_answer(request, framing.answer(request, framing.frame(request, 1), data))
+            framing.captured(request, data[:512])
 
-
-def _tcp_answer(data: bytes) -> None:
-    for request in _REQUESTS:
-        _check_answer(request, codec.tcp_answer(request, 1, data))
+    return check
 
 
 def _check_answer(request: codec.Request, answer: codec.Answer | None) -> None:
+    if answer is not None and request.answer_size is None:
+        codec.identity(answer)
     if answer is None or answer.exception is not None or request.function > 4:
         return
     assert len(answer.registers if request.function > 2 else answer.bits) == request.count

@@ -15,6 +15,7 @@ from drivers.cjt188 import frame as cjt188_frame
 from drivers.dlt645 import frame as dlt645_frame
 from drivers.mbus import frame as mbus_frame
 from drivers.modbus.codec import crc16
+from drivers.modbus.framing import ascii_body, ascii_line
 from gateway.errors import ProtocolError
 from gateway.sim import forge
 from gateway.sim.faults import Forge, Twist
@@ -104,6 +105,17 @@ def test_modbus_rtu() -> None:
             assert (lie[1] != RTU[1]) == (twist is Twist.FUNCTION)
             assert len(lie) - len(RTU) in _sizes(twist, 2)
             assert (lie == RTU) == (twist in (Twist.REFERENCE, Twist.PREAMBLE))
+
+
+def test_modbus_ascii() -> None:
+    line = ascii_line(RTU[:-2])
+    for twist in Twist:
+        for lie in lies(forge.modbus_ascii, line, twist):
+            body = ascii_body(lie)
+            assert body is not None
+            assert (body[0] != RTU[0]) == (twist is Twist.ADDRESS)
+            assert (body[1] != RTU[1]) == (twist is Twist.FUNCTION)
+            assert len(body) - len(RTU[:-2]) in _sizes(twist, 2)
 
 
 def test_modbus_tcp() -> None:

@@ -24,7 +24,7 @@ from drivers.device_link import DeviceLink
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
 from drivers.mbus.simulator import MbusSimLine, MbusSimMeter, SimRecord
 from drivers.modbus.config import PointOptions
-from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit, TcpStream
+from drivers.modbus.simulator import AsciiLine, ModbusBank, RtuLine, SimUnit, TcpStream
 from drivers.registry import protocol
 from drivers.transport import ByteLine, SerialLink, TcpLink
 from gateway.errors import LineLost
@@ -178,6 +178,11 @@ def _rtu(points: Mapping[str, Mapping[str, Any]]) -> Callable[[Truth, int], Resp
     return devices
 
 
+def _ascii(truth: Truth, count: int) -> Responder:
+    line = AsciiLine(_units(truth, count, _MODBUS_POINTS))
+    return Bus(line.feed, {n: f"d{n}" for n in range(1, count + 1)}, line.silence, forge.modbus_ascii)
+
+
 def _tcp(truth: Truth, count: int) -> Responder:
     bank = _units(truth, count, _MODBUS_POINTS)
     return ModbusUnits(TcpStream(bank), {n: f"d{n}" for n in range(1, count + 1)})
@@ -211,6 +216,15 @@ KINDS = {
             _MODBUS_POINTS,
             stale_s=STALE,
             serial=FAST,
+        ),
+        Kind(
+            "modbus-ascii",
+            "modbus-ascii",
+            _ascii,
+            lambda n: {"unit_id": n},
+            _MODBUS_POINTS,
+            stale_s=STALE,
+            serial=SerialFormat(9600, "E", data_bits=7),
         ),
         Kind("modbus-tcp", "modbus-tcp", _tcp, lambda n: {"unit_id": n}, _MODBUS_POINTS, checked=False),
         Kind(
@@ -579,7 +593,7 @@ def random_fault(chance: random.Random, timeout_s: float, kind: Kind) -> DeviceF
         twist=share(),
         twice=share(),
         # an RTU answer says nothing of the question: repeated after a pause it is the answer to the next one
-        twice_s=0.0 if kind.protocol == "modbus-rtu" else chance.choice((0.0, 0.01, 0.2)),
+        twice_s=0.0 if kind.protocol in ("modbus-rtu", "modbus-ascii") else chance.choice((0.0, 0.01, 0.2)),
         drip=share(0.1),
         pause_s=chance.choice((0.002, 0.01)),
     )

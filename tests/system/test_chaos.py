@@ -10,12 +10,13 @@ import asyncio
 import random
 import resource
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 
 from drivers.base import SerialFormat
-from drivers.modbus import driver as modbus_driver
+from drivers.modbus import framing
 from drivers.transport import SerialLink, TcpLink
 from drivers_contract.wire import tcp_wire
 from gateway.errors import DeviceUnreachable, ProtocolError
@@ -39,7 +40,7 @@ from support.chaos import (
 )
 
 SEED = 20261122
-READS = {kind: 2_500 if kind in ("mbus-two-telegrams", "mbus-secondary") else 10_000 for kind in KINDS}
+READS = {kind: 2_500 if kind in ("modbus-ascii", "mbus-two-telegrams", "mbus-secondary") else 10_000 for kind in KINDS}
 TIMEOUT_S = 0.5
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
@@ -76,7 +77,7 @@ def test_random_faults_never_make_a_wrong_value_good(kind: Kind) -> None:
 
 def test_the_judge_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its embargo the RTU driver takes late answers for the next ones."""
-    monkeypatch.setattr(modbus_driver, "EMBARGO_TIMEOUTS", 0.0)
+    monkeypatch.setattr(framing, "EMBARGO_TIMEOUTS", 0.0)
     verdict = _reads(KINDS["modbus-rtu"], faults.often_late(0.3, TIMEOUT_S, MOST_LATE), LineFault(), 1000)
     assert len(verdict.wrong) + len(verdict.caught) >= 5, verdict
 
@@ -131,7 +132,7 @@ def test_what_says_which_question_it_answers_is_never_taken_for_another() -> Non
 
 
 def test_a_wrong_length_is_never_believed_where_the_length_is_known() -> None:
-    for name in ("modbus-rtu", "modbus-tcp", "cjt188"):
+    for name in ("modbus-rtu", "modbus-ascii", "modbus-tcp", "cjt188"):
         for twist in (Twist.SHORT, Twist.LONG):
             verdict = _reads(KINDS[name], faults.lying(twist), LineFault(), 100)
             assert verdict.qualities[Quality.GOOD] == 0, verdict
@@ -204,7 +205,7 @@ def test_random_faults_over_pseudo_terminals_and_tcp() -> None:
 
     async def one(kind: Kind, over: str) -> tuple[str, Verdict, int]:
         chance = random.Random(SEED)
-        fast = SerialFormat(115200, kind.serial.parity) if kind.serial else None
+        fast = replace(kind.serial, baud=115200) if kind.serial else None
         async with field_of(kind, seed=SEED, over=over, interval_s=0.05, timeout_s=0.06, serial=fast) as running:
             async with asyncio.timeout(60):
                 for _ in range(24):
