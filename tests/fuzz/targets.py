@@ -116,7 +116,7 @@ def _answer(framing: Framing) -> Target:
     def check(data: bytes) -> None:
         for request in _REQUESTS:
             _check_answer(request, framing.answer(request, framing.frame(request, 1), data))
-            framing.captured(request, data[:512])
+            framing.captured(request, data[:64])  # tries every number: for captures, not for lines
 
     return check
 
@@ -148,6 +148,7 @@ class _OneAnswer:
         embargo_s: float = 0.0,
         gap_characters: float = 0.0,
         serial: SerialFormat | None = None,
+        once: bool = False,
     ) -> T:
         frame = parse(self.data) or parse(ACK)
         if frame is None:
