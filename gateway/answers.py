@@ -24,7 +24,7 @@ from gateway.commands import Command, Commands, as_item
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
 from gateway.errors import GatewayError
-from gateway.field import read_now
+from gateway.field import read_now, read_raw
 from gateway.health import Health, status_item
 from gateway.ids import uuid7
 from gateway.local_api import Handler
@@ -71,9 +71,11 @@ class Answers:
 
     async def _read(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         wanted: list[PointId] = request.get("points", [])
-        unknown = [point for point in wanted if point not in self.config.points]
+        unknown = [point for point in wanted if point not in self.config.readable]
         if unknown:
             raise GatewayError(f"unknown point: {', '.join(unknown)}")
+        if request.get("raw"):
+            return [await self._read_raw(point) for point in wanted]
         readings: list[Reading] = []
         for line in self.lines.values():
             for device, driver in line.drivers.items():
@@ -81,6 +83,16 @@ class Answers:
                 if points:
                     readings += await line.request(partial(read_now, driver, points, self.clock))
         return [reading_item(reading, self.config.points[reading.point].unit) for reading in readings]
+
+    async def _read_raw(self, point: PointId) -> dict[str, Any]:
+        """Each point is a turn of its own: thirty of them must not keep the line for thirty exchanges."""
+        about = self.config.points[point]
+        name, driver = next(
+            (name, line.drivers[about.device]) for name, line in self.lines.items() if about.device in line.drivers
+        )
+        ask = partial(read_raw, driver, self.connections[name], [point], self.clock)
+        (found,) = await self.lines[name].request(ask)
+        return found.item(about.unit)
 
     async def _points(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         device = request.get("device")

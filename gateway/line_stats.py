@@ -52,6 +52,8 @@ class LineStats:
     """Of the openings, those because the line was up and nobody on it answered."""
     open: bool = False
     devices: dict[str, DeviceStats] = field(default_factory=dict)
+    _first_s: float | None = None
+    """When the line was used for the first time."""
     _slices: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_SLICES + 1))
     """(number of the five-second slice, busy seconds in it)"""
 
@@ -71,12 +73,17 @@ class LineStats:
         self._busy(now_s, seconds)
 
     def busy_1m(self, now_s: float) -> float:
-        """Share of the last minute that the line was in use, 0..1."""
+        """Share of the last minute (or of the time since the first use) that the line was in use, 0..1."""
+        if self._first_s is None:
+            return 0.0
         oldest = math.floor(now_s / _SLICE_S) - _SLICES
-        return min(sum(seconds for number, seconds in self._slices if number > oldest) / (_SLICES * _SLICE_S), 1.0)
+        span_s = min(max(now_s - self._first_s, _SLICE_S), _SLICES * _SLICE_S)
+        return min(sum(seconds for number, seconds in self._slices if number > oldest) / span_s, 1.0)
 
     def _busy(self, now_s: float, seconds: float) -> None:
         self.busy_s += seconds
+        if self._first_s is None:
+            self._first_s = now_s - seconds
         number = math.floor(now_s / _SLICE_S)
         if self._slices and self._slices[-1][0] == number:
             seconds += self._slices.pop()[1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -69,6 +70,19 @@ async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any
         return {"ok": True, "result": await handler(request)}
     except GatewayError as exc:
         return {"ok": False, "error": str(exc), "hint": exc.hint}
+
+
+def operator() -> str:
+    """Who is at the keyboard, as the system knows him; through sudo, who called it."""
+    name, called_by = user_name(os.getuid()), os.environ.get("SUDO_USER")
+    return f"{called_by} ({name})" if called_by and os.getuid() == 0 else name
+
+
+def user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid {number}"
 
 
 async def ask(directory: Path, request: Mapping[str, Any], *, timeout_s: float = 60.0) -> Any:

@@ -44,7 +44,7 @@ def _identifier(value: str) -> str:
     digits = value.strip().upper()
     if not items.layouts(digits):
         raise ValueError(
-            f"未知的数据标识 {digits} / unknown identifier {digits}: 901F or D120 to D12B, high byte first"
+            f"未知的数据标识 {digits} / unknown identifier {digits}: 901F, D120 to D12B, D200 to D47F, high byte first"
         )
     return digits
 
@@ -66,6 +66,10 @@ class Cjt188Options(BaseModel):
     """Identifiers sent as 90 1F or as 1F 90; ``auto`` finds out which one the meter answers."""
     echoes_sequence: bool = True
     """False for a meter that answers with a sequence number of its own."""
+    valve_codes: Literal["55/99", "66/77"] = "55/99"
+    """What opens and closes the valve: the standard's codes, or those of some makers."""
+    valve_s: float = Field(default=60.0, ge=0, le=600)
+    """Seconds that the valve's motor may take; 15 to 60 are usual."""
 
 
 class Cjt188PointOptions(BaseModel):
@@ -76,14 +80,19 @@ class Cjt188PointOptions(BaseModel):
     field: str
     """A name in items.py, or ``valve`` and ``battery``, which are bits of ``status``."""
     di: Annotated[str, AfterValidator(_identifier)] = frame.DATA_DI
+    status_bit: int | None = Field(default=None, ge=0, le=15)
+    """Of ``status``: one of the maker's own bits; 0 to 7 are those of the first byte sent, 8 to 15 of the second."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        known = {name for layout in items.layouts(self.di) for name in layout.offsets}
+        parts = [part for layout in items.layouts(self.di) for part in layout.parts]
+        known = {part.name for part in parts if part.sort is not items.Sort.UNKNOWN}
         known |= set(items.STATUS_BITS) if "status" in known else set()
         if self.field not in known:
             names = ", ".join(sorted(known))
             raise ValueError(f"{self.di} 没有此字段，可用：{names} / {self.di} has no such field; there are: {names}")
+        if self.status_bit is not None and self.field != "status":
+            raise ValueError("status_bit 只用于 status / status_bit belongs to field status")
         return self
 
     @property

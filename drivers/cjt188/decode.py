@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from drivers.base import Decoded, DecodedFrame, Fault, Field
 from drivers.cjt188 import frame, items
 from drivers.cjt188.frame import Frame, fault_at, find_frame
@@ -9,7 +11,10 @@ from drivers.cjt188.items import Layout, Part, Sort
 
 _TYPES = (*range(0x10, 0x14), *range(0x20, 0x2A), *range(0x30, 0x50), frame.ANY_TYPE)
 """What may stand behind a start: the types of the standard, and those that meters were seen to use."""
-_CLOCK_DI, _ADDRESS_DI = "A015", "A018"
+_WRITTEN: Mapping[str, int] = {frame.VALVE_DI: 1, frame.CLOCK_DI: 7, frame.REGISTER_DI: 5, frame.NEW_ADDRESS_DI: 7}
+"""Identifiers that are written -> bytes of what is written; their answers hold the status."""
+_COMMANDS: Mapping[str, str] = {"55": "open", "99": "close", "66": "open", "77": "close"}
+"""Codes of a valve; the last two are some makers' own."""
 
 
 def decode(data: bytes) -> Decoded:
@@ -62,11 +67,26 @@ def _fields(each: Frame) -> tuple[Field, ...]:
     layout = items.layout_of(di, content) if each.is_answer else None
     if layout is not None:
         return _answer(di, layout, content)
-    if di == _CLOCK_DI and len(content) == Sort.CLOCK.size:
-        return (Field(di, items.read_clock(content)),)
-    if di == _ADDRESS_DI and len(content) == Sort.CLOCK.size:
-        return (Field(di, content[::-1].hex().upper()),)
+    if di in _WRITTEN and each.is_answer and len(content) == Sort.STATUS.size:
+        return tuple(_part(f"{di}.", Part("status", Sort.STATUS), content, unit_first=False))
+    if di in _WRITTEN and len(content) == _WRITTEN[di]:
+        return _told(di, content)
     return (Field(di, content.hex(" ").upper() or None),)
+
+
+def _told(di: str, content: bytes) -> tuple[Field, ...]:
+    """What a master writes: valve, clock, meter reading, address."""
+    if di == frame.CLOCK_DI:
+        return (Field(di, items.read_clock(content)),)
+    if di == frame.NEW_ADDRESS_DI:
+        return (Field(di, content[::-1].hex().upper()),)
+    if di == frame.VALVE_DI:
+        raw = content.hex().upper()
+        return Field(di, raw), Field(f"{di}.valve", _COMMANDS.get(raw))
+    number, code = items.read_quantity(content, unit_first=False)
+    unit = items.UNITS.get(code)
+    value = None if number is None or unit is None else items.scaled(number * unit.times, 2)
+    return (Field(di, value, unit.ucum if unit else None),)
 
 
 def _answer(di: str, layout: Layout, content: bytes) -> tuple[Field, ...]:
@@ -87,12 +107,13 @@ def _part(prefix: str, part: Part, raw: bytes, unit_first: bool) -> list[Field]:
         return [Field(name, None if number is None else items.scaled(number, part.decimals), part.unit)]
     if part.sort is Sort.CLOCK:
         return [Field(name, items.read_clock(raw))]
-    valve, battery = items.read_valve(raw), items.read_battery(raw)
-    return [
-        Field(name, items.read_status(raw)),
-        Field(f"{prefix}valve", None if valve is None else ("open", "closed", "abnormal")[valve]),
-        Field(f"{prefix}battery", None if battery is None else ("good", "low")[battery]),
-    ]
+    if part.sort is Sort.STATUS:
+        return [
+            Field(name, items.read_status(raw)),
+            Field(f"{prefix}valve", items.valve_text(raw)),
+            Field(f"{prefix}battery", items.battery_text(raw)),
+        ]
+    return [Field(name, raw.hex(" ").upper())]
 
 
 def _quantity(name: str, part: Part, raw: bytes, unit_first: bool) -> Field:

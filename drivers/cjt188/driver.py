@@ -1,8 +1,9 @@
-"""Reads one CJ/T 188 meter.
+"""Reads one CJ/T 188 meter, and commands its valve.
 
     points ──batches──▶ one group per identifier: a whole answer is one exchange
            ──poll────▶ 01h … 81h ──content──▶ layout by length ──▶ unit before or behind ──▶ readings
                               C1h: every point of the group is refused
+    value  ──write───▶ 901F first where the order of identifiers is not known ──▶ 04h … 84h, once; C4h: DeviceRejected
 
 Why no embargo after a time-out: the sequence number changes with every question, so a late answer or refusal fits
 none.  A meter that answers with a number of its own gets one, since its refusals name nothing at all.
@@ -14,13 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
 
-from drivers.base import DeviceSpec, Link, PointSpec, ProtocolType, SerialFormat
+from drivers.base import DeviceSpec, Field, Link, PointSpec, ProtocolType, SerialFormat
 from drivers.cjt188 import frame, items
+from drivers.cjt188.commands import command
 from drivers.cjt188.config import Cjt188Options, Cjt188PointOptions
+from drivers.cjt188.discover import SCAN_FORMATS, discover
 from drivers.cjt188.frame import Frame, find_frame
+from drivers.cjt188.interpret import interpret
 from drivers.cjt188.items import Layout, Part, Sort
 from gateway.clock import Clock
-from gateway.errors import ConfigError, DeviceRejected
+from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost
 from gateway.model import Point, PointId, Reading, Reason, Value, ValueKind, bad_reading
 
 _HEAD_BYTES = 3
@@ -31,7 +35,7 @@ Read: TypeAlias = Callable[[bytes, bool], Value | None]
 
 
 class Cjt188Meter:
-    """One meter on a line that others share (drivers/base.py: Driver)."""
+    """One meter on a line that others share (drivers/base.py: Driver, Writable, Explaining)."""
 
     def __init__(self, spec: DeviceSpec, link: Link, clock: Clock) -> None:
         """Raises ConfigError where a point's field, kind or unit does not suit the meter."""
@@ -43,6 +47,11 @@ class Cjt188Meter:
         self._link = link
         self._clock = clock
         self._sources = {point: _source(each, self._type) for point, each in spec.points.items()}
+        self._commands = {
+            point: command(each, options, spec.zone, clock)
+            for point, each in spec.points.items()
+            if each.point.writable
+        }
         self._sequence = 0
         self._low_first = options.di_order == "low_first"
         self._order_known = options.di_order != "auto"
@@ -67,6 +76,24 @@ class Cjt188Meter:
             answer = await self._read(self._sources[group[0]].di)
             readings |= self._readings(group, answer)
         return [readings[point] for point in points]
+
+    async def write(self, point: PointId, value: Value) -> None:
+        """Raises as drivers/base.py says; nothing has been commanded when the order of identifiers is not found."""
+        if point not in self._commands:
+            raise DeviceRejected(f"{point}: 不可写 / not writable", 0, hint="writable: true, field: valve | clock")
+        order = self._commands[point]
+        content = order.content(value)
+        answer = await self._ask(order.di, await self._order(), frame.WRITE, content)
+        if answer.refused:
+            raise _refusal(f"{point}: 表计拒绝 / the meter refused", answer)
+
+    def settle_s(self, point: PointId) -> float:
+        order = self._commands.get(point)
+        return order.settle_s if order else 0.0
+
+    def interpretations(self, point: PointId, answer: bytes) -> Sequence[Field]:
+        source = self._sources[point]
+        return interpret(answer, self._options.address, source.di, source.part)
 
     # ------------------------------------------------------------------ inside
 
@@ -98,17 +125,44 @@ class Cjt188Meter:
             self._low_first, self._order_known = low_first, True
         return answer
 
-    async def _ask(self, di: str, low_first: bool) -> Frame:
+    async def _order(self) -> bool:
+        """Whether the meter wants the low byte of an identifier first, found out by reading: a command is sent once.
+
+        Raises DeviceRejected when reading is refused, and what an exchange raises.
+        """
+        for low_first in (False, True):
+            if self._order_known:
+                break
+            try:
+                answer = await self._ask(frame.DATA_DI, low_first)
+            except LineLost:
+                raise
+            except DeviceUnreachable:
+                if low_first:
+                    raise
+                continue
+            if not answer.refused:
+                self._low_first, self._order_known = low_first, True
+            elif low_first:
+                raise _refusal("表计拒绝读数，未发命令 / reading is refused, nothing was commanded", answer)
+        return self._low_first
+
+    async def _ask(self, di: str, low_first: bool, control: int = frame.READ, content: bytes = b"") -> Frame:
         options = self._options
         self._sequence = (self._sequence + 1) & 0xFF
         return await exchange(
             self._link,
-            frame.request(self._type, options.address, frame.READ, di, self._sequence, low_first),
+            frame.request(self._type, options.address, control, di, self._sequence, low_first, content),
             self._timeout_s,
             preamble=options.preamble,
             answer_type=self._answer_type,
             any_sequence=not options.echoes_sequence,
         )
+
+
+def _refusal(what: str, answer: Frame) -> DeviceRejected:
+    status = answer.content
+    return DeviceRejected(f"{what}; ST {status.hex(' ').upper() or '-'}", int.from_bytes(status, "big"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +183,14 @@ def _source(spec: PointSpec, type_: int) -> _Source:
             f"{spec.point.id}: 类型 {type_:02X} 的表没有字段 {options.field} / "
             f"a meter of type {type_:02X} has no field {options.field}"
         )
-    return _Source(options.di, name, _reader(spec.point, options.field, part))
+    return _Source(options.di, name, _reader(spec.point, options, part))
 
 
-def _reader(point: Point, field: str, part: Part) -> Read:
+def _reader(point: Point, options: Cjt188PointOptions, part: Part) -> Read:
     """From a field's bytes to what the point's kind and unit want."""
+    field, bit = options.field, options.status_bit
+    if bit is not None:
+        return _bit_reader(point, bit)
     if part.sort is Sort.QUANTITY and point.kind is ValueKind.NUMBER:
         return _quantity_reader(point, part)
     if part.sort is Sort.NUMBER and point.kind is ValueKind.NUMBER:
@@ -148,8 +205,22 @@ def _reader(point: Point, field: str, part: Part) -> Read:
         return _state_reader(point.states, items.STATUS_BITS[field])
     raise ConfigError(
         f"{point.id}: 类型与字段 {field} 不符 / kind {point.kind} does not suit field {field}",
-        hint="number: 数值 quantities; text: clock, status; state: valve 三个状态 three states, battery 两个 two",
+        hint="number: 数值 quantities; text: clock, status; state: valve 三个状态 three states, battery 两个 two; "
+        "boolean: battery, status_bit",
     )
+
+
+def _bit_reader(point: Point, bit: int) -> Read:
+    """One of the maker's own bits."""
+
+    def place(raw: bytes) -> int | None:
+        return None if raw == b"\xff\xff" else raw[bit // 8] >> bit % 8 & 1
+
+    if point.kind is ValueKind.STATE and len(point.states) == 2:
+        return _state_reader(point.states, place)
+    if point.kind is ValueKind.BOOLEAN:
+        return lambda raw, _: None if (on := place(raw)) is None else bool(on)
+    raise ConfigError(f"{point.id}: status_bit 为布尔或两个状态 / a status_bit is a boolean or one of two states")
 
 
 def _quantity_reader(point: Point, part: Part) -> Read:
@@ -235,8 +306,7 @@ async def read_address(link: Link, timeout_s: float, low_first: bool = False) ->
     asked = frame.request(frame.ANY_TYPE, frame.WILDCARD, frame.READ_ADDRESS, frame.ADDRESS_DI, 0, low_first)
     answer = await exchange(link, asked, timeout_s)
     if answer.refused:
-        status = answer.content
-        raise DeviceRejected(f"read address refused: ST {status.hex(' ').upper()}", int.from_bytes(status, "big"))
+        raise _refusal("拒绝读地址 / reading the address is refused", answer)
     return answer.type, answer.address
 
 
@@ -247,5 +317,7 @@ CJT188 = ProtocolType(
     make=Cjt188Meter,
     serial=SerialFormat(baud=2400, parity="E"),
     tcp=True,
+    discover=discover,
+    scan_formats=SCAN_FORMATS,
     default_timeout_s=1.5,  # a battery meter may think for 500 ms, and a heat meter's answer takes 330 ms at 2400 baud
 )

@@ -1,6 +1,6 @@
 """The CJ/T 188 frame, the same in 2004 and 2018.  Pure; knows addresses and control codes, not what the data mean.
 
-An answer captured from a cold water meter (address 00001000000192, 2222.00 m3):
+An answer captured from a cold water meter (address 00000010000192, 2222.00 m3):
 
     68 10 92 01 00 10 00 00 00 81 16 90 1F 01 00 22 22 00 2C ... 00 FE 16
      0  1  2  3  4  5  6  7  8  9 10 11 12 13 14                   33 34
@@ -32,6 +32,8 @@ WRITE, WRITE_ADDRESS, WRITE_REGISTER = 0x04, 0x15, 0x16
 """Control codes of requests."""
 
 DATA_DI, ADDRESS_DI = "901F", "810A"
+VALVE_DI, CLOCK_DI, REGISTER_DI, NEW_ADDRESS_DI = "A017", "A015", "A016", "A018"
+"""What is read, and what is written.  The last two are decoded, never sent: they change what a meter bills."""
 
 WILDCARD = "AA" * 7
 """The only meter on the line answers, and says its own address."""
@@ -106,10 +108,13 @@ class Frame:
         return _frame_at(body, 0)
 
 
-def request(type_: int, address: str, control: int, di: str, sequence: int, low_first: bool = False) -> Frame:
-    """A question about *di* (four hex digits, high byte first)."""
+def request(
+    type_: int, address: str, control: int, di: str, sequence: int, low_first: bool = False, content: bytes = b""
+) -> Frame:
+    """A question about *di* (four hex digits, high byte first), or with *content* a command."""
     identifier = bytes.fromhex(di)
-    return Frame(type_, address, control, (identifier[::-1] if low_first else identifier) + bytes((sequence,)))
+    head = (identifier[::-1] if low_first else identifier) + bytes((sequence,))
+    return Frame(type_, address, control, head + content)
 
 
 def fault_at(buffer: bytes, start: int) -> Fault | None:

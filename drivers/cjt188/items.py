@@ -12,6 +12,7 @@ what they do not.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,18 +21,22 @@ from functools import cached_property
 
 from drivers.cjt188 import frame
 
+_IDENTIFIER = re.compile(r"[0-9A-F]{2}[0-7][0-9A-F]")
+"""A low byte above 7F could be taken for a high one: frame.py tells the order of the two by their values."""
+
 
 class Sort(Enum):
-    """How a field is written."""
+    """How a field is written, and in how many bytes."""
 
-    QUANTITY = 5  # four bytes of digits and a unit code
-    NUMBER = 3
-    CLOCK = 7  # ss mm hh DD MM YY CC
-    STATUS = 2
+    QUANTITY = "digits and unit", 5  # four bytes of digits and a unit code
+    NUMBER = "digits", 3
+    CLOCK = "clock", 7  # ss mm hh DD MM YY CC
+    STATUS = "status", 2
+    UNKNOWN = "unknown", 3  # digits whose decimals are not known
 
     @property
     def size(self) -> int:
-        return self.value
+        return self.value[1]
 
 
 # ---------------------------------------------------------------------------------------------- units
@@ -184,15 +189,34 @@ HEAT = Layout(
 """Heat and cold."""
 
 MONTH = Layout((_quantity("volume", "volume"),))
-MONTHS = tuple(f"D1{month:02X}" for month in range(0x20, 0x2C))
-"""Identifiers of the last twelve settlements, the latest first."""
+MONTHS = frozenset(f"D1{month:02X}" for month in range(0x20, 0x2C))
+"""Identifiers of the last twelve settlements, D120 the latest."""
+
+FREEZE = Layout(
+    (
+        Part("clock", Sort.CLOCK),
+        _quantity("volume", "volume"),
+        _quantity("flow", "flow", decimals=4),
+        Part("temperature", Sort.NUMBER, 2, unit="Cel"),
+        Part("pressure", Sort.UNKNOWN),
+    )
+)
+"""Volume at a moment that the meter has chosen (D3xx) or was told (D4xx), xx = 00 the latest; water and gas.
+
+CJ/T 188-2018 as one other reader understands it; how many decimals the pressure has nobody says.
+"""
+_HISTORY: Mapping[str, Layout] = {"D2": MONTH, "D3": FREEZE, "D4": FREEZE}
+"""High byte of an identifier of 2018 -> what answers it: settlements beyond the twelfth, freezes."""
 
 
 def layouts(di: str) -> Sequence[Layout]:
     """What may answer *di*; none when it is not known."""
     if di == frame.DATA_DI:
         return VOLUME, HEAT
-    return (MONTH,) if di in MONTHS else ()
+    if di in MONTHS:
+        return (MONTH,)
+    history = _HISTORY.get(di[:2])
+    return (history,) if history is not None and _IDENTIFIER.fullmatch(di) else ()
 
 
 def layout_of(di: str, content: bytes) -> Layout | None:
@@ -260,6 +284,19 @@ def read_valve(raw: bytes) -> int | None:
 def read_battery(raw: bytes) -> int | None:
     """0 good, 1 low."""
     return None if raw == b"\xff\xff" else raw[0] >> 2 & 1
+
+
+VALVE_WORDS, BATTERY_WORDS = ("open", "closed", "abnormal"), ("good", "low")
+
+
+def valve_text(raw: bytes) -> str | None:
+    valve = read_valve(raw)
+    return None if valve is None else VALVE_WORDS[valve]
+
+
+def battery_text(raw: bytes) -> str | None:
+    battery = read_battery(raw)
+    return None if battery is None else BATTERY_WORDS[battery]
 
 
 STATUS_BITS = {"valve": read_valve, "battery": read_battery}

@@ -1,4 +1,4 @@
-"""A meter, and a line of meters, as their bytes look from outside.  Pure: bytes in, bytes out, no time.
+"""A meter, and a line of meters, as their bytes look from outside.  Pure: bytes in, bytes out; time is asked for.
 
 The encoder works from decimal text, digit by digit, and shares nothing with the readers in items.py but the layouts;
 tests hold it against captured frames.
@@ -6,8 +6,9 @@ tests hold it against captured frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TypeAlias
 
@@ -30,6 +31,39 @@ _NOT_SUPPORTED = b"\x00\x01"
 _WRITES = (frame.WRITE, frame.WRITE_ADDRESS, frame.WRITE_REGISTER)
 
 
+@dataclass(slots=True)
+class SimValve:
+    """A valve with a motor: until that has run, the status says what it said before."""
+
+    now: Callable[[], float]
+    """Seconds, of any origin."""
+    motor_s: float = 20.0
+    closed: bool = False
+    jammed: bool = False
+    """It cannot be moved: abnormal when the motor should have been there."""
+    codes: tuple[int, int] = (0x55, 0x99)
+    """What opens, what closes."""
+    _told: bool = field(default=False, init=False)
+    _arrives: float = field(default=-math.inf, init=False)
+    _abnormal: bool = field(default=False, init=False)
+
+    def command(self, code: int) -> bool:
+        """Whether the code is known; the motor runs from now on, also when it had been running."""
+        if code not in self.codes:
+            return False
+        self.bits()
+        self._told, self._arrives = code == self.codes[1], self.now() + self.motor_s
+        return True
+
+    def bits(self) -> int:
+        """D1 and D0 of the status: 0 open, 1 closed, 3 abnormal."""
+        if -math.inf < self._arrives <= self.now():
+            self._abnormal = self.jammed and self._told != self.closed
+            self.closed = self.closed if self.jammed else self._told
+            self._arrives = -math.inf
+        return 3 if self._abnormal else int(self.closed)
+
+
 @dataclass(frozen=True, slots=True)
 class Cjt188SimMeter:
     """One meter: answers what it has, refuses what it has not."""
@@ -47,6 +81,10 @@ class Cjt188SimMeter:
     """Sent in every answer instead of its type."""
     units: Mapping[str, int] | None = None
     """Unit codes by dimension, where they are not UNIT_CODES."""
+    valve: SimValve | None = None
+    """None: valve commands are refused, and the status says what *values* say."""
+    set_clock: Callable[[str], None] | None = None
+    """Told the digits of a clock that is written (``20170109172006``); None: refused."""
 
     def answer(self, request: Frame) -> Frame | None:
         """None where a meter stays silent: not meant, an answer of another, a broadcast, a code it does not know."""
@@ -56,7 +94,25 @@ class Cjt188SimMeter:
             return self._good(request, b"") if request.di == frame.ADDRESS_DI else self._refusal(request)
         if request.control == frame.READ:
             return self._read(request)
+        if request.control == frame.WRITE and self._obeys(request):
+            return self._good(request, self._status("0000"))
         return self._refusal(request) if request.control in _WRITES else None
+
+    def _obeys(self, request: Frame) -> bool:
+        content = request.content
+        if request.di == frame.VALVE_DI and self.valve is not None and len(content) == 1:
+            return self.valve.command(content[0])
+        if request.di == frame.CLOCK_DI and self.set_clock is not None and len(content) == Sort.CLOCK.size:
+            self.set_clock(content[::-1].hex())
+            return True
+        return False
+
+    def _status(self, said: str) -> bytes:
+        """What *values* say, but for the bits of a valve that there is."""
+        raw = bytearray.fromhex(said)
+        if self.valve is not None:
+            raw[0] = raw[0] & 0xFC | self.valve.bits()
+        return bytes(raw)
 
     def _is_meant(self, request: Frame) -> bool:
         high_first = request.data[:2] == bytes.fromhex(request.di)
@@ -78,10 +134,12 @@ class Cjt188SimMeter:
     def _encoded(self, di: str, layout: Layout) -> bytes:
         """Raises LookupError for what *values* lacks, ValueError for what cannot be said."""
         units = {**UNIT_CODES, **(self.units or {})}
-        return b"".join(
-            encode(part, self.values(f"{di}.{part.name}"), units.get(part.dimension, 0), self.unit_first)
-            for part in layout.parts
-        )
+        return b"".join(self._field(part, self.values(f"{di}.{part.name}"), units) for part in layout.parts)
+
+    def _field(self, part: Part, value: SimValue, units: Mapping[str, int]) -> bytes:
+        if part.sort is Sort.STATUS and isinstance(value, str):
+            return self._status(value)
+        return encode(part, value, units.get(part.dimension, 0), self.unit_first)
 
     def _good(self, request: Frame, content: bytes) -> Frame:
         return self._frame(request, 0x80, request.data[:2] + self._serial_of(request) + content)

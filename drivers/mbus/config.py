@@ -59,6 +59,8 @@ class MbusOptions(BaseModel):
     """16 places after validation: identification, manufacturer, version and medium, high digit first."""
     reset: bool = True
     """Whether the meter answers SND_NKE, which begins the first readout and one after a failure (primary only)."""
+    application_reset: bool = False
+    """For a meter that a reset of the link does not bring back to its first telegram: CI 50h before each readout."""
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
@@ -68,6 +70,8 @@ class MbusOptions(BaseModel):
             raise ValidationError.from_exception_data(type(self).__name__, [missing])
         if self.primary is not None and self.secondary is not None:
             raise ValueError("primary 与 secondary 只能写一个 / give either primary or secondary")
+        if self.application_reset and not self.reset and self.primary is not None:
+            raise ValueError("application_reset 需要 reset / application_reset needs reset")
         return self
 
 

@@ -12,6 +12,7 @@ from drivers.mbus.frame import ACK, Frame, fault_at, find_frame
 from drivers.mbus.records import Function, Header, Record, Telegram
 
 _DATA_OFFSET = 7
+_SELECTION = 8
 
 
 def decode(data: bytes) -> Decoded:
@@ -70,11 +71,17 @@ def explain(each: Frame) -> tuple[DecodedFrame, Fault | None]:
 
 
 def _plain(each: Frame) -> tuple[Field, ...]:
-    """The content of a frame that no meter sends: CI and data as hex."""
+    """The content of a frame that no meter sends: what a master selects or sets, else CI and data as hex."""
     if each.ci is None:
         return ()
-    data = (Field("data", each.data.hex(" ").upper()),) if each.data else ()
-    return (Field("ci", f"{each.ci:02X}"), *data)
+    ci = Field("ci", f"{each.ci:02X}")
+    if each.ci == frame.SELECT and len(each.data) == _SELECTION:
+        return ci, Field("select", records.identification(records.VARIABLE, each.data))
+    if each.ci == frame.SEND_DATA:
+        sent = records.parse_sent(each.data)
+        if sent.fault is None:
+            return ci, *_records(sent.records)
+    return (ci, Field("data", each.data.hex(" ").upper())) if each.data else (ci,)
 
 
 def _fields(telegram: Telegram) -> tuple[Field, ...]:
@@ -85,14 +92,15 @@ def _fields(telegram: Telegram) -> tuple[Field, ...]:
 def _header(header: Header | None) -> tuple[Field, ...]:
     if header is None:
         return ()
-    manufacturer = (Field("manufacturer", header.manufacturer), Field("version", header.version))
-    return (
+    medium = None if header.medium is None else records.medium_text(header.medium)
+    named = (
         Field("id", header.id),
-        *(manufacturer if header.manufacturer else ()),
-        Field("medium", records.medium_text(header.medium)),
-        Field("access", header.access),
-        Field("status", f"{header.status:02X}"),
+        Field("manufacturer", header.manufacturer),
+        Field("version", header.version),
+        Field("medium", medium),
     )
+    said = (field for field in named if field.value is not None)
+    return (*said, Field("access", header.access), Field("status", f"{header.status:02X}"))
 
 
 def _records(found: Sequence[Record]) -> tuple[Field, ...]:
@@ -100,7 +108,7 @@ def _records(found: Sequence[Record]) -> tuple[Field, ...]:
     seen: Counter[str] = Counter()
     fields: list[Field] = []
     for record in found:
-        name = _name(record)
+        name = record_name(record)
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name} #{seen[name]}"
         value = f"error {record.error:02X}" if record.error is not None else record.value
@@ -108,7 +116,8 @@ def _records(found: Sequence[Record]) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def _name(record: Record) -> str:
+def record_name(record: Record) -> str:
+    """As a point must ask for it: ``volume s1 t0``."""
     parts = [record.quantity, record.modifier]
     if record.storage or record.tariff or record.subunit:
         parts += [f"s{record.storage}", f"t{record.tariff}"]

@@ -32,6 +32,9 @@ SND_NKE, SND_UD, REQ_UD2, RSP_UD = 0x40, 0x53, 0x5B, 0x08
 FCB = 0x20
 """Toggled by the master with each new request: an unchanged bit asks for the last answer again."""
 
+SEND_DATA, SELECT, APPLICATION_RESET = 0x51, 0x52, 0x50
+"""CI fields of SND_UD."""
+
 MOST_PRIMARY, SELECTED = 250, 253
 """The highest address a meter may be given; whoever has been selected by its identification."""
 
@@ -97,6 +100,19 @@ def find_frame(buffer: bytes, start: int = 0) -> tuple[Frame, int, int] | None:
         if buffer[at] in (SHORT_START, LONG_START) and fault_at(buffer, at) is None:
             return _frame_at(buffer, at), at, at + _size_at(buffer, at)
     return None
+
+
+def is_acknowledgement(received: bytes) -> bool:
+    """Whether *received* ends in an E5 that is not part of a long frame still arriving: a late answer may hold one."""
+    if not received.endswith(ACK):
+        return False
+    at = 0
+    while (start := received.find(LONG_START, at)) >= 0 and start + 4 <= len(received):
+        fault = fault_at(received, start)
+        if fault is not None and fault.code == "truncated":
+            return False
+        at = start + (_size_at(received, start) if fault is None else 1)
+    return True
 
 
 def _may_begin(head: bytes) -> bool:

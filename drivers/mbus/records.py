@@ -19,7 +19,7 @@ import enum
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -28,13 +28,13 @@ from drivers.mbus import vif
 from drivers.mbus.vif import Form, Quantity
 from gateway.model import Value
 
-VARIABLE, VARIABLE_HIGH_FIRST, FIXED, FIXED_HIGH_FIRST = 0x72, 0x76, 0x73, 0x77
+VARIABLE, VARIABLE_HIGH_FIRST, FIXED, FIXED_HIGH_FIRST, SHORT = 0x72, 0x76, 0x73, 0x77, 0x7A
 ERROR, ALARM = 0x70, 0x71
 """CI fields of a meter's answers."""
 
 FILLER, MANUFACTURER_DATA, MORE_FOLLOWS = 0x2F, 0x0F, 0x1F
 _MOST_EXTENSIONS = 10
-_HEADER, _FIXED_SIZE = 12, 16
+_HEADER, _SHORT_HEADER, _FIXED_SIZE = 12, 4, 16
 _ENCRYPTED = 5
 """Security mode, in bits 12..8 of the signature.  Older meters use other bits of it for purposes of their own."""
 
@@ -57,12 +57,12 @@ Key: TypeAlias = tuple[str, str, int, int, int, Function]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who answers.  id: 8 digits as printed; manufacturer: three letters, empty where the structure names none."""
+    """Who answers.  id: 8 digits as printed; manufacturer: three letters; None where the structure names none."""
 
-    id: str
-    manufacturer: str
-    version: int
-    medium: int
+    id: str | None
+    manufacturer: str | None
+    version: int | None
+    medium: int | None
     access: int
     status: int
     signature: int = 0
@@ -82,6 +82,10 @@ class Record:
     function: Function = Function.INSTANTANEOUS
     error: int | None = None
     """The meter's record error code, where it sends one instead of a value."""
+    wire: bytes = field(default=b"", compare=False, repr=False)
+    """The record as it was sent, DIF to data."""
+    data: bytes = field(default=b"", compare=False, repr=False)
+    """Its data alone, lowest byte first."""
 
     @property
     def key(self) -> Key:
@@ -106,11 +110,18 @@ def parse(ci: int, data: bytes) -> Telegram:
         return Telegram(None, error=data[0] if data else 0)
     if ci in (VARIABLE, VARIABLE_HIGH_FIRST):
         return _parse_variable(data, high_first=ci == VARIABLE_HIGH_FIRST)
+    if ci == SHORT:
+        return _parse_short(data)
     if ci == FIXED:
         return _parse_fixed(data)
     if ci == FIXED_HIGH_FIRST:
         return _broken("byte_order", "高字节在前的固定结构未实现 the fixed structure high byte first is not built", 0)
     return _broken("bad_ci", f"未知的 CI {ci:02X} unknown CI field", 0)
+
+
+def parse_sent(data: bytes) -> Telegram:
+    """What a master sends to a meter (CI 51h): records without a header."""
+    return _parse_records(None, data, 0, high_first=False)
 
 
 def error_text(code: int) -> str:
@@ -119,12 +130,18 @@ def error_text(code: int) -> str:
 
 
 def medium_text(code: int) -> str:
-    return _MEDIA.get(code, f"{code:02X}")
+    return MEDIA.get(code, f"{code:02X}")
 
 
 def manufacturer_text(word: int) -> str:
     """Three letters of five bits each."""
     return "".join(chr(64 + (word >> shift & 0x1F)) for shift in (10, 5, 0))
+
+
+def manufacturer_code(letters: str) -> str:
+    """Four hex digits, as a secondary address holds them."""
+    first, second, third = (ord(letter) - 64 for letter in letters)
+    return f"{first << 10 | second << 5 | third:04X}"
 
 
 def _broken(code: str, text: str, offset: int) -> Telegram:
@@ -135,11 +152,22 @@ def _broken(code: str, text: str, offset: int) -> Telegram:
 
 
 def identification(ci: int, data: bytes) -> str:
-    """What a selection compares, high digit first: number, manufacturer, version, medium; of other CIs the number."""
+    """What a selection compares, high digit first: number, manufacturer, version, medium.
+
+    The fixed structure names the number alone, the short header nothing.
+    """
+    if ci == SHORT:
+        return ""
     if ci == VARIABLE_HIGH_FIRST:
         return data[:8].hex().upper()
     number = data[:4][::-1].hex().upper()
     return number + (data[4:6][::-1] + data[6:8]).hex().upper() if ci == VARIABLE else number
+
+
+def selection(places: str) -> bytes:
+    """The data of a selection by 16 places, high digit first, F standing for any: the wire's order."""
+    raw = bytes.fromhex(places)
+    return raw[:4][::-1] + raw[4:6][::-1] + raw[6:]
 
 
 def _parse_variable(data: bytes, high_first: bool) -> Telegram:
@@ -148,10 +176,22 @@ def _parse_variable(data: bytes, high_first: bool) -> Telegram:
     order = ">" if high_first else "<"
     number, word, version, medium, access, status, signature = struct.unpack_from(f"{order}IHBBBBH", data)
     header = Header(f"{number:08X}", manufacturer_text(word), version, medium, access, status, signature)
-    if signature >> 8 & 0x1F == _ENCRYPTED:
-        return Telegram(header, fault=Fault("encrypted", "数据已加密 the data are encrypted", _HEADER - 2))
+    return _parse_records(header, data, _HEADER, high_first)
+
+
+def _parse_short(data: bytes) -> Telegram:
+    """The header of those who need not say who they are: access number, status, signature."""
+    if len(data) < _SHORT_HEADER:
+        return _broken("short_header", "数据头不完整 the header is cut off", len(data))
+    access, status, signature = struct.unpack_from("<BBH", data)
+    return _parse_records(Header(None, None, None, None, access, status, signature), data, _SHORT_HEADER, False)
+
+
+def _parse_records(header: Header | None, data: bytes, start: int, high_first: bool) -> Telegram:
+    if header is not None and header.signature >> 8 & 0x1F == _ENCRYPTED:
+        return Telegram(header, fault=Fault("encrypted", "数据已加密 the data are encrypted", start - 2))
     records: list[Record] = []
-    at = _HEADER
+    at = start
     while at < len(data):
         dif = data[at]
         if dif == FILLER:
@@ -169,7 +209,7 @@ def _parse_variable(data: bytes, high_first: bool) -> Telegram:
 
 
 def _manufacturer_data(data: bytes) -> list[Record]:
-    return [Record("manufacturer_data", data.hex(" ").upper())] if data else []
+    return [Record("manufacturer_data", data.hex(" ").upper(), wire=data, data=data)] if data else []
 
 
 class _BrokenRecord(Exception):
@@ -193,8 +233,20 @@ def _parse_record(data: bytes, start: int, high_first: bool) -> tuple[Record, in
     raw, kind, at = _data_field(data, at, dif & 0x0F, high_first)
     value = None if meaning.error else _read(raw, kind, meaning)
     function = _FUNCTIONS[dif >> 4 & 3]
-    name, unit = meaning.quantity.name, meaning.unit
-    return Record(name, value, unit, meaning.modifier, storage, tariff, subunit, function, meaning.error), at
+    record = Record(
+        meaning.quantity.name,
+        value,
+        meaning.unit,
+        meaning.modifier,
+        storage,
+        tariff,
+        subunit,
+        function,
+        meaning.error,
+        wire=data[start:at],
+        data=raw,
+    )
+    return record, at
 
 
 def _chain(data: bytes, start: int, name: str) -> tuple[bytes, int]:
@@ -481,14 +533,14 @@ def _parse_fixed(data: bytes) -> Telegram:
         return _broken("bad_length", "固定结构应为 16 字节 the fixed structure has 16 bytes", len(data))
     identity, access, status, low, high, first, second = struct.unpack("<4sBBBB4s4s", data)
     medium = _FIXED_MEDIA[low >> 6 | (high >> 6) << 2]
-    header = Header(identity[::-1].hex().upper(), "", 0, medium, access, status)
+    header = Header(identity[::-1].hex().upper(), None, None, medium, access, status)
     read = _integer_counter if status & 0x01 else read_bcd
     storage = status >> 1 & 1
     unit, unit_2 = low & 0x3F, high & 0x3F
     historic = unit_2 == _HISTORIC
     records = (
-        _counter(unit, read(first), storage),
-        _counter(unit if historic else unit_2, read(second), 1 if historic else storage),
+        _counter(unit, read(first), storage, first),
+        _counter(unit if historic else unit_2, read(second), 1 if historic else storage, second),
     )
     return Telegram(header, records)
 
@@ -501,10 +553,10 @@ def _integer_counter(raw: bytes) -> int:
     return int.from_bytes(raw, "little")
 
 
-def _counter(unit: int, number: int | None, storage: int) -> Record:
+def _counter(unit: int, number: int | None, storage: int, raw: bytes) -> Record:
     quantity = _FIXED_UNITS.get(unit) or Quantity(f"unit {unit:02X}")
     value = None if number is None else scaled(number, quantity.factor, quantity.exponent)
-    return Record(quantity.name, value, quantity.unit, storage=storage)
+    return Record(quantity.name, value, quantity.unit, storage=storage, wire=raw, data=raw)
 
 
 def _fixed_units() -> dict[int, Quantity]:
@@ -531,7 +583,7 @@ _FIXED_MEDIA = (0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, *(0x00,) *
 
 # ---------------------------------------------------------------------------------------------- names
 
-_MEDIA: Mapping[int, str] = {
+MEDIA: Mapping[int, str] = {
     0x00: "other",
     0x01: "oil",
     0x02: "electricity",

@@ -13,7 +13,7 @@ from decimal import Decimal
 from drivers.mbus import frame
 from drivers.mbus.frame import ACK, Frame, find_frame
 
-_RESPONSE, _SELECT, _VARIABLE = 0x08, 0x52, 0x72
+_RESPONSE, _SELECT, _VARIABLE = 0x08, frame.SELECT, 0x72
 _SND_UD_ANY_FCB = frame.SND_UD & ~frame.FCB
 _REQ_ANY_FCB = frame.REQ_UD2 & ~frame.FCB
 _TEST = 254
@@ -72,7 +72,12 @@ class MbusSimMeter:
     manufacturer: int = 0
     version: int = 0
     medium: int = 0
+    told: Callable[[int, bytes], None] | None = None
+    """Told CI and data of every SND_UD that it acknowledges."""
+    heeds_fcb: bool = True
+    """False: it says its first telegram whatever the bit, and counts it as a new one."""
     selected: bool = field(default=False, init=False)
+    access: int = field(default=0, init=False)
     _last_fcb: int | None = field(default=None, init=False)
     _next: int = field(default=-1, init=False)
 
@@ -88,20 +93,28 @@ class MbusSimMeter:
             return ACK
         if request.control & ~frame.FCB == _REQ_ANY_FCB and request.ci is None:
             return self._data(request.control & frame.FCB)
-        return ACK if request.control & ~frame.FCB == _SND_UD_ANY_FCB else None
+        return self._obey(request) if request.control & ~frame.FCB == _SND_UD_ANY_FCB else None
+
+    def _obey(self, request: Frame) -> bytes:
+        if self.told is not None:
+            self.told(request.ci or 0, request.data)
+        return ACK
 
     def _is_meant(self, address: int) -> bool:
         return address in (self.primary, _TEST) or (address == frame.SELECTED and self.selected)
 
     def _select(self, data: bytes) -> bytes | None:
         own = self.header()
-        self.selected = len(data) == len(own) and all(map(_fits, data, own))
+        self.selected = len(data) == len(own) and _is_selected(data, own)
         self._last_fcb, self._next = None, -1
         return ACK if self.selected else None
 
     def _data(self, fcb: int) -> bytes:
         telegrams = self.telegrams()
-        if fcb != self._last_fcb:
+        if not self.heeds_fcb:
+            self.access = self.access + 1 & 0xFF
+            self._next = 0
+        elif fcb != self._last_fcb:
             self._next = (self._next + 1) % len(telegrams)
         self._last_fcb = fcb
         content = telegrams[self._next % len(telegrams)]
@@ -116,7 +129,19 @@ class MbusSimMeter:
     def variable(self, records: Sequence[SimRecord], *, status: int = 0, more: bool = False) -> bytes:
         """A telegram of the variable structure (CI 72h) with this meter's header."""
         body = b"".join(record.to_bytes() for record in records)
-        return bytes((_VARIABLE,)) + self.header() + bytes((0, status, 0, 0)) + body + (b"\x1f" if more else b"")
+        return (
+            bytes((_VARIABLE,)) + self.header() + bytes((self.access, status, 0, 0)) + body + (b"\x1f" if more else b"")
+        )
+
+
+def _is_selected(asked: bytes, own: bytes) -> bool:
+    """F stands for any digit of the number; maker, version and medium have no wildcard but all ones.
+
+    Source: EN 13757-3, selection of slaves.
+    """
+    number = all(_fits(*each) for each in zip(asked[:4], own[:4], strict=True))
+    fields = ((asked[4:6], own[4:6]), (asked[6:7], own[6:7]), (asked[7:], own[7:]))
+    return number and all(wanted in (b"\xff" * len(is_), is_) for wanted, is_ in fields)
 
 
 def _fits(asked: int, own: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +54,7 @@ def list_command(shell: Shell) -> None:
 @command_options
 def ack_command(shell: Shell, alarm: str, by: str | None) -> None:
     rule, _, device = alarm.partition("@")
-    request = {"op": "acknowledge", "rule": rule, "device": device or None, "who": by or getpass.getuser()}
+    request = {"op": "acknowledge", "rule": rule, "device": device or None, "who": by or local_api.operator()}
     after = _ask(shell, request)
     if shell.json:
         shell.document(after)

@@ -136,6 +136,19 @@ def _explain_frame(shell: Shell, number: int, frame: DecodedFrame) -> None:
         )
 
 
+def frame_line(shell: Shell, frame: DecodedFrame) -> str:
+    """A frame in one line: who, which function, what."""
+    what = {"request": shell.t("请求", "request"), "response": shell.t("应答", "response")}
+    items = ", ".join(_item(item.id, item.value, item.unit) for item in frame.items)
+    error = shell.t(f"拒绝 {frame.error.text}", f"refused: {frame.error.text}") if frame.error else ""
+    parts = (what.get(frame.direction, frame.direction), frame.address, frame.function, items, error)
+    return "  ".join(part for part in parts if part)
+
+
+def _item(name: str, value: object, unit: str | None) -> str:
+    return name if value is None else f"{name}={value}{unit_symbol(unit) or ''}"
+
+
 def _unknown(protocol: str) -> tuple[str, str]:
     words = one_of(decoders())
     hint = did_you_mean(protocol, decoders())

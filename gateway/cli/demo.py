@@ -118,6 +118,11 @@ class Screen:
                 "  此服务器只会 MQTT 3.1.1，看不出服务器拒收；装上 mosquitto 可用 MQTT 5",
                 "  it speaks MQTT 3.1.1 only, which cannot tell a refused message; with mosquitto installed: MQTT 5",
             )
+        if facts.page:
+            both = f"  本地页面 / local page:       {facts.page}"
+            say(both, both)
+        elif facts.no_page is not None:
+            say(f"  没有本地页面：{facts.no_page.zh}", f"  no local page: {facts.no_page.en}")
         topic = f"'{facts.root}/#'"
         if shutil.which("mosquitto_sub"):
             watch = f"mosquitto_sub -h 127.0.0.1 -p {facts.port} -v -t {topic}"

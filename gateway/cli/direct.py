@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import structlog
 from drivers.base import Driver
 from drivers.device_link import DeviceLink
 from drivers.transport import ByteLine
+from gateway import local_api
 from gateway.app import store_replaced
 from gateway.clock import Clock
 from gateway.commands import Commands
@@ -135,12 +135,5 @@ def _refuse_strangers(directory: Path) -> None:
         return
     owner = directory.stat().st_uid
     if owner != os.geteuid():
-        name = user_name(owner)
+        name = local_api.user_name(owner)
         raise StoreError(f"the store belongs to the user {name}", hint=f"run this as that user: sudo -u {name} …")
-
-
-def user_name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"uid {number}"

@@ -12,7 +12,7 @@ from drivers.base import Decoded, DecodedFrame, ProtocolType
 from drivers.registry import decoder, decoders
 from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
 from gateway.cli.decode import parse_hex
-from gateway.cli.replay import Findings, all_good, examine, far_end
+from gateway.cli.trial import Findings, all_good, examine, far_end
 from gateway.config.faults import Report, did_you_mean, one_of, quoted, render_all
 from gateway.config.models import ProfilePoint
 from gateway.config.profiles import Profile, Profiles

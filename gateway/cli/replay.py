@@ -1,145 +1,106 @@
-"""What a profile makes of a captured answer: its driver asks a line on which nothing but the capture is said.
-
-capture ──decode──▶ address, the response ──▶ driver.poll(point) ──Replay──▶ parse(capture) ──▶ readings
-"""
+"""gateway replay: a capture again, explained frame by frame, or as a port that answers as the field did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self, TypeVar
+import asyncio
+from contextlib import aclosing, suppress
+from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+import click
 
-from drivers.base import DecodedFrame, DeviceSpec, Driver, PointSpec, ProtocolType, SerialFormat
-from drivers.modbus.replay import replay
-from gateway.clock import SystemClock
-from gateway.config.explain import parse
-from gateway.config.layout import lay_out
-from gateway.config.models import DeviceModel
-from gateway.config.profiles import Profile
-from gateway.errors import DeviceUnreachable, DriverError
-from gateway.model import Point, Quality, Reading, Reason
-from gateway.quality import QualityGate
-
-T = TypeVar("T")
-
-DEVICE = "device"
-ADDRESS_KEYS = ("unit_id", "address", "primary")
-"""Under these names a protocol wants the address that its frames carry."""
-AS_CAPTURED = {"echoes_sequence": False, "reset": False}
-"""Settings, where a protocol has them, with which an answer counts that belongs to another request of the same kind."""
+from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.frames import AUTO, Screen, reader_for
+from gateway.cli.wire import Duration, refuse
+from gateway.commission.player import Conversation, Player, exchanges_of, played
+from gateway.commission.record import Capture, read_capture
+from gateway.errors import GatewayError
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    readings: Sequence[Reading]
-    """Of the points that the capture holds, as the daemon would take them."""
-    missing: Sequence[str]
-    """Names of the others."""
-    points: Mapping[str, Point]
-
-
-class Replay:
-    """A ``Link`` with a far end that is a function."""
-
-    def __init__(self, respond: Callable[[bytes], bytes]) -> None:
-        self._respond = respond
-        self.last_answer = b""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        return
-
-    async def exchange(
-        self,
-        request: bytes,
-        parse: Callable[[bytes], T | None],
-        *,
-        peer: Hashable,
-        timeout_s: float,
-        embargo_s: float = 0.0,
-        gap_characters: float = 0.0,
-        serial: SerialFormat | None = None,
-        once: bool = False,
-    ) -> T:
-        self.last_answer = self._respond(request)
-        found = parse(self.last_answer)
-        if found is None:
-            raise DeviceUnreachable("the capture does not answer this request")
-        return found
-
-    async def collect(
-        self, request: bytes, *, timeout_s: float, silence_s: float, serial: SerialFormat | None = None
-    ) -> bytes:
-        return self._respond(request)
-
-
-def far_end(protocol: str, capture: bytes, answer: DecodedFrame, first: int | None) -> Callable[[bytes], bytes] | None:
-    """What says the capture; None when it is no answer to a read.
-
-    Most answers name what they hold, so the bytes themselves do.  A Modbus answer does not: *first*, as in ``replay``.
-    """
-    if protocol.startswith("modbus-"):
-        return replay(protocol, answer, first)
-    return lambda _: capture
-
-
-async def examine(
-    profile: Profile, type_: ProtocolType, address: str, respond: Callable[[bytes], bytes]
-) -> Findings | None:
-    """None when no device entry of this protocol can have *address*."""
-    options = _device_options(profile, type_, address)
-    if options is None:
-        return None
-    layout = lay_out(DeviceModel(id=DEVICE, profile=profile.model.id, line="replay"), profile, type_)
-    points = {(point := Point(id=f"{DEVICE}.{name}", **said)).id: point for name, said, _ in layout.points}
-    specs = {
-        id_: PointSpec(point, settings)
-        for (id_, point), (_, _, settings) in zip(points.items(), layout.points, strict=True)
-    }
-    driver = type_.make(DeviceSpec(DEVICE, options, specs, type_.default_timeout_s), Replay(respond), SystemClock())
-    found = await _read(driver, list(specs), refused_is_absent=type_.name.startswith("modbus-"))
-    readings, _ = QualityGate(points).settle([found[id_] for id_ in specs if id_ in found], 0.0)
-    own = [reading for reading in readings if reading.point in points]  # beside them: is it the device that was meant
-    return Findings(own, [points[id_].name for id_ in specs if id_ not in found], points)
-
-
-async def _read(driver: Driver, points: Sequence[str], *, refused_is_absent: bool) -> dict[str, Reading]:
-    """The points that are answered: each batch, and point by point what no batch could give."""
-    found: dict[str, Reading] = {}
-    for batch in [*driver.batches(points), *([point] for point in points)]:
-        if not found.keys() >= set(batch):
-            found |= {reading.point: reading for reading in await _poll(driver, batch)}
-    if refused_is_absent:
-        return {point: reading for point, reading in found.items() if reading.reason is not Reason.REFUSED}
-    return found
-
-
-async def _poll(driver: Driver, batch: Sequence[str]) -> Sequence[Reading]:
+@click.command(help="重放录制的文件 / Replay a capture")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--protocol", default=AUTO, show_default=True, help="协议 / protocol; auto finds out")
+@click.option(
+    "--speed", type=click.FloatRange(0.01, 1000), help="1 为原速；不给则一次放完 / 1 is as recorded; default: at once"
+)
+@click.option("--pty", is_flag=True, help="作为串口应答 / be a serial port that answers as recorded")
+@click.option(
+    "--link", type=click.Path(path_type=Path), help="--pty：再给串口一个固定的名字 / a fixed name for the port"
+)
+@click.option("--duration", type=Duration(), help="--pty：应答多久 / answer so long; default: until Ctrl-C")
+@command_options
+def command(
+    shell: Shell,
+    file: Path,
+    protocol: str,
+    speed: float | None,
+    pty: bool,
+    link: Path | None,
+    duration: float | None,
+) -> None:
+    if not pty and (link is not None or duration is not None):
+        refuse(shell, "--link 和 --duration 只与 --pty 同用", "--link and --duration go with --pty only")
     try:
-        return await driver.poll(batch)
-    except DriverError:
-        return ()
+        capture = read_capture(file)
+        if capture.cut_off:
+            shell.complain("文件末尾不完整，已略去", "the end of the file is missing; the rest is used")
+        if pty:
+            _answer(shell, capture, protocol, speed or 1.0, link, duration)
+        _explain(shell, capture, protocol, speed)
+    except GatewayError as exc:
+        zh, _, en = str(exc).partition(" / ")
+        hint_zh, _, hint_en = exc.hint.partition(" / ")
+        shell.complain(f"{zh}；{hint_zh}" if hint_zh else zh, f"{en or zh}; {hint_en}" if hint_en else en or zh)
+        shell.stop(FOUND_WRONG)
 
 
-def _device_options(profile: Profile, type_: ProtocolType, address: str) -> BaseModel | None:
-    fields = type_.device_options.model_fields
-    given: dict[str, Any] = {key: value for key, value in AS_CAPTURED.items() if key in fields}
-    spellings = [address, int(address)] if address.isdecimal() else [address]
-    for key in ADDRESS_KEYS:
-        for spelling in spellings if key in fields else ():
-            try:
-                return parse(type_.device_options, {**profile.model.device, **given, key: spelling})
-            except ValidationError:
-                continue
-    return None
+def _explain(shell: Shell, capture: Capture, protocol: str, speed: float | None) -> None:
+    screen = Screen(shell, reader_for(shell, protocol, over_tcp=capture.header.serial is None))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_play(capture, speed, screen))
+    screen.end()
+    shell.stop(FINE if screen.good else FOUND_WRONG)
 
 
-def all_good(findings: Findings) -> bool:
-    return bool(findings.readings) and all(reading.quality is Quality.GOOD for reading in findings.readings)
+async def _play(capture: Capture, speed: float | None, screen: Screen) -> None:
+    async with aclosing(played(capture, speed)) as heard:
+        async for each in heard:
+            screen.take(each)
+
+
+def _answer(
+    shell: Shell, capture: Capture, protocol: str, speed: float, link: Path | None, duration_s: float | None
+) -> None:
+    reader = reader_for(shell, protocol, over_tcp=capture.header.serial is None)
+    conversation = Conversation.of(exchanges_of(capture, reader))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(shell, conversation, speed, link, duration_s))
+    asked = sum(conversation.asked.values())
+    if shell.json:
+        shell.document({"type": "summary", "asked": asked, "unknown": [each.hex() for each in conversation.unknown]})
+    shell.say(
+        f"应答了 {asked} 次请求；{len(conversation.unknown)} 次不在录制中",
+        f"{asked} requests answered; {len(conversation.unknown)} were not in the capture",
+    )
+    shell.stop(FINE if asked else FOUND_WRONG)
+
+
+async def _serve(
+    shell: Shell, conversation: Conversation, speed: float, link: Path | None, duration_s: float | None
+) -> None:
+    def puzzled(heard: bytes) -> None:
+        text = heard[:64].hex(" ")
+        shell.complain(f"录制中没有此请求：{text}", f"not in the capture: {text}")
+
+    async with Player(conversation, speed=speed, link=link, puzzled=puzzled) as player:
+        port = str(link or player.path)
+        if shell.json:
+            shell.document({"type": "port", "path": port, "requests": len(conversation.answers)})
+        shell.say(
+            f"串口 {port}：{len(conversation.answers)} 种请求可应答，Ctrl-C 结束",
+            f"port {port}: answers {len(conversation.answers)} different requests; Ctrl-C ends it",
+        )
+        try:
+            async with asyncio.timeout(duration_s):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ import click
 
 from gateway import local_api
 from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
-from gateway.cli.direct import commands_without_daemon, user_name
+from gateway.cli.direct import commands_without_daemon
 from gateway.cli.site import configuration_of
 from gateway.clock import SystemClock
 from gateway.commands import Code, Command, Outcome, Refusal, Status, as_item, cuts_supply, parse_value
@@ -100,7 +99,7 @@ def command(shell: Shell, point: str, value: str, reason: str, yes: bool) -> Non
     if not yes and not sys.stdin.isatty():
         shell.complain("不在终端上，无法确认；脚本请用 --yes", "nobody to ask here: not a terminal; scripts use --yes")
         shell.stop(USAGE)
-    asked = Command(uuid7(SystemClock().now_ms()), target.id, wanted, operator(), reason.strip(), "local")
+    asked = Command(uuid7(SystemClock().now_ms()), target.id, wanted, local_api.operator(), reason.strip(), "local")
     result = _result(shell, config, asked, wanted, confirm=not yes)
     if shell.json:
         shell.document(result)
@@ -129,12 +128,6 @@ def _result(shell: Shell, config: Configuration, asked: Command, value: Value, *
             "interrupted; a command that the daemon has taken is carried out: see gateway store export --lane event",
         )
         shell.stop(FOUND_WRONG)
-
-
-def operator() -> str:
-    """Who is at the keyboard, as the system knows him; through sudo, who called it."""
-    name, called_by = user_name(os.getuid()), os.environ.get("SUDO_USER")
-    return f"{called_by} ({name})" if called_by and os.getuid() == 0 else name
 
 
 def _point(shell: Shell, config: Configuration, id_: str) -> Point:

@@ -72,6 +72,11 @@ class Configuration:
         return {device.id: device for device in self.devices}
 
     @cached_property
+    def readable(self) -> frozenset[PointId]:
+        """The points that a device can be asked for; the others the gateway works out itself."""
+        return frozenset(point for line in self.lines for plan in line.devices for point in plan.spec.points)
+
+    @cached_property
     def points(self) -> Mapping[PointId, Point]:
         return {point.id: point for device in self.devices for point in device.points}
 

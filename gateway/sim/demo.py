@@ -3,7 +3,8 @@
     compound ══ pty, TCP ══▶ gateway (child process) ──▶ relay ──▶ broker (child process) ──▶ ledger
        ▲                         ▲ status (Unix socket)    ▲           ▲                        │
        └────── scenario ─────────┼─────────────────────────┴───────────┘                        │
-                                 └──────────── summary, once a second ──────────────────────────┘
+                                 ├──────────── summary, once a second ──────────────────────────┘
+                                 └── page (child process) ──▶ a browser
 
 The verdict at the end comes from the ledger and from the store, read after the gateway has stopped.
 """
@@ -11,11 +12,13 @@ The verdict at the end comes from the ledger and from the store, read after the 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +42,7 @@ SETTLE_TIMEOUT_S = 25.0
 LAST_DELIVERY_S = 10.0
 """For what the broker has acknowledged to the gateway and not yet handed to the ledger."""
 RATE_WINDOW_S = 5.0
+PAGE_TIMEOUT_S = 15.0
 
 
 class DemoFailed(GatewayError):
@@ -69,6 +73,10 @@ class Facts:
     port: int
     root: str
     devices: int
+    page: str = ""
+    """Where a browser finds the local page; empty where there is none."""
+    no_page: Text | None = None
+    """Why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +184,8 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
         )
         site.write(compound, facts.config, facts.store, site.UplinkTarget("127.0.0.1", relay.port, broker.kind.mqtt))
         stage = _Stage(compound, broker, relay, subscriber)
-        argv = (sys.executable, "-m", "gateway.cli.main", "run", "--config", str(facts.config))
-        async with Child(argv, facts.log) as daemon:
-            show.started(facts)
+        async with Child(_gateway("run", facts), facts.log) as daemon, AsyncExitStack() as beside:
+            show.started(replace(facts, **await _page(beside, facts)))
             await _online(ledger, daemon, stop)
             await _perform(program, stage, facts, ledger, daemon, show, stop)
             show.ending()
@@ -192,6 +199,35 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
         last = {(stats.epoch, str(lane)): stats.lanes[lane].last_seq for lane in stats.lanes}
         await subscriber.complete(last, LAST_DELIVERY_S)
         return _outcome(program, facts, ledger, stats, ledger.lost(last), _faults(ledger, died, code, daemon))
+
+
+def _gateway(command: str, facts: Facts, *options: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "gateway.cli.main", command, "--config", str(facts.config), *options)
+
+
+async def _page(stack: AsyncExitStack, facts: Facts) -> Mapping[str, Any]:
+    """Start the page on a free port; says where it is, or why there is none: the demonstration goes on without it."""
+    if importlib.util.find_spec("aiohttp") is None:
+        install = "pip install 'compound-gateway[web]'"
+        return {"no_page": Text(f"未安装页面组件（{install}）", f"its parts are not installed ({install})")}
+    log = facts.directory / "page.log"
+    page = await stack.enter_async_context(Child(_gateway("page", facts, "--port", "0", "--json"), log))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PAGE_TIMEOUT_S):
+            while page.running:
+                if url := _announced(log):
+                    return {"page": url}
+                await asyncio.sleep(0.05)
+    words = page.last_words(1)
+    return {"no_page": Text(f"页面未能启动：{words}", f"it did not start: {words}")}
+
+
+def _announced(log: Path) -> str:
+    """What the page says first of all on its standard output, which goes into the log; empty until then."""
+    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.startswith('{"url"') and line.endswith("\n"):
+            return str(json.loads(line)["url"])
+    return ""
 
 
 async def _online(ledger: Ledger, daemon: Child, stop: asyncio.Event) -> None:

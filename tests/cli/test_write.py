@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from gateway import local_api
 from gateway.cli import direct
-from gateway.cli.write import CODE_WORDS, STATUS_WORDS, command, operator
+from gateway.cli.write import CODE_WORDS, STATUS_WORDS, command
 from gateway.clock import SystemClock
 from gateway.commands import Code, Status
 from gateway.config.load import load
@@ -157,7 +157,7 @@ def test_a_relay_is_switched_on_a_terminal_through_the_daemon(tmp_path: Path) ->
             ]  # fmt: skip
             first = audit(site)[1]
             assert first["attributes"] | {"command": ""} == {
-                "command": "", "point": "board.relay1", "value": True, "who": operator(), "reason": "trial",
+                "command": "", "point": "board.relay1", "value": True, "who": local_api.operator(), "reason": "trial",
                 "via": "local", "result": "ok", "code": "confirmed", "detail": "", "read_back": True,
             }  # fmt: skip
             assert (first["device"], first["place"]) == ("board", {"building": "3#", "room": "101"})
@@ -316,7 +316,7 @@ def test_another_users_store_is_not_written_to(config: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
     async def main() -> None:
-        with pytest.raises(StoreError, match=f"belongs to the user {direct.user_name(owner)}") as caught:
+        with pytest.raises(StoreError, match=f"belongs to the user {local_api.user_name(owner)}") as caught:
             async with direct.commands_without_daemon(load(config), "board", SystemClock()):
                 raise AssertionError("must not be entered")
         assert caught.value.hint.startswith("run this as that user")
@@ -374,6 +374,6 @@ def test_every_outcome_has_its_words_in_both_languages() -> None:
 def test_through_sudo_the_person_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "li")
-    assert operator() == f"li ({direct.user_name(0)})"
+    assert local_api.operator() == f"li ({local_api.user_name(0)})"
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
-    assert operator() == "uid 4000000"
+    assert local_api.operator() == "uid 4000000"

@@ -71,7 +71,7 @@ def spec(
     timeout_s: float = 0.2,
     **options: Any,
 ) -> DeviceSpec:
-    """points: name -> point options, with the point's kind, unit and states among them; its name is its field."""
+    """points: name -> point options, with kind, unit, states and writable among them; its name is its field."""
     return DeviceSpec(
         "m",
         Cjt188Options(address=address, type=type, **options),
@@ -84,7 +84,8 @@ def _point(name: str, written: Mapping[str, Any]) -> PointSpec:
     options = {"field": name} | dict(written)
     kind, unit = options.pop("kind", ValueKind.NUMBER), options.pop("unit", None)
     states = options.pop("states", STATES.get(options["field"], ()) if kind is ValueKind.STATE else ())
-    point = Point(f"m.{name}", kind, Text(name, name), 60.0, unit=unit, states=states)
+    writable = options.pop("writable", False)
+    point = Point(f"m.{name}", kind, Text(name, name), 60.0, unit=unit, states=states, writable=writable)
     return PointSpec(point, Cjt188PointOptions(**options))
 
 

@@ -66,6 +66,8 @@ def test_types(written: str) -> None:
         ({"type": "10", "preamble": 17}, "16"),
         ({"type": "10", "di_order": "901F"}, "high_first"),
         ({"type": "10", "valve": True}, "[Ee]xtra"),
+        ({"type": "10", "valve_codes": "55"}, "66/77"),
+        ({"type": "10", "valve_s": -1}, "greater than or equal to 0"),
     ],
 )
 def test_wrong_settings_are_refused_with_the_reason(written: dict[str, Any], said: str) -> None:
@@ -81,6 +83,9 @@ def test_wrong_settings_are_refused_with_the_reason(written: dict[str, Any], sai
         ({"field": "valve"}, "901F", "status"),
         ({"field": "battery"}, "901F", "status"),
         ({"field": "volume", "di": "d12b"}, "D12B", "volume"),
+        ({"field": "volume", "di": "D20C"}, "D20C", "volume"),
+        ({"field": "flow", "di": "D37F"}, "D37F", "flow"),
+        ({"field": "status", "status_bit": 15}, "901F", "status"),
     ],
 )
 def test_points_that_can_be_read(written: dict[str, Any], di: str, part: str) -> None:
@@ -98,6 +103,10 @@ def test_points_that_can_be_read(written: dict[str, Any], di: str, part: str) ->
         ({"field": "volume", "di": "1F90"}, "high byte first"),
         ({"field": "volume", "di": "D12C"}, "unknown identifier"),
         ({"field": "volume", "di": "911F"}, "unknown identifier"),
+        ({"field": "volume", "di": "D280"}, "unknown identifier"),
+        ({"field": "pressure", "di": "D300"}, "no such field"),
+        ({"field": "valve", "status_bit": 1}, "belongs to field status"),
+        ({"field": "status", "status_bit": 16}, "less than or equal to 15"),
         ({"field": "volume", "scale": 2}, "[Ee]xtra"),
     ],
 )

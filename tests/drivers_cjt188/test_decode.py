@@ -11,6 +11,14 @@ REQUEST = request(0x10, WHO, 0x01, "901F", 1)
 ANSWER = Frame(0x10, WHO, 0x81, bytes.fromhex("901F01 002222002C 000000002C 00000000000000 0100"))
 
 
+def closed(di: str) -> Field:
+    return Field(f"{di}.valve", "closed")
+
+
+def low(di: str) -> Field:
+    return Field(f"{di}.battery", "low")
+
+
 def fields(control: int, data: str) -> tuple[Field, ...]:
     """Without type and sequence number."""
     decoded = decode(Frame(0x10, WHO, control, bytes.fromhex(data)).to_bytes())
@@ -91,7 +99,26 @@ def test_a_refusal_is_an_explained_frame_and_no_fault(data: str, said: str) -> N
         (0x81, "901F00 0102", (Field("901F", "01 02"),)),
         (0x81, "0681AA 01", (Field("8106", "01"),)),
         (0x83, "810A00", (Field("810A", None),)),
-        (0x04, "A01701 55", (Field("A017", "55"),)),
+        (0x04, "A01701 55", (Field("A017", "55"), Field("A017.valve", "open"))),
+        (0x04, "17A001 99", (Field("A017", "99"), Field("A017.valve", "close"))),
+        (0x04, "A01701 00", (Field("A017", "00"), Field("A017.valve", None))),
+        (0x84, "A01701 0500", (Field("A017.status", "0500"), closed("A017"), low("A017"))),
+        (0x95, "18A001 0500", (Field("A018.status", "0500"), closed("A018"), low("A018"))),
+        (0x16, "A01601 563412002C", (Field("A016", 1234.56, "m3"),)),
+        (0x16, "A01601 5634120005", (Field("A016", 1234.56, "kW.h"),)),
+        (0x16, "A01601 563412FF2C", (Field("A016", None, "m3"),)),
+        (0x81, "D27F00 0023010029", (Field("D27F.volume", 123.0, "L"),)),
+        (
+            0x81,
+            "00D300 33221005062620 563412002C 7856000035 801500 123456",
+            (
+                Field("D300.clock", "2026-06-05T10:22:33"),
+                Field("D300.volume", 1234.56, "m3"),
+                Field("D300.flow", 0.5678, "m3/h"),
+                Field("D300.temperature", 15.8, "Cel"),
+                Field("D300.pressure", "12 34 56"),
+            ),
+        ),
         (0x04, "15A0FF 40501216071520", (Field("A015", "2015-07-16T12:50:40"),)),
         (0x15, "18A0FF 05000000000000", (Field("A018", "00000000000005"),)),
         (0x01, "20D100", (Field("D120", None),)),

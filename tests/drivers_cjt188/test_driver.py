@@ -260,6 +260,22 @@ def test_a_field_without_a_value_does_not_disturb_the_others() -> None:
     assert {reading.reason for reading in readings.values()} == {None, Reason.NO_VALUE}
 
 
+def test_a_freeze_is_read_as_it_was_told_apart_by_its_length() -> None:
+    """CJ/T 188-2018 as one other reader has it; a meter that means something else by D300 has another length."""
+    freeze = "33221005062620 563412002C 7856000035 801500 123456"
+    points = {
+        "volume": {"di": "D300", "unit": "m3"},
+        "flow": {"di": "D300", "unit": "m3/h"},
+        "temperature": {"di": "D300", "unit": "Cel"},
+        "clock": {"di": "D300", "kind": ValueKind.TEXT},
+    }
+    readings = read_all(replying([Chunk(0.1, answer(f"D30001 {freeze}"))]), points)
+    values = {name: reading.value for name, reading in readings.items()}
+    assert values == {"volume": 1234.56, "flow": 0.5678, "temperature": 15.8, "clock": "2026-06-05T10:22:33"}
+    shorter = read_all(replying([Chunk(0.1, answer("D30001 563412002C"))]), points)
+    assert {reading.reason for reading in shorter.values()} == {Reason.BAD_FRAME}
+
+
 def test_an_answer_of_another_sort_of_meter_is_a_bad_frame_where_it_lacks_the_field() -> None:
     content = heat().answer(request(0x20, HEAT, 0x01, "901F", 1))
     assert content is not None
@@ -281,6 +297,10 @@ def test_an_answer_of_another_sort_of_meter_is_a_bad_frame_where_it_lacks_the_fi
         ({"field": "battery", "kind": ValueKind.BOOLEAN}, "0400", True),
         ({"field": "battery", "kind": ValueKind.BOOLEAN}, "0023", False),
         ({"field": "status", "kind": ValueKind.TEXT}, "00FF", "00FF"),
+        ({"field": "status", "status_bit": 0, "kind": ValueKind.BOOLEAN}, "2184", True),
+        ({"field": "status", "status_bit": 5, "kind": ValueKind.STATE, "states": ("ok", "leak")}, "2184", "leak"),
+        ({"field": "status", "status_bit": 8, "kind": ValueKind.BOOLEAN}, "2184", False),
+        ({"field": "status", "status_bit": 15, "kind": ValueKind.STATE, "states": ("ok", "leak")}, "2184", "leak"),
     ],
 )
 def test_status_bits(point: Any, status: str, value: object) -> None:
@@ -291,9 +311,9 @@ def test_status_bits(point: Any, status: str, value: object) -> None:
 
 @pytest.mark.parametrize("kind", [ValueKind.STATE, ValueKind.BOOLEAN])
 def test_a_filled_status_says_nothing(kind: ValueKind) -> None:
-    point = {"field": "battery", "kind": kind}
-    reading = read_one(replying([Chunk(0.1, answer(f"901F01 {CONTENT[:-4]}FFFF"))]), {"it": point})
-    assert reading.reason is Reason.NO_VALUE
+    for point in ({"field": "battery"}, {"field": "status", "status_bit": 3, "states": ("good", "bad")}):
+        reply = [Chunk(0.1, answer(f"901F01 {CONTENT[:-4]}FFFF"))]
+        assert read_one(replying(reply), {"it": {**point, "kind": kind}}).reason is Reason.NO_VALUE
 
 
 @pytest.mark.parametrize(
@@ -308,6 +328,8 @@ def test_a_filled_status_says_nothing(kind: ValueKind) -> None:
         ({"field": "valve", "kind": ValueKind.BOOLEAN}, {}),
         ({"field": "battery", "kind": ValueKind.STATE, "states": ("a", "b", "c")}, {}),
         ({"field": "battery", "kind": ValueKind.TEXT}, {}),
+        ({"field": "status", "status_bit": 1, "kind": ValueKind.TEXT}, {}),
+        ({"field": "status", "status_bit": 1, "kind": ValueKind.STATE, "states": ("a", "b", "c")}, {}),
         ({"field": "energy", "unit": "kW.h"}, {}),  # a water meter has none
         ({"field": "settlement_volume", "unit": "m3"}, {"type": "20"}),
         ({"field": "supply_temperature", "unit": "K"}, {"type": "20"}),

@@ -7,7 +7,7 @@ import pytest
 
 from drivers.cjt188.frame import ANY_TYPE, BROADCAST, WILDCARD, Frame, request
 from drivers.cjt188.items import HEAT, VOLUME
-from drivers.cjt188.simulator import Cjt188SimLine, Cjt188SimMeter, SimValue
+from drivers.cjt188.simulator import Cjt188SimLine, Cjt188SimMeter, SimValue, SimValve
 from drivers_cjt188.rig import HEAT as HEAT_ADDRESS
 from drivers_cjt188.rig import WATER, heat, water
 
@@ -102,3 +102,49 @@ def test_noise_without_end_is_not_kept() -> None:
 def test_what_does_not_fit_is_a_fault_of_the_test_that_set_it(value: SimValue) -> None:
     with pytest.raises(ValueError, match=r"fit|said"):
         Cjt188SimMeter(WATER, 0x10, lambda name: value).answer(READ)
+
+
+# ---------------------------------------------------------------------- valve and clock
+
+
+def write(di: str, content: str, low_first: bool = False) -> Frame:
+    return request(0x10, WATER, 0x04, di, 7, low_first, bytes.fromhex(content))
+
+
+def test_a_valve_moves_in_its_own_time_and_can_be_told_otherwise_on_its_way() -> None:
+    now = [0.0]
+    valve = SimValve(lambda: now[0], motor_s=20.0)
+    seen = []
+    for at, code in ((0.0, 0x99), (19.9, None), (20.0, None), (30.0, 0x55), (40.0, 0x99), (59.9, None), (60.0, None)):
+        now[0] = at
+        if code is not None:
+            assert valve.command(code)
+        seen.append(valve.bits())
+    assert seen == [0, 0, 1, 1, 1, 1, 1]
+    assert not valve.command(0x66)
+
+
+def test_a_jammed_valve_is_abnormal_until_it_is_told_where_it_stands() -> None:
+    now = [0.0]
+    valve = SimValve(lambda: now[0], motor_s=20.0, jammed=True)
+    valve.command(0x99)
+    now[0] = 20.0
+    assert valve.bits() == 3
+    valve.command(0x55)
+    now[0] = 40.0
+    assert valve.bits() == 0
+
+
+@pytest.mark.parametrize("low_first", [False, True])
+def test_a_valve_command_is_answered_with_the_status(low_first: bool) -> None:
+    meter = water(valve=SimValve(lambda: 0.0, closed=True))
+    said = meter.answer(write("A017", "55", low_first))
+    assert said == Frame(0x10, WATER, 0x84, bytes.fromhex("17A0" if low_first else "A017") + b"\x07\x01\x00")
+
+
+@pytest.mark.parametrize(
+    ("di", "content"), [("A017", "66"), ("A017", "5555"), ("A017", ""), ("A015", "00"), ("A015", "33221005062620")]
+)
+def test_commands_it_does_not_know_are_refused(di: str, content: str) -> None:
+    said = water(valve=SimValve(lambda: 0.0)).answer(write(di, content))
+    assert said == Frame(0x10, WATER, 0xC4, b"\x07\x00\x01")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ from typing import Any
 import pytest
 
 from drivers.base import Field
+from drivers.cjt188.commands import command
 from drivers.cjt188.decode import decode
 from drivers.cjt188.frame import Frame, find_frame, request
-from drivers.cjt188.simulator import Cjt188SimLine, Cjt188SimMeter, SimValue
+from drivers.cjt188.simulator import Cjt188SimLine, Cjt188SimMeter, SimValue, SimValve
+from drivers_cjt188.rig import spec
 from gateway.errors import ProtocolError
+from gateway.model import ValueKind
+from support.clock import ManualClock
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "cjt188.json").read_text(encoding="utf-8")
@@ -52,8 +57,8 @@ def every(vectors: list[dict[str, Any]]) -> pytest.MarkDecorator:
 
 
 def test_none_is_missing() -> None:
-    assert len(VECTORS) == len(BY_ID) == 27
-    assert len(WHOLE) == 25
+    assert len(VECTORS) == len(BY_ID) == 30
+    assert len(WHOLE) == 28
     assert {vector["id"] for vector in VECTORS if vector not in WHOLE} == set(BROKEN)
     assert sum("expected" in vector for vector in WHOLE) == len(SAID) == 9
     assert Counter(vector["frame"]["ctrl"] for vector in WHOLE) == {
@@ -61,7 +66,8 @@ def test_none_is_missing() -> None:
         "81": 9,
         "03": 2,
         "83": 1,
-        "04": 3,
+        "04": 5,
+        "84": 1,
         "15": 1,
         "AA": 1,
     }
@@ -177,6 +183,34 @@ PUBLISHED_REQUESTS = {
     "188-heat-bcast": (True, 0),
     "188-gas-4": (True, 0xFF),
 }
+
+
+PUBLISHED_COMMANDS = {
+    "188-valve-open-req": ("open", False),
+    "188-valve-close-req": ("closed", False),
+    "188-valve-close": ("closed", False),
+    "188-gas-0": ("open", True),
+}
+"""What is written, and whether the low byte of the identifier goes first."""
+
+
+@pytest.mark.parametrize(("id_", "how"), PUBLISHED_COMMANDS.items(), ids=PUBLISHED_COMMANDS)
+def test_valves_are_commanded_as_published(id_: str, how: tuple[str, bool]) -> None:
+    stated = BY_ID[id_]["frame"]
+    value, low_first = how
+    written = spec({"valve": {"kind": ValueKind.STATE, "writable": True}}, stated["addr"], stated["t"])
+    told = command(written.points["m.valve"], written.options, UTC, ManualClock())
+    asked = request(
+        int(stated["t"], 16), stated["addr"], 0x04, told.di, int(stated["ser"], 16), low_first, told.content(value)
+    )
+    assert asked.to_bytes(stated["preamble_fe"]) == raw(BY_ID[id_])
+
+
+def test_an_opened_valve_answers_as_published() -> None:
+    stated = BY_ID["188-valve-open-rsp"]["frame"]
+    meter = Cjt188SimMeter(stated["addr"], 0x10, {}.__getitem__, preamble=4, valve=SimValve(lambda: 0.0))
+    answer = (stated["addr"], raw(BY_ID["188-valve-open-rsp"]))
+    assert Cjt188SimLine([meter]).feed(raw(BY_ID["188-valve-open-req"])) == [answer]
 
 
 @pytest.mark.parametrize(("id_", "how"), PUBLISHED_REQUESTS.items(), ids=PUBLISHED_REQUESTS)

@@ -72,8 +72,9 @@ def spec(points: Mapping[str, Mapping[str, Any]], timeout_s: float = 0.2, **devi
 def point(id: str, written: Mapping[str, Any]) -> PointSpec:  # noqa: A002
     options = dict(written)
     kind = options.pop("kind", ValueKind.NUMBER)
-    states = options.pop("states", ())
-    return PointSpec(Point(id, kind, Text(id, id), 60.0, states=states), MbusPointOptions(**options))
+    states, writable = options.pop("states", ()), options.pop("writable", False)
+    its_point = Point(id, kind, Text(id, id), 60.0, states=states, writable=writable)
+    return PointSpec(its_point, MbusPointOptions(**options))
 
 
 def meter(link: Link, points: Mapping[str, Mapping[str, Any]] = POINTS, **kwargs: Any) -> MbusMeter:

@@ -32,6 +32,7 @@ def test_a_secondary_address_has_sixteen_places(written: str, secondary: str) ->
         ({"secondary": "1234567A"}, "8 digits"),
         ({"secondary": 12345678}, "string"),
         ({"primary": 1, "address": 1}, "[Ee]xtra"),
+        ({"primary": 1, "reset": False, "application_reset": True}, "needs reset"),
     ],
 )
 def test_a_wrong_address_is_refused_with_the_reason(written: dict[str, Any], said: str) -> None:

@@ -93,10 +93,22 @@ def test_bytes_without_a_frame_say_so(noise: bytes) -> None:
     assert decode(noise) == Decoded((), Fault("no_frame", "没有找到帧 no frame in these bytes", 0))
 
 
-def test_what_no_meter_sends_is_shown_as_it_is() -> None:
-    (frame,) = decode(Frame(0x53, 0xFE, 0x51, b"\x01\x7a\x08").to_bytes()).frames
-    assert (frame.direction, frame.address, frame.function) == ("request", "254", "53")
-    assert frame.items == (Field("ci", "51"), Field("data", "01 7A 08"))
+@pytest.mark.parametrize(
+    ("control", "ci", "data", "expected"),
+    [
+        (0x53, 0x51, "01 7A 08", (Field("ci", "51"), Field("bus_address", 8))),
+        (0x73, 0x51, "04 6D 1E 08 5F 31", (Field("ci", "51"), Field("time", "2026-01-31T08:30:00"))),
+        (0x73, 0x51, "04 6D 1E", (Field("ci", "51"), Field("data", "04 6D 1E"))),  # cut off
+        (0x53, 0x52, "78 03 49 F1 77 04 FF 16", (Field("ci", "52"), Field("select", "F14903780477FF16"))),
+        (0x53, 0x52, "78 03", (Field("ci", "52"), Field("data", "78 03"))),
+        (0x73, 0x50, "", (Field("ci", "50"),)),
+        (0x73, 0xBB, "", (Field("ci", "BB"),)),
+    ],
+)
+def test_what_a_master_says_is_explained(control: int, ci: int, data: str, expected: tuple[Field, ...]) -> None:
+    (frame,) = decode(Frame(control, 0xFE, ci, bytes.fromhex(data)).to_bytes()).frames
+    assert (frame.direction, frame.address, frame.function) == ("request", "254", f"{control:02X}")
+    assert frame.items == expected
 
 
 @given(st.binary(max_size=400))

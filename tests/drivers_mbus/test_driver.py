@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,19 +112,124 @@ def test_after_silence_a_reset_makes_sure_where_the_meter_stands() -> None:
     assert run(main()) == [NKE, REQ_1, REQ_0, NKE, REQ_1]
 
 
-def test_without_reset_a_lost_answer_is_asked_for_again_with_the_same_bit() -> None:
-    async def main() -> list[str]:
-        good = [Chunk(0.05, answer(RECORDS))]
-        async with (line := replying(good, [], good, good)):
-            driver = meter(line, primary=PRIMARY, reset=False)
-            await poll(driver)
+def test_without_reset_what_was_lost_is_thrown_away_and_read_anew() -> None:
+    """An unchanged bit gets what the meter said then, whenever that was: it is not what it measures now."""
+
+    async def main() -> tuple[list[str], list[object]]:
+        old, new = ([Chunk(0.05, answer([SimRecord(b"\x0c", b"\x06", n)]))] for n in (1, 2))
+        async with (line := replying(old, new, [], old, new, new)):
+            driver = meter(line, {"energy": POINTS["energy"]}, primary=PRIMARY, reset=False)
+            values: list[object] = [(await poll(driver))[0].value]
             with pytest.raises(DeviceUnreachable):
                 await poll(driver)
-            await poll(driver)
-            await poll(driver)
-            return sent(line)
+            values += [(await poll(driver))[0].value for _ in range(2)]
+            return sent(line), values
 
-    assert run(main()) == [REQ_1, REQ_0, REQ_0, REQ_1]
+    assert run(main()) == ([REQ_1, REQ_0, REQ_1, REQ_1, REQ_0, REQ_1], [2, 2, 2])
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_without_reset_a_readout_of_several_begins_with_the_first_whatever_was_lost(lost: str) -> None:
+    async def main() -> None:
+        bus = MbusSimLine([sim_meter(RECORDS[:2], RECORDS[2:4], RECORDS[4:])])
+        lose: list[int] = []
+
+        def say(request: bytes) -> list[Chunk]:
+            loses = len(line.requests) in lose
+            said = [] if loses and lost == "request" else bus.feed(request)
+            return [] if loses else [Chunk(0.05, reply) for _, reply in said]
+
+        line = MemoryLine(say)
+        async with line:
+            bus.feed(bytes.fromhex(REQ_1))  # another master has left it there
+            driver = meter(line, primary=PRIMARY, reset=False)
+            expected = {**VALUES, "refused": None}
+            for after in range(8):
+                lose[:] = [len(line.requests) + after + 1]
+                with contextlib.suppress(DeviceUnreachable):
+                    await poll(driver)
+                lose.clear()
+                readings = {reading.point.removeprefix("m."): reading.value for reading in await poll(driver)}
+                assert readings == expected
+
+    run(main())
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_meter_that_does_not_heed_the_bit_is_found_out_though_it_counts_its_answers(reset: bool) -> None:
+    sim = sim_meter(RECORDS[:2], RECORDS[2:])
+    sim.heeds_fcb = False
+    sim.telegrams = lambda: [sim.variable(RECORDS[:2], more=True), sim.variable(RECORDS[2:])]
+    line = on_line(sim)
+    readings = read(line, primary=PRIMARY, reset=reset)
+    assert len(line.requests) == (3 if reset else 4)
+    assert (readings["energy"].value, readings["volume"].value) == (1234, 54.321)
+    assert readings["flow"].reason is Reason.BAD_FRAME
+
+
+def test_a_late_answer_that_holds_an_acknowledgement_is_none() -> None:
+    """The answer that timed out comes in two pieces during the reset, and E5 ends the first."""
+    late = answer([SimRecord(b"\x0c", b"\x13", bytes.fromhex("E5000000"))])
+    cut = late.index(b"\xe5") + 1
+    pieces = [Chunk(0.02, late[:cut]), Chunk(0.15, late[cut:]), Chunk(0.17, b"\xe5")]
+    line = replying(pieces, [Chunk(0.05, answer(RECORDS))])
+    assert read(line)["energy"].value == 1234
+    assert sent(line) == [NKE, REQ_1]
+
+
+def test_an_application_reset_precedes_every_readout_where_the_entry_says_so() -> None:
+    async def main() -> None:
+        said: list[tuple[int, bytes]] = []
+        sim = sim_meter(RECORDS)
+        sim.told = lambda ci, data: said.append((ci, data))
+        async with (line := on_line(sim)):
+            driver = meter(line, primary=PRIMARY, application_reset=True)
+            for _ in range(2):
+                assert (await poll(driver))[0].value == 1234
+            assert sent(line) == [NKE, "68030368730550c816", REQ_0] * 2
+            assert said == [(0x50, b"")] * 2
+            plain = meter(line)
+            assert driver.characters([]) > plain.characters([])
+
+    run(main())
+
+
+def test_a_short_header_names_nobody() -> None:
+    """CI 7Ah: what such a meter does not say is no value; it cannot be told by its identification."""
+    content = bytes.fromhex("2A 04 0000") + b"".join(record.to_bytes() for record in RECORDS)
+    short = Frame(0x08, PRIMARY, 0x7A, content).to_bytes()
+    points = {
+        **{name: POINTS[name] for name in ("energy", "last_volume", "id")},
+        "medium": {"quantity": "medium", "kind": ValueKind.TEXT},
+        "manufacturer": {"quantity": "manufacturer", "kind": ValueKind.TEXT},
+        "access": {"quantity": "access"},
+        "low": {"quantity": "status", "bit": 2, "kind": ValueKind.BOOLEAN},
+    }
+    readings = read(replying(ACK, [Chunk(0.05, short)]), points)
+    values = {name: reading.value for name, reading in readings.items()}
+    assert values == {
+        "energy": 1234,
+        "last_volume": 50,
+        "id": None,
+        "medium": None,
+        "manufacturer": None,
+        "access": 42,
+        "low": True,
+    }
+    assert readings["id"].reason is Reason.NO_VALUE
+    with pytest.raises(ProtocolError):
+        read(replying(ACK, [Chunk(0.05, short)]), points, secondary=SECONDARY)
+
+
+def test_a_fixed_structure_has_no_manufacturer() -> None:
+    fixed = Frame(0x08, PRIMARY, 0x73, bytes.fromhex("78563412 0A 00 E9 7E 01000000 35010000")).to_bytes()
+    points = {name: {"quantity": name, "kind": ValueKind.TEXT} for name in ("id", "manufacturer")}
+    readings = read(replying(ACK, [Chunk(0.05, fixed)]), {**points, "version": {"quantity": "version"}})
+    assert {name: reading.value for name, reading in readings.items()} == {
+        "id": "12345678",
+        "manufacturer": None,
+        "version": None,
+    }
 
 
 def test_more_telegrams_are_followed_and_the_next_readout_begins_with_the_first() -> None:

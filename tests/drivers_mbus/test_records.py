@@ -196,7 +196,7 @@ def test_encrypted_data_are_not_taken_for_records() -> None:
     assert (parsed.fault.code, parsed.records) == ("encrypted", ())
 
 
-@pytest.mark.parametrize(("ci", "code"), [(0x77, "byte_order"), (0x7A, "bad_ci")])
+@pytest.mark.parametrize(("ci", "code"), [(0x77, "byte_order"), (0x78, "bad_ci"), (0x7B, "bad_ci")])
 def test_what_is_not_built_says_so(ci: int, code: str) -> None:
     fault = parse(ci, HEADER).fault
     assert fault is not None
@@ -236,7 +236,7 @@ def test_bcd_is_its_digits(number: int) -> None:
     assert read_bcd(bytes.fromhex(text)[::-1]) == number
 
 
-@given(st.sampled_from([0x70, 0x71, 0x72, 0x73, 0x76, 0x77]), st.binary(max_size=252))
+@given(st.sampled_from([0x70, 0x71, 0x72, 0x73, 0x76, 0x77, 0x7A]), st.binary(max_size=252))
 def test_any_data_are_read_without_fault_of_ours(ci: int, data: bytes) -> None:
     parsed = parse(ci, data)
     assert parsed.fault is None or 0 <= (parsed.fault.offset or 0) <= len(data)

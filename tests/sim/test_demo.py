@@ -133,6 +133,7 @@ def test_the_demonstration_needs_nothing_but_python(tmp_path: Path) -> None:
     assert outcome.envelopes_acknowledged > 5
     assert outcome.alarms_raised == 1, "the gas alarm"
     assert any(snapshot.connected is False for snapshot in show.snapshots)
+    assert show.facts[0].page.startswith("http://127.0.0.1:"), show.facts[0].no_page
     assert (tmp_path / "kept" / "config" / "site.yaml").exists()
     log = (tmp_path / "kept" / "gateway.log").read_text()
     assert "Traceback" not in log
