@@ -42,6 +42,10 @@ class ByteLine(abc.ABC):
     settle_limit_s = 2.0
     """A line that never falls silent is used all the same after this long; parse() skips the noise."""
 
+    most_bytes = 8192
+    """No answer of any protocol is longer than some hundred bytes.  Of a flood only the latest are kept: parse() looks
+    at all of them each time that more arrive, and half a megabyte of frame starts would hold up every other line."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.tap: Tap | None = None
@@ -154,6 +158,9 @@ class ByteLine(abc.ABC):
         if self.tap is not None:
             self.tap("rx", data)
         self._buffer += data
+        if len(self._buffer) > self.most_bytes:
+            self.stale_bytes += len(self._buffer) - self.most_bytes
+            del self._buffer[: -self.most_bytes]
         self._arrived.set()
 
     def _fail(self, why: str) -> None:

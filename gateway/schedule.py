@@ -85,8 +85,10 @@ class _Share:
     """Negative after a costly exchange, until it has been earned back."""
 
     def spend(self, now_s: float, seconds: float) -> None:
+        """Never more owed than this one exchange: finding out that many have died, and probing while the line was idle,
+        must not put off by a quarter of an hour the question whether the last of them is back."""
         self._earn(now_s)
-        self.credit_s -= seconds
+        self.credit_s = max(self.credit_s - seconds, -seconds)
 
     def allows(self, now_s: float) -> bool:
         self._earn(now_s)

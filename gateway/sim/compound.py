@@ -26,7 +26,7 @@ from gateway.config.explain import parse
 from gateway.config.models import ProfileFile
 from gateway.config.profiles import shipped_profiles
 from gateway.config.yaml12 import read_yaml
-from gateway.sim import tcp
+from gateway.sim import forge, tcp
 from gateway.sim.devices import (
     Moment,
     Served,
@@ -40,7 +40,7 @@ from gateway.sim.devices import (
     unit_of,
     unserved,
 )
-from gateway.sim.faults import FaultBoard
+from gateway.sim.faults import FaultBoard, Forge, honest
 from gateway.sim.line import Responder, SimLine
 from gateway.sim.world import Home, Layout, Leak, build
 
@@ -67,6 +67,7 @@ class Bus:
     hear: Callable[[bytes], Sequence[tuple[Hashable, bytes]]]
     devices: Mapping[Hashable, str]
     forget: Callable[[], None] = lambda: None
+    forge: Forge = honest
 
     def feed(self, data: bytes) -> Sequence[tuple[str, bytes]]:
         return [(self.devices[owner], answer) for owner, answer in self.hear(data)]
@@ -135,7 +136,8 @@ class Compound:
 
     def _meters(self, homes: Sequence[Home]) -> Responder:
         meters = [Dlt645SimMeter(meter_address(home), meter_values(meter_id(home), home, self.view)) for home in homes]
-        return Bus(Dlt645SimLine(meters).feed, {meter_address(home): meter_id(home) for home in homes})
+        devices: dict[Hashable, str] = {meter_address(home): meter_id(home) for home in homes}
+        return Bus(Dlt645SimLine(meters).feed, devices, forge=forge.dlt645)
 
     async def _open_serial(self, stack: AsyncExitStack, name: str, serial: SerialFormat, responder: Responder) -> None:
         line = SimLine(name, serial, [responder], self.faults, seed=self._seed)
@@ -150,7 +152,7 @@ class Compound:
 
 def _rtu(unit: SimUnit, device: str, moment: Moment) -> Responder:
     line = RtuLine(ModbusBank({1: unit}, on_request=moment.begin))
-    return Bus(line.feed, {1: device}, line.silence)
+    return Bus(line.feed, {1: device}, line.silence, forge.modbus_rtu)
 
 
 def _profiled(device: str, profile: str, sheet: Sheet, moment: Moment) -> SimUnit:

@@ -1,6 +1,6 @@
 """make bench: performance as ratios to named references, all in one run, medians.
 
-make bench ARGS="chain line footprint --rounds 5"
+make bench ARGS="chain bus footprint --rounds 5"
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import platform
 
 import structlog
 
-from tests.bench import chain, footprint, line
+from tests.bench import bus, chain, footprint
 
-SECTIONS = {"chain": chain.run, "line": line.run, "footprint": footprint.run}
+SECTIONS = {"chain": chain.run, "bus": bus.run, "footprint": footprint.run}
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     unknown = set(arguments.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no such section: {', '.join(sorted(unknown))}; there are: {', '.join(SECTIONS)}")
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, medians of {arguments.rounds} rounds")
     for name in arguments.sections or SECTIONS:
         asyncio.run(SECTIONS[name](arguments.rounds))

@@ -160,6 +160,44 @@ def test_noise_instead_of_an_answer_is_no_reading(factory: Factory) -> None:
     on(factory, check)
 
 
+@every_rig
+def test_an_answer_that_comes_byte_by_byte_is_the_same_answer(factory: Factory) -> None:
+    async def check(rig: Rig) -> None:
+        received = rig.link._received
+
+        def dripping(data: bytes) -> None:
+            for at in range(len(data)):
+                received(data[at : at + 1])
+
+        before = await poll_all(rig, list(rig.points))
+        rig.link._received = dripping  # type: ignore[method-assign]
+        readings = await poll_all(rig, list(rig.points))
+        assert good(readings)
+        assert {reading.point: reading.value for reading in readings} == {each.point: each.value for each in before}
+
+    on(factory, check)
+
+
+@every_rig
+def test_an_adapter_that_hears_itself_disturbs_nobody(factory: Factory) -> None:
+    async def check(rig: Rig) -> None:
+        send = rig.link._send
+
+        def echoing(request: bytes, serial: SerialFormat | None) -> float:
+            sending_s = send(request, serial)
+            rig.link._received(request)
+            return sending_s
+
+        rig.link._send = echoing  # type: ignore[method-assign]
+        for _ in range(2):  # the second time with what the driver has learned
+            assert good(await poll_all(rig, list(rig.points)))
+        with pytest.raises(DeviceUnreachable):
+            await rig.silent_driver.poll(rig.silent_driver.batches(rig.points)[0])
+        assert good(await poll_all(rig, list(rig.points)))
+
+    on(factory, check)
+
+
 @pytest.mark.parametrize(
     "link", [SerialLink("/dev/no-such-port", SerialFormat(9600)), TcpLink("127.0.0.1", 9)], ids=str
 )

@@ -150,6 +150,22 @@ def test_bytes_behind_an_answer_are_thrown_away() -> None:
     run(main())
 
 
+def test_of_a_flood_only_the_latest_bytes_are_looked_at() -> None:
+    async def main() -> None:
+        flood = [Chunk(0.001 * i, b"x" * 1000) for i in range(1, 900)]
+        async with scripted(flood, [Chunk(0.1, b"right!")]) as line:
+            seen: list[int] = []
+            with pytest.raises(ProtocolError) as caught:
+                await line.exchange(b"ask", lambda data: seen.append(len(data)), peer="a", timeout_s=0.8)
+            assert max(seen) == len(caught.value.frame) == ByteLine.most_bytes
+            assert len(seen) < 20, "a full buffer is not parsed again and again"
+            assert now() <= 0.8 + 1e-6
+            assert await ask(line) == b"right!"
+            assert line.stale_bytes == 899_000
+
+    run(main())
+
+
 def test_a_cancelled_exchange_leaves_a_line_that_cleans_itself() -> None:
     async def main() -> None:
         async with scripted([Chunk(0.5, b"late!")], [Chunk(0.1, b"right!")]) as line:

@@ -100,6 +100,20 @@ def test_an_idle_line_probes_without_counting_the_share() -> None:
     assert len([1 for _, d, _ in turns if d == "dead"]) > 20
 
 
+def test_what_was_probed_while_the_line_was_idle_does_not_delay_the_question_whether_it_is_back() -> None:
+    """Debt grew with every probe of an idle line; one that came back when the line was busy again waited 17 min."""
+    backoff = Backoff(first_s=2.0, cap_s=2.0, jitter=0.0)
+    dead, busy = [job(f"dead{i}", 10.0) for i in range(5)], job("busy", 10.0)
+    schedule = line([*dead, busy], backoff)
+    turns = drive(schedule, 300.0, {"busy": 0.1} | {each.device: 1.5 for each in dead}, {each.device for each in dead})
+    assert sum(1 for _, device, _ in turns if device != "busy") > 50
+    now_s = max(at for at, _, _ in turns) + 20.0
+    waited_s = 0.0
+    while schedule.next(now_s + waited_s) is busy:  # never done: the line has no idle moment any more
+        waited_s += 0.5
+    assert waited_s <= 1.5 / PROBE_SHARE
+
+
 def test_a_restored_line_asks_everybody_at_once() -> None:
     a = job("a", 10.0)
     schedule = line([a], Backoff(first_s=50.0, cap_s=50.0, jitter=0.0))

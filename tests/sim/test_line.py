@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,12 @@ from drivers.modbus.codec import crc16
 from drivers.modbus.config import Table
 from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit
 from drivers.transport import SerialLink
-from gateway.errors import DeviceUnreachable, ProtocolError
+from gateway.errors import DeviceUnreachable, LineLost, ProtocolError
 from gateway.sim import faults
 from gateway.sim.compound import Bus
 from gateway.sim.faults import FaultBoard, LineFault
-from gateway.sim.line import SimLine
+from gateway.sim.line import SimLine, SimWire
+from support import virtual_time
 from support.descriptors import open_descriptors
 
 METER_LINE = SerialFormat(2400, "E")
@@ -238,3 +241,134 @@ def test_a_wrong_checksum_arrives_and_does_not_check() -> None:
             assert caught.value.frame[:-2] + caught.value.frame[-1:] == b"012345679"
 
     asyncio.run(scenario())
+
+
+# ---------------------------------------------------------------------- the wire alone, in virtual time
+
+
+class Heard:
+    """What comes out of a wire, and when."""
+
+    def __init__(self, board: FaultBoard, answer: bytes = b"0123456789", serial: SerialFormat = FAST) -> None:
+        self.pieces: list[tuple[float, bytes]] = []
+        self.told: list[tuple[str, bytes, bool]] = []
+        self.wire = SimWire("l", serial, [Parrot("1", answer)], board, self._out, turnaround_s=NO_WAIT, told=self._told)
+
+    def _out(self, data: bytes) -> None:
+        self.pieces.append((asyncio.get_running_loop().time(), data))
+
+    def _told(self, device: str, answer: bytes, clean: bool) -> None:
+        self.told.append((device, answer, clean))
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(data for _, data in self.pieces)
+
+
+def hear(board: FaultBoard, seconds: float = 2.0, serial: SerialFormat = FAST) -> Heard:
+    async def main() -> Heard:
+        heard = Heard(board, serial=serial)
+        heard.wire.heard(b"?1")
+        await asyncio.sleep(seconds)
+        heard.wire.close()
+        return heard
+
+    return virtual_time.run(main(), grace_s=0.0)
+
+
+def test_a_healthy_answer_is_told_to_be_clean_when_it_is_over() -> None:
+    assert hear(FaultBoard()).told == [("1", b"0123456789", True)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "clean"),
+    [
+        (faults.SILENT, None),
+        (faults.slow(0.1), False),
+        (faults.noisy(1.0), False),
+        (faults.wrong_checksum(), False),
+        (faults.DeviceFault(drip=1.0, pause_s=0.01), False),
+        (faults.DeviceFault(twice=1.0), False),
+    ],
+    ids=str,
+)
+def test_a_disturbed_answer_is_not(fault: faults.DeviceFault, clean: bool | None) -> None:
+    told = hear(with_fault(fault)).told
+    assert told[:1] == ([] if clean is None else [("1", b"0123456789", clean)])
+
+
+def test_an_answer_said_twice_comes_twice_with_its_pause() -> None:
+    heard = hear(with_fault(faults.DeviceFault(twice=1.0, twice_s=0.5)))
+    assert heard.data == 2 * b"0123456789"
+    (first, _), (second, _) = heard.pieces
+    assert second - first == pytest.approx(0.5 + 10 * FAST.character_s)
+
+
+def test_an_adapter_that_collects_nothing_gives_one_byte_at_a_time() -> None:
+    heard = hear(with_fault(LineFault(chunk_s=0.0)), serial=METER_LINE)
+    assert [len(data) for _, data in heard.pieces] == [1] * 10
+    apart = [b - a for (a, _), (b, _) in itertools.pairwise(heard.pieces)]
+    assert apart == pytest.approx([METER_LINE.character_s] * 9)
+
+
+def test_an_adapter_that_collects_much_gives_all_at_once() -> None:
+    assert [data for _, data in hear(with_fault(LineFault(chunk_s=1.0)), serial=METER_LINE).pieces] == [b"0123456789"]
+
+
+def test_a_dripping_answer_pauses_for_more_than_three_and_a_half_characters() -> None:
+    heard = hear(with_fault(faults.DeviceFault(drip=1.0, pause_s=0.05)))
+    assert heard.data == b"0123456789"
+    apart = [b - a for (a, _), (b, _) in itertools.pairwise(heard.pieces)]
+    assert max(apart) > 3.5 * FAST.character_s
+    assert max(apart) <= 0.05 + FAST.character_s + 1e-9
+
+
+def test_a_dirty_line_speaks_for_itself_until_it_is_clean_again() -> None:
+    async def main() -> tuple[int, int]:
+        board = with_fault(LineFault(dirty_per_s=10.0))
+        heard = Heard(board)
+        heard.wire.heard(b"?1")
+        await asyncio.sleep(100.0)
+        dirty = len(heard.pieces)
+        board.lines.clear()
+        await asyncio.sleep(100.0)
+        heard.wire.close()
+        return dirty, len(heard.pieces)
+
+    dirty, after = virtual_time.run(main(), grace_s=0.0)
+    assert 800 < dirty < 1200
+    assert after == dirty
+
+
+def test_the_same_seed_gives_the_same_line() -> None:
+    board = FaultBoard(devices={"1": faults.noisy(1.0, 64)}, lines={"l": LineFault(dirty_per_s=5.0)})
+    assert hear(board).pieces == hear(board).pieces
+
+
+def test_an_adapter_comes_back_under_another_name_and_the_link_follows(tmp_path: Path) -> None:
+    by_id = tmp_path / "usb-adapter"
+
+    async def scenario() -> None:
+        async with SimLine("l", FAST, [Parrot("1")], FaultBoard(), by_id=by_id) as line:
+            assert line.path == str(by_id)
+            link = SerialLink(line.path, FAST)
+            for _ in range(3):
+                name = os.readlink(by_id)
+                async with link:
+                    await ask(link, b"?1")
+                    line.unplug()
+                    with pytest.raises(LineLost):
+                        await ask(link, b"?1")
+                with pytest.raises(LineLost) as caught:
+                    async with link:
+                        pytest.fail("there is no adapter")
+                assert "plugged" in caught.value.hint
+                line.plug()
+                assert os.readlink(by_id) != name
+            async with link:
+                await ask(link, b"?1")
+        assert not by_id.is_symlink()
+
+    before = open_descriptors()
+    asyncio.run(scenario())
+    assert open_descriptors() <= before

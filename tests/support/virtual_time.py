@@ -13,10 +13,9 @@ T = TypeVar("T")
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits for a moment of real time (threads, sockets), then pretends the rest of the waiting happened."""
 
-    grace_s = 0.002
-
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float) -> None:
         super().__init__()
+        self.grace_s = grace_s
         self.skipped_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -29,17 +28,20 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, grace_s: float = 0.002) -> None:
+        self._jumping = _JumpingSelector(grace_s)
         super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._jumping.skipped_s
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run in virtual time.  A task left running at the end is a fault of the code under test."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+def run(coroutine: Coroutine[Any, Any, T], *, grace_s: float = 0.002) -> T:
+    """Run in virtual time.  A task left running at the end is a fault of the code under test.
+
+    grace_s: real time given to threads and sockets before each jump; 0 where there are none.
+    """
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(grace_s)) as runner:
         result = runner.run(coroutine)
         left = asyncio.all_tasks(runner.get_loop())
         assert not left, f"tasks left running: {left}"

@@ -126,48 +126,49 @@ async def check_everything(rig: Rig) -> int:
     return accepted
 
 
-@pytest.mark.system
-@pytest.mark.timeout(300)
-def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
-    kind = BrokerKind("mosquitto", "5", mosquitto())
+async def twenty_kills(directory: Path, kind: BrokerKind) -> None:
     chance = random.Random(SEED)
-
-    async def main() -> None:
-        async with rig(tmp_path, kind) as r:
-            for _ in range(20):
-                async with r.daemon() as daemon:
-                    await asyncio.sleep(chance.uniform(0.3, 5.0))  # while starting, too
-                    await daemon.kill()
+    async with rig(directory, kind) as r:
+        for _ in range(20):
             async with r.daemon() as daemon:
-                await r.answering(daemon)
-                await asyncio.sleep(3.0)
-                await r.drained()
-                assert await daemon.stop() == 0, daemon.last_words()
-            accepted = await check_everything(r)
-            assert len(boots(r.store)) >= 12, "most starts lived long enough to accept something"
-            print(f"\n20 kills (seed {SEED}): {accepted} readings accepted, {r.ledger.duplicates} envelopes sent again")
+                await asyncio.sleep(chance.uniform(0.3, 5.0))  # while starting, too
+                await daemon.kill()
+        async with r.daemon() as daemon:
+            await r.answering(daemon)
+            await asyncio.sleep(3.0)
+            await r.drained()
+            assert await daemon.stop() == 0, daemon.last_words()
+        accepted = await check_everything(r)
+        assert len(boots(r.store)) >= 12, "most starts lived long enough to accept something"
+        print(f"\n20 kills (seed {SEED}): {accepted} readings accepted, {r.ledger.duplicates} envelopes sent again")
 
-    asyncio.run(main())
+
+async def three_outages_of_half_a_minute(directory: Path, kind: BrokerKind) -> None:
+    async with rig(directory, kind) as r, r.daemon() as daemon:
+        await r.answering(daemon)
+        for _ in range(3):
+            await asyncio.sleep(3.0)
+            await r.broker.stop()
+            await asyncio.sleep(30.0)
+            await r.broker.start()
+            await r.subscriber.wait_ready()
+            await r.drained()
+        assert await daemon.stop() == 0, daemon.last_words()
+        accepted = await check_everything(r)
+        print(f"\n3 outages of 30 s: {accepted} readings accepted, {r.ledger.duplicates} envelopes sent again")
 
 
 @pytest.mark.system
 @pytest.mark.timeout(300)
-def test_three_outages_of_half_a_minute_lose_nothing(tmp_path: Path) -> None:
+def test_kills_and_outages_lose_nothing(tmp_path: Path) -> None:
+    """Two gateways with a compound and a broker each, side by side, because most of the time is waiting."""
     kind = BrokerKind("mosquitto", "5", mosquitto())
 
     async def main() -> None:
-        async with rig(tmp_path, kind) as r, r.daemon() as daemon:
-            await r.answering(daemon)
-            for _ in range(3):
-                await asyncio.sleep(3.0)
-                await r.broker.stop()
-                await asyncio.sleep(30.0)
-                await r.broker.start()
-                await r.subscriber.wait_ready()
-                await r.drained()
-            assert await daemon.stop() == 0, daemon.last_words()
-            accepted = await check_everything(r)
-            print(f"\n3 outages of 30 s: {accepted} readings accepted, {r.ledger.duplicates} envelopes sent again")
+        async with asyncio.TaskGroup() as group:
+            for name, story in (("kills", twenty_kills), ("outages", three_outages_of_half_a_minute)):
+                (tmp_path / name).mkdir()
+                group.create_task(story(tmp_path / name, kind))
 
     asyncio.run(main())
 
