@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -11,3 +12,10 @@ if not os.environ.get(
     "CI"
 ):  # Hypothesis has a profile of its own for that: no deadline either, and always the same cases
     settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers: what measures real time or kills real processes takes turns in one of them."""
+    for item in items:
+        if item.get_closest_marker("system") or "/tests/system/" in item.path.as_posix():
+            item.add_marker(pytest.mark.xdist_group("system"))

@@ -28,13 +28,16 @@ def read_rule_files(
     its own, so nothing is said about points.
     """
     paths = {f"rules/{path.name}": path for path in sorted((directory / "rules").glob("*.yaml"))}
-    return read_rule_paths(paths, devices if complete else None, report)
+    return read_rule_paths(paths, devices if complete else None, report, with_our_own=True)
 
 
 def read_rule_paths(
-    paths: Mapping[str, Path], devices: Sequence[Device] | None, report: Report
+    paths: Mapping[str, Path], devices: Sequence[Device] | None, report: Report, *, with_our_own: bool = False
 ) -> tuple[RuleSet, Mapping[str, bytes]]:
-    """The same for files anywhere; *devices* None when they are not known."""
+    """The same for files anywhere; *devices* None when they are not known.
+
+    with_our_own: together with the rules that every gateway has.
+    """
     files: dict[str, bytes] = {}
     documents: list[Document] = []
     for name, path in paths.items():
@@ -42,7 +45,7 @@ def read_rule_paths(
         report.extend(document.faults)
         if not document.broken and _is_rule_file(document, report):
             documents.append(document)
-    merged = _Merged([*documents, *_built_in(devices or ())])
+    merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
     rules, faults = read_rules(merged.data, devices)
     for fault in faults:
         placed = merged.placed(fault)

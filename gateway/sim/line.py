@@ -176,10 +176,16 @@ class SimWire:
             self._answers.append(again)
 
     def _garble(self, now: float) -> None:
-        """Two speak at once: what was being said arrives no further, and a request that was being heard is lost."""
+        """Two speak at once: what was being said arrives no further, and a request that was being heard is lost.
+
+        Of two answers the gateway hears something, but no character that either of them meant.
+        """
         self.stats.collisions += 1
         for write in self._writes:
             write.cancel()
+        if now < self._speaking_until_s:
+            mixed = self._chance.randbytes(3)
+            self._writes.append(asyncio.get_running_loop().call_at(now + CHUNK_S, self._out, mixed))
         for answer in tuple(self._answers):
             if answer.timer is None or answer.heard_until_s > now:
                 self._answers.remove(answer)

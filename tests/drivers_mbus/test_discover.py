@@ -44,7 +44,7 @@ def scan(line: Link, first: int | None = 1, last: int | None = 0, timeout_s: flo
         assert steps[-1].asked == steps[-1].expected
         return found
 
-    return run(main())
+    return run(main(), grace_s=0.0)
 
 
 def secondaries(found: Sequence[Found]) -> list[str]:

@@ -27,7 +27,6 @@ from drivers.modbus.config import PointOptions
 from drivers.modbus.simulator import AsciiLine, ModbusBank, RtuLine, SimUnit, TcpStream
 from drivers.registry import protocol
 from drivers.transport import ByteLine, SerialLink, TcpLink
-from gateway.errors import LineLost
 from gateway.model import Point, PointId, Quality, Reading, Record, Text, Value, ValueKind
 from gateway.quality import QualityGate
 from gateway.schedule import Job
@@ -38,6 +37,7 @@ from gateway.sim.line import Responder, SimLine, SimWire
 from gateway.sim.tcp import ModbusUnits, SimStream, converter
 from gateway.supervisor import Line
 from support.clock import LoopClock
+from support.copper import MemoryLink
 
 TICK_S = 0.05
 MOMENTS = 100_000
@@ -356,39 +356,6 @@ class _Judged:
 
 
 # ---------------------------------------------------------------------- lines
-
-
-class MemoryLink(ByteLine):
-    """The real exchange with a simulated wire at its far end, and nothing between them."""
-
-    def __init__(self, serial: SerialFormat | None) -> None:
-        super().__init__("memory")
-        self._serial = serial
-        self.far_end: SimWire | SimStream | None = None
-        self.absent = False
-
-    def unplug(self) -> None:
-        self.absent = True
-        self._fail("pulled out")
-
-    async def _open(self) -> None:
-        if self.absent:
-            raise LineLost("memory: not there")
-
-    def _close(self) -> None: ...
-
-    def _send(self, request: bytes, serial: SerialFormat | None) -> float:
-        assert self.far_end is not None
-        self.far_end.heard(request)
-        return len(request) * self._serial.character_s if self._serial else 0.0
-
-    # as SerialLink and TcpLink have it; test_memory_link_is_as_patient_as_a_port compares them
-
-    def _quiet_s(self) -> float:
-        return max(0.05, 20 * self._serial.character_s) if self._serial else 0.02
-
-    def _gap_s(self, characters: float) -> float:
-        return max(0.00175, characters * self._serial.character_s) if self._serial and characters else 0.0
 
 
 @dataclass

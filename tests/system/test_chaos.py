@@ -30,7 +30,6 @@ from support.chaos import (
     MOST_LATE,
     Field,
     Kind,
-    MemoryLink,
     Truth,
     Verdict,
     driver_of,
@@ -38,6 +37,7 @@ from support.chaos import (
     random_fault,
     random_line_fault,
 )
+from support.copper import MemoryLink
 
 SEED = 20261122
 READS = {kind: 2_500 if kind in ("modbus-ascii", "mbus-two-telegrams", "mbus-secondary") else 10_000 for kind in KINDS}
