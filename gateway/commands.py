@@ -190,11 +190,15 @@ def checked(point: Point, value: object) -> Value | Refusal:
         case ValueKind.NUMBER, int() | float() if not isinstance(value, bool):
             return _in_range(point, value)
         case ValueKind.STATE, str():
-            return value if value in point.states else Refusal(Code.BAD_VALUE, ", ".join(point.states))
+            return value if value in _settable(point) else Refusal(Code.BAD_VALUE, _expected(point))
         case ValueKind.TEXT, str() if 0 < len(value) <= LONGEST and value.isprintable():
             return value
         case _:
             return Refusal(Code.BAD_VALUE, _expected(point))
+
+
+def _settable(point: Point) -> Sequence[str]:
+    return point.commands or point.states
 
 
 def _in_range(point: Point, value: float) -> Value | Refusal:
@@ -235,7 +239,7 @@ def _expected(point: Point) -> str:
         case ValueKind.BOOLEAN:
             return "on, off"
         case ValueKind.STATE:
-            return ", ".join(point.states)
+            return ", ".join(_settable(point))
         case ValueKind.TEXT:
             return f"1 … {LONGEST}"
 

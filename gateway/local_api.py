@@ -11,8 +11,8 @@ import asyncio
 import json
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 
 SOCKET_NAME = "gateway.sock"
 _LIMIT = 4 * 2**20
+_LONGEST_NAME = 107
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
@@ -49,7 +50,8 @@ async def serve(directory: Path, handlers: Mapping[str, Handler]) -> Any:
         writers.discard(writer)
         await _close(writer)
 
-    server = await asyncio.start_unix_server(connected, path, limit=_LIMIT)
+    with _address(directory) as address:
+        server = await asyncio.start_unix_server(connected, address, limit=_LIMIT)
     os.chmod(path, 0o660)
     try:
         yield server
@@ -58,6 +60,20 @@ async def serve(directory: Path, handlers: Mapping[str, Handler]) -> Any:
         for writer in list(writers):
             await _close(writer)
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _address(directory: Path) -> Iterator[str]:
+    """The socket's name, short enough however deep the directory lies: the kernel takes 107 bytes (unix(7))."""
+    name = str(directory / SOCKET_NAME)
+    if len(os.fsencode(name)) <= _LONGEST_NAME:
+        yield name
+        return
+    handle = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{handle}/{SOCKET_NAME}"
+    finally:
+        os.close(handle)
 
 
 async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> dict[str, Any]:
@@ -88,7 +104,8 @@ def user_name(number: int) -> str:
 async def ask(directory: Path, request: Mapping[str, Any], *, timeout_s: float = 60.0) -> Any:
     """The daemon's answer.  Raises NotRunning, Refused."""
     try:
-        reader, writer = await asyncio.open_unix_connection(directory / SOCKET_NAME, limit=_LIMIT)
+        with _address(directory) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=_LIMIT)
     except (FileNotFoundError, ConnectionRefusedError) as exc:
         raise NotRunning("the daemon is not running") from exc
     except OSError as exc:

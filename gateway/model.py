@@ -112,6 +112,8 @@ class Point:
     max_per_hour: float | None = None
     """How much a counter can rise in an hour by the meter's rating, in its unit."""
     writable: bool = False
+    commands: tuple[str, ...] = ()
+    """Of a writable state, the words that a command may set; all of them when empty."""
     personal: bool = False
     """Personal data by law: a household's own consumption is, a pump's current is not."""
     identity: bool = False

@@ -86,6 +86,7 @@ def _shared(point: ProfilePoint, interval_s: float, max_per_hour: float | None) 
         "counter": point.counter,
         "max_per_hour": max_per_hour,
         "writable": point.writable,
+        "commands": tuple(point.commands),
         "personal": point.personal,
         "identity": point.identity,
     }

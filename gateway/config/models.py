@@ -230,6 +230,8 @@ class ProfilePoint(BaseModel):
     max_per_hour: Annotated[float, Field(gt=0)] | None = None
     """Of a counter: what the meter's rating allows it to rise in an hour, in the point's unit."""
     writable: bool = False
+    commands: list[str] = []
+    """Of *states*, those that a command may set; all when empty.  A gas valve is closed from afar, never opened."""
     personal: bool = False
     identity: bool = False
     """The device's own serial number: read after every start, compared with what it was."""

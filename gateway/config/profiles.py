@@ -138,6 +138,12 @@ class Profiles:
         if (point.spare and (point.on_demand or point.at)) or (point.on_demand and point.at):
             message = Text("at、spare、on_demand 只能有一个", "only one of at, spare and on_demand can be meant")
             self._report.add(document.fault((*path, "at" if point.at else "spare"), "E-POINT", message, key=True))
+        if point.commands and not (point.writable and set(point.commands) <= set(point.states)):
+            message = Text(
+                "commands 是可写状态点 states 中允许下达的词",
+                "commands are those of a writable point's states that may be set",
+            )
+            self._report.add(document.fault((*path, "commands"), "E-POINT", message, key=True))
         if point.identity and (point.counter or point.kind not in ("text", "number")):
             message = Text("identity 用于出厂编号（text 或 number）", "identity is for a serial number: text or number")
             self._report.add(document.fault((*path, "identity"), "E-POINT", message))

@@ -202,7 +202,7 @@ def test_an_adapter_that_hears_itself_disturbs_nobody(factory: Factory) -> None:
 
 
 @pytest.mark.parametrize(
-    "link", [SerialLink("/dev/no-such-port", SerialFormat(9600)), TcpLink("127.0.0.1", 9)], ids=str
+    "link", [SerialLink("/dev/no-such-port", SerialFormat(9600)), TcpLink("127.0.0.1", 9)], ids=["serial", "tcp"]
 )
 def test_a_line_that_cannot_be_opened_leaves_nothing_open(link: SerialLink | TcpLink) -> None:
     async def main() -> None:

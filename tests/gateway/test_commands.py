@@ -27,6 +27,7 @@ from gateway.commands import (
     Status,
     Target,
     agrees,
+    checked,
     cuts_supply,
     decide,
     judge,
@@ -655,3 +656,10 @@ def test_numbers_that_json_would_round_are_refused() -> None:
     assert isinstance(decide(command(wide, int(LARGEST)), Target(wide, True, 0.0), 0.0), Plan)
     refused = decide(command(wide, int(LARGEST) + 1), Target(wide, True, 0.0), 0.0)
     assert refused == Refusal(Code.BAD_VALUE, "-∞ … ∞ Cel")
+
+
+def test_a_gas_valve_is_closed_from_afar_and_never_opened() -> None:
+    valve = replace(VALVE, states=("open", "closed", "abnormal"), commands=("closed",))
+    assert checked(valve, "closed") == "closed"
+    assert checked(valve, "open") == Refusal(Code.BAD_VALUE, "closed")
+    assert checked(valve, "abnormal") == Refusal(Code.BAD_VALUE, "closed")

@@ -89,3 +89,16 @@ def test_a_daemon_that_dies_while_answering_is_not_running(tmp_path: Path, last_
                     await local_api.ask(tmp_path, {"op": "echo", "what": 1})
 
     asyncio.run(main())
+
+
+def test_a_store_that_lies_deep_can_be_asked_too(tmp_path: Path) -> None:
+    """A Unix socket's name has 107 bytes."""
+    deep = tmp_path / "小区" / ("d" * 120)
+    deep.mkdir(parents=True)
+
+    async def main() -> Any:
+        async with local_api.serve(deep, HANDLERS):
+            return await local_api.ask(deep, {"op": "echo", "what": 4})
+
+    assert asyncio.run(main()) == 4
+    assert list(deep.iterdir()) == []

@@ -38,7 +38,7 @@ async def seconds_until_all_answer(field_: Field) -> float:
     return loop.time() - started_s
 
 
-@pytest.mark.parametrize("kind", [KINDS["modbus-rtu"], KINDS["dlt645"]], ids=str)
+@pytest.mark.parametrize("kind", [KINDS["modbus-rtu"], KINDS["dlt645"]], ids=["modbus-rtu", "dlt645"])
 def test_whatever_the_outage_a_line_is_back_within_five_seconds(kind: Kind) -> None:
     async def main() -> list[float]:
         chance = random.Random(SEED)
