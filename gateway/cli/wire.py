@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -30,8 +31,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 PARITIES = {"none": "N", "even": "E", "odd": "O"}
 
 
+_PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """``200ms``, ``1 min 30 s``, as in the configuration; seconds for the command."""
+    """``200ms``, ``1 min 30 s``, as in the configuration, or a number of seconds; seconds for the command."""
 
     name = "duration"
 
@@ -39,7 +43,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, float):
             return value
         try:
-            seconds = parse_duration(value)
+            seconds = parse_duration(f"{value}s" if _PLAIN.fullmatch(value) else value)
         except ValueError:
             self.fail(f"{value!r}: 写法如 200ms、1.5s、2 min / write 200ms, 1.5s, 2 min", param, ctx)
         if seconds <= 0:

@@ -155,4 +155,5 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
         "name": {"zh": "地下室泵房", "en": "Basement pump room"},
         "place": {"building": "1#", "floor": "B1"},
         "every": "2s",
+        "allow_write": ["pump1_start", "pump2_start"],
     }
