@@ -21,7 +21,10 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.transport": (*VOCABULARY, "drivers.base"),
     "drivers.device_link": (*VOCABULARY, "drivers.base", "drivers.transport"),
     "drivers.registry": ("drivers",),
-    "drivers": (*VOCABULARY, "drivers.base", "drivers.transport"),  # plus the driver's own folder, see below
+    "drivers.summed_frames": (*VOCABULARY, "drivers.base"),
+    "drivers.local_time": VOCABULARY,
+    # plus the driver's own folder, see below
+    "drivers": (*VOCABULARY, "drivers.base", "drivers.transport", "drivers.summed_frames", "drivers.local_time"),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),
     "gateway.notify": (),

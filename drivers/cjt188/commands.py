@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from drivers.base import PointSpec
 from drivers.cjt188 import frame
 from drivers.cjt188.config import Cjt188Options, Cjt188PointOptions
-from gateway.clock import Clock, ClockState
+from drivers.local_time import wanted_time
+from gateway.clock import Clock
 from gateway.errors import ConfigError, DeviceRejected
 from gateway.model import Point, Value, ValueKind
 
@@ -59,17 +60,5 @@ def _valve(point: Point, codes: list[bytes], value: Value) -> bytes:
 
 def _clock(point: Point, zone: datetime.tzinfo, clock: Clock, value: Value) -> bytes:
     """ss mm hh DD MM YY CC, in the site's time; ``now`` is the gateway's."""
-    if value == "now" and clock.state() is ClockState.UNKNOWN:
-        raise DeviceRejected(f"{point.id}: 网关时钟未同步 / the gateway's own clock was never set", 0)
-    try:
-        moment = (
-            datetime.datetime.fromtimestamp(clock.now_ms() / 1000, zone)
-            if value == "now"
-            else datetime.datetime.fromisoformat(str(value))
-        )
-    except ValueError:
-        moment = None
-    if moment is None or not 2000 <= moment.year < 2100:
-        raise DeviceRejected(f"{point.id}: 时间写法 / write the time as 2026-01-31T08:30:00, or now", 0)
-    local = moment if moment.tzinfo is None else moment.astimezone(zone)
+    local = wanted_time(point.id, value, zone, clock, before_year=2100)
     return bytes.fromhex(local.strftime("%Y%m%d%H%M%S"))[::-1]

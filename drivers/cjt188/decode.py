@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
 from drivers.cjt188 import frame, items
-from drivers.cjt188.frame import Frame, fault_at, find_frame
+from drivers.cjt188.frame import Frame, find_frame
 from drivers.cjt188.items import Layout, Part, Sort
+from drivers.summed_frames import START, decoded
 
 _TYPES = (*range(0x10, 0x14), *range(0x20, 0x2A), *range(0x30, 0x50), frame.ANY_TYPE)
 """What may stand behind a start: the types of the standard, and those that meters were seen to use."""
@@ -19,26 +20,15 @@ _COMMANDS: Mapping[str, str] = {"55": "open", "99": "close", "66": "open", "77":
 
 def decode(data: bytes) -> Decoded:
     """Frames of either direction.  Stray bytes around frames are allowed, a damaged frame is a fault."""
-    frames: list[DecodedFrame] = []
-    fault: Fault | None = None
-    at = 0
-    while (found := find_frame(data, at)) is not None:
-        each, start, end = found
-        fault = fault or _damage(data, at, start)
-        frames.append(explain(each))
-        at = end
-    fault = fault or _damage(data, at, len(data))
-    if not frames and fault is None:
-        fault = Fault("no_frame", "没有找到帧 no frame in these bytes", 0)
-    return Decoded(tuple(frames), fault)
+    return decoded(data, find_frame, explain, _damage)
 
 
 def _damage(data: bytes, start: int, end: int) -> Fault | None:
     """What is wrong with the first thing in data[start:end] that looks like a frame: a start and a type."""
     for at in range(start, end):
         cut_off = at + 1 >= len(data)
-        if data[at] == frame.START and (cut_off or (at + 1 < end and data[at + 1] in _TYPES)):
-            return fault_at(data, at)
+        if data[at] == START and (cut_off or (at + 1 < end and data[at + 1] in _TYPES)):
+            return frame.SHAPE.fault_at(data, at)
     return None
 
 

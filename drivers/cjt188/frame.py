@@ -18,13 +18,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivers.base import Fault
-from gateway.errors import ProtocolError
+from drivers.summed_frames import Shape, sealed
 
-START, END = 0x68, 0x16
-WAKE_UP = 0xFE
-OVERHEAD = 13
-"""Bytes of a frame without identifier, sequence number and data."""
+SHAPE = Shape(length_at=10)
+OVERHEAD = SHAPE.overhead
+"""Bytes of a frame without data."""
 LONGEST = OVERHEAD + 255
 
 READ, READ_ADDRESS = 0x01, 0x03
@@ -94,18 +92,12 @@ class Frame:
     def to_bytes(self, preamble: int = 0) -> bytes:
         address = bytes.fromhex(self.address)[::-1]
         body = b"\x68%c%b%c%c%b" % (self.type, address, self.control, len(self.data), self.data)
-        return b"%b%b%c%c" % (b"\xfe" * preamble, body, sum(body) & 0xFF, END)
+        return sealed(body, preamble)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Frame:
         """Exactly one frame, after any number of FE bytes.  Raises ProtocolError."""
-        body = raw.lstrip(bytes((WAKE_UP,)))
-        fault = fault_at(body, 0)
-        if fault is not None:
-            raise ProtocolError(fault.text, raw)
-        if len(body) != OVERHEAD + body[10]:
-            raise ProtocolError("bytes behind the frame", raw)
-        return _frame_at(body, 0)
+        return _frame_at(SHAPE.only(raw), 0)
 
 
 def request(
@@ -117,30 +109,10 @@ def request(
     return Frame(type_, address, control, head + content)
 
 
-def fault_at(buffer: bytes, start: int) -> Fault | None:
-    """Why no complete frame begins at *start*; None when one does."""
-    if start >= len(buffer) or buffer[start] != START:
-        return Fault("no_frame", "这里不是帧头 no frame begins here", start)
-    if len(buffer) < start + 11 or len(buffer) < start + OVERHEAD + buffer[start + 10]:
-        return Fault("truncated", "帧不完整 the frame is cut off", len(buffer))
-    check = start + 11 + buffer[start + 10]
-    expected = sum(buffer[start:check]) & 0xFF
-    if buffer[check] != expected:
-        text = f"校验和错误 checksum is {buffer[check]:02X}, should be {expected:02X}"
-        return Fault("bad_checksum", text, check)
-    if buffer[check + 1] != END:
-        return Fault("bad_end", f"结束符错误 the frame ends in {buffer[check + 1]:02X}, not 16", check + 1)
-    return None
-
-
 def find_frame(buffer: bytes, start: int = 0) -> tuple[Frame, int, int] | None:
     """The first whole frame at or after *start*, with the indexes of its first byte and of the byte behind it."""
-    at = buffer.find(START, start)
-    while at >= 0:
-        if fault_at(buffer, at) is None:
-            return _frame_at(buffer, at), at, at + OVERHEAD + buffer[at + 10]
-        at = buffer.find(START, at + 1)
-    return None
+    found = SHAPE.find(buffer, start)
+    return None if found is None else (_frame_at(buffer, found[0]), *found)
 
 
 def answers(frame: Frame, asked: Frame, any_sequence: bool = False) -> bool:
@@ -161,7 +133,7 @@ def answers(frame: Frame, asked: Frame, any_sequence: bool = False) -> bool:
 
 
 def _frame_at(buffer: bytes, start: int) -> Frame:
-    """The frame that fault_at() has found to be whole."""
+    """The frame that has been found to be whole."""
     address = buffer[start + 2 : start + 9][::-1].hex().upper()
     data = bytes(buffer[start + 11 : start + 11 + buffer[start + 10]])
     return Frame(buffer[start + 1], address, buffer[start + 9], data)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
 from drivers.dlt645 import formats, frame, items, writing
-from drivers.dlt645.frame import Frame, fault_at, find_frame
+from drivers.dlt645.frame import Frame, find_frame
+from drivers.summed_frames import START, decoded
 
 _ADDRESS_ITEM = "04000401"
 _SECOND_START = 7
@@ -14,18 +15,7 @@ _SECOND_START = 7
 
 def decode(data: bytes) -> Decoded:
     """Frames of either direction, 2007 or 1997.  Stray bytes around frames are allowed, a damaged frame is a fault."""
-    frames: list[DecodedFrame] = []
-    fault: Fault | None = None
-    at = 0
-    while (found := find_frame(data, at)) is not None:
-        each, start, end = found
-        fault = fault or _damage(data, at, start)
-        frames.append(explain(each))
-        at = end
-    fault = fault or _damage(data, at, len(data))
-    if not frames and fault is None:
-        fault = Fault("no_frame", "没有找到帧 no frame in these bytes", 0)
-    return Decoded(tuple(frames), fault)
+    return decoded(data, find_frame, explain, _damage)
 
 
 def _damage(data: bytes, start: int, end: int) -> Fault | None:
@@ -33,8 +23,8 @@ def _damage(data: bytes, start: int, end: int) -> Fault | None:
     for at in range(start, end):
         second = at + _SECOND_START
         cut_off = second >= len(data)
-        if data[at] == frame.START and (cut_off or (second < end and data[second] == frame.START)):
-            return fault_at(data, at)
+        if data[at] == START and (cut_off or (second < end and data[second] == START)):
+            return frame.SHAPE.fault_at(data, at)
     return None
 
 

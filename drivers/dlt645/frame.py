@@ -17,12 +17,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivers.base import Fault
-from gateway.errors import ProtocolError
+from drivers.summed_frames import Shape, sealed
 
-START, END = 0x68, 0x16
-WAKE_UP = 0xFE
-OVERHEAD = 12
+SHAPE = Shape(length_at=9, second_start_at=7)
+OVERHEAD = SHAPE.overhead
 """Bytes of a frame without data."""
 LONGEST = OVERHEAD + 255
 
@@ -98,44 +96,18 @@ class Frame:
         address = bytes.fromhex(self.address)[::-1]
         length = len(self.data)
         body = b"\x68%b\x68%c%c%b" % (address, self.control, length, self.data.translate(_ADD_33H))
-        return b"%b%b%c%c" % (b"\xfe" * preamble, body, sum(body) & 0xFF, END)
+        return sealed(body, preamble)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Frame:
         """Exactly one frame, after any number of FE bytes.  Raises ProtocolError."""
-        body = raw.lstrip(bytes((WAKE_UP,)))
-        fault = fault_at(body, 0)
-        if fault is not None:
-            raise ProtocolError(fault.text, raw)
-        if len(body) != OVERHEAD + body[9]:
-            raise ProtocolError("bytes behind the frame", raw)
-        return _frame_at(body, 0)
-
-
-def fault_at(buffer: bytes, start: int) -> Fault | None:
-    """Why no complete frame begins at *start*; None when one does."""
-    if start >= len(buffer) or buffer[start] != START or (len(buffer) > start + 7 and buffer[start + 7] != START):
-        return Fault("no_frame", "这里不是帧头 no frame begins here", start)
-    if len(buffer) < start + 10 or len(buffer) < start + OVERHEAD + buffer[start + 9]:
-        return Fault("truncated", "帧不完整 the frame is cut off", len(buffer))
-    check = start + 10 + buffer[start + 9]
-    expected = sum(buffer[start:check]) & 0xFF
-    if buffer[check] != expected:
-        text = f"校验和错误 checksum is {buffer[check]:02X}, should be {expected:02X}"
-        return Fault("bad_checksum", text, check)
-    if buffer[check + 1] != END:
-        return Fault("bad_end", f"结束符错误 the frame ends in {buffer[check + 1]:02X}, not 16", check + 1)
-    return None
+        return _frame_at(SHAPE.only(raw), 0)
 
 
 def find_frame(buffer: bytes, start: int = 0) -> tuple[Frame, int, int] | None:
     """The first whole frame at or after *start*, with the indexes of its first byte and of the byte behind it."""
-    at = buffer.find(START, start)
-    while at >= 0:
-        if fault_at(buffer, at) is None:
-            return _frame_at(buffer, at), at, at + OVERHEAD + buffer[at + 9]
-        at = buffer.find(START, at + 1)
-    return None
+    found = SHAPE.find(buffer, start)
+    return None if found is None else (_frame_at(buffer, found[0]), *found)
 
 
 def answers(frame: Frame, request: Frame, repeated: int = 4) -> bool:
@@ -168,7 +140,7 @@ def error_text(code: int, function: int = READ) -> str:
 
 
 def _frame_at(buffer: bytes, start: int) -> Frame:
-    """The frame that fault_at() has found to be whole."""
+    """The frame that has been found to be whole."""
     data_end = start + 10 + buffer[start + 9]
     address = buffer[start + 1 : start + 7][::-1].hex().upper()
     return Frame(address, buffer[start + 8], bytes(buffer[start + 10 : data_end]).translate(_SUBTRACT_33H))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime
 
 from drivers.base import PointSpec
+from drivers.local_time import wanted_time
 from drivers.mbus.config import MbusOptions, MbusPointOptions
-from gateway.clock import Clock, ClockState
-from gateway.errors import ConfigError, DeviceRejected
+from gateway.clock import Clock
+from gateway.errors import ConfigError
 from gateway.model import Point, Value, ValueKind
 
 _TIME = b"\x04\x6d"
@@ -37,20 +38,7 @@ def clock_record(point: Point, value: Value, zone: datetime.tzinfo, clock: Clock
 
     Raises DeviceRejected.  The two century bits stay 0: read as 2000 to 2080 by meters of any age.
     """
-    if value == "now" and clock.state() is ClockState.UNKNOWN:
-        raise DeviceRejected(f"{point.id}: 网关时钟未同步 / the gateway's own clock was never set", 0)
-    try:
-        moment = (
-            datetime.datetime.fromtimestamp(clock.now_ms() / 1000, zone)
-            if value == "now"
-            else datetime.datetime.fromisoformat(str(value))
-        )
-    except ValueError:
-        moment = None
-    if moment is None or not 2000 <= moment.year < 2080:
-        raise DeviceRejected(f"{point.id}: 时间写法 / write the time as 2026-01-31T08:30:00, or now", 0)
-    local = moment if moment.tzinfo is None else moment.astimezone(zone)
-    local += datetime.timedelta(seconds=30)
+    local = wanted_time(point.id, value, zone, clock, before_year=2080) + datetime.timedelta(seconds=30)
     year = local.year - 2000
     date = bytes((local.day | (year & 7) << 5, local.month | (year >> 3) << 4))
     return _TIME + bytes((local.minute, local.hour)) + date

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.cjt188.decode import decode
-from drivers.cjt188.frame import ANY_TYPE, WILDCARD, Frame, answers, fault_at, find_frame, request
+from drivers.cjt188.frame import ANY_TYPE, SHAPE, WILDCARD, Frame, answers, find_frame, request
 from drivers.cjt188.simulator import Cjt188SimLine
 from drivers_cjt188.rig import heat, water
 from gateway.errors import ProtocolError
@@ -45,7 +45,7 @@ def test_no_noise_hides_a_frame_for_good(noise: bytes, frame: Frame) -> None:
     found = find_frame(stream)
     assert found is not None
     assert found[1] <= len(noise)
-    assert fault_at(stream, found[1]) is None
+    assert SHAPE.fault_at(stream, found[1]) is None
 
 
 @given(noises)

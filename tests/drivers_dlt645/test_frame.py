@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.dlt645.decode import decode
-from drivers.dlt645.frame import WILDCARD, Frame, address_matches, answers, error_text, fault_at, find_frame
+from drivers.dlt645.frame import SHAPE, WILDCARD, Frame, address_matches, answers, error_text, find_frame
 from gateway.errors import ProtocolError
 
 REQUEST = Frame("000000190101", 0x11, bytes.fromhex("00010102"))
@@ -37,7 +37,7 @@ def test_no_noise_hides_a_frame_for_good(noise: bytes, frame: Frame) -> None:
     found = find_frame(stream)
     assert found is not None
     assert found[1] <= len(noise)
-    assert fault_at(stream, found[1]) is None
+    assert SHAPE.fault_at(stream, found[1]) is None
 
 
 @given(st.one_of(st.binary(max_size=400), treacherous))
