@@ -185,7 +185,8 @@ class Line:
         except LineLost:
             raise
         except DriverError as exc:
-            self._unfinished.pop(job)
+            for begun in [each for each in self._unfinished if each.device == job.device]:
+                del self._unfinished[begun]  # whoever answers there the next time may be another
             self._let_rest(job.device)
             now_s = loop.time()
             self.stats.spent(job.device, now_s, now_s - started_s, answered=False)
