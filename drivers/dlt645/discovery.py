@@ -8,10 +8,11 @@
 First as DL/T 645-2007 (11h 00010000, 13h), then as 1997 (01h 9010, C032).  A meter's answer shows its full address.
 
 What an answer proves.  Several frames, or bytes that are no frame, are several meters: their branch is descended into.
-Silence after both questions is nobody.  A lone clean answer could hide others: the nearest transmitter can win over the
-rest of the line.  To all wildcards it therefore ends nothing, the last two digits are walked all the same (a scan that
-misses a meter costs another visit); further down, a second question must bring the same meter alone, and that is
-believed.  Two meters with the same last two digits of which one always wins stay one: ``Search.first`` and ``last``
+Silence after both questions is nobody; after all wildcards only where a collision has been heard before, because some
+adapters hand over nothing of one.  A lone clean answer could hide others: the nearest transmitter can win over the rest
+of the line.  To all wildcards it therefore ends nothing, the last two digits are walked all the same (a scan that misses
+a meter costs another visit); further down, a second question must bring the same meter alone, and that is believed.  Two
+meters with the same last two digits of which one always wins stay one: ``Search.first`` and ``last``
 ask for each number by itself and find both.
 """
 
@@ -116,6 +117,8 @@ class _Scan:
     """Addresses met so far."""
     asked: int = 0
     expected: int = len(_EDITIONS) * (1 + len(_PAIRS))
+    collisions_are_heard: bool = False
+    """Some adapters hand over nothing when several speak at once.  After one collision we know that this one does."""
 
     async def walk(self, edition: _Edition) -> AsyncGenerator[Found | Progress, None]:
         """Level by level: all wildcards, the last two digits, the last four where several answered ..."""
@@ -125,7 +128,12 @@ class _Scan:
             for address in level:
                 heard, met = await self._ask(edition.questions, address)
                 self.asked += 1
+                nobody_at_all = address == frame.WILDCARD and heard is _Heard.NOBODY and self.collisions_are_heard
+                if nobody_at_all:  # two would have been noise
+                    self.expected -= len(_PAIRS)
                 yield Progress(self.asked, self.expected, address)
+                if nobody_at_all:
+                    return
                 for found in await self._met(edition, address, heard, met):
                     yield found
                 if "A" in address and (heard is _Heard.SEVERAL or address == frame.WILDCARD):
@@ -160,6 +168,7 @@ class _Scan:
             frames, noise = await self._hear(question.to(address))
             met = {each.address: each for each in frames} | met  # the first answer tells more: a refusal, too
             if noise or len(frames) > 1 or len(met) > 1:
+                self.collisions_are_heard = True
                 return _Heard.SEVERAL, list(met.values())
         return (_Heard.ONE if met else _Heard.NOBODY), list(met.values())
 

@@ -106,6 +106,20 @@ def test_ten_meters_on_one_line_are_all_found(numbers: list[str], turnaround_s: 
     run(main())
 
 
+def test_where_collisions_are_heard_silence_to_all_wildcards_is_nobody() -> None:
+    """Ten meters of 2007 and none of 1997: two questions find that out, not two hundred."""
+
+    async def main() -> None:
+        async with bus([sim(address) for address in DOORS]) as link:
+            found, progress = await scan(link)
+        assert sorted(addresses(found)) == sorted(DOORS)
+        sent = [each[0] for request in link.sent if (each := find_frame(request)) is not None]
+        assert len([each for each in sent if each.control == 0x01]) == 2
+        assert progress[-1].asked == progress[-1].expected
+
+    run(main())
+
+
 def test_a_meter_says_who_it_is() -> None:
     (found,) = found_on([sim("000000190101")])
     assert found == Found({"address": "000000190101"}, "DL/T 645-2007, No. 000000190101, 220V, 5(60)A")
