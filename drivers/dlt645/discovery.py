@@ -9,10 +9,10 @@ First as DL/T 645-2007 (11h 00010000, 13h), then as 1997 (01h 9010, C032).  A me
 
 What an answer proves.  Several frames, or bytes that are no frame, are several meters: their branch is descended into.
 Silence after both questions is nobody; after all wildcards only where a collision has been heard before, because some
-adapters hand over nothing of one.  A lone clean answer could hide others: the nearest transmitter can win over the rest
-of the line.  To all wildcards it therefore ends nothing, the last two digits are walked all the same (a scan that misses
-a meter costs another visit); further down, a second question must bring the same meter alone, and that is believed.  Two
-meters with the same last two digits of which one always wins stay one: ``Search.first`` and ``last``
+adapters hand over nothing of one.  A lone clean answer could hide others: the nearest transmitter can win over the
+rest of the line.  To all wildcards it therefore ends nothing, the last two digits are walked all the same (a scan that
+misses a meter costs another visit); further down, a second question must bring the same meter alone, and that is
+believed.  Two meters with the same last two digits of which one always wins stay one: ``Search.first`` and ``last``
 ask for each number by itself and find both.
 """
 
