@@ -281,3 +281,33 @@ def test_whoever_asks_from_outside_gets_lines_bytes_and_figures_while_polling_go
             assert any(item["p"].endswith(".energy") and item["q"] == "good" for item in latest)
 
     asyncio.run(main())
+
+
+def test_a_meter_that_is_not_the_registered_one_is_an_alarm_and_none_of_its_values_is_good(tmp_path: Path) -> None:
+    async def main() -> None:
+        config, store = tmp_path / "config", tmp_path / "store"
+        async with compound(tmp_path):
+            text = (config / "site.yaml").read_text(encoding="utf-8")
+            (config / "site.yaml").write_text(
+                text.replace("  profile: eastron_sdm630\n", '  profile: eastron_sdm630\n  serial_number: "00000001"\n'),
+                encoding="utf-8",
+            )
+            async with Child(gateway("run", "--config", str(config)), tmp_path / "log") as daemon:
+                await status(store)
+                async with asyncio.timeout(30):
+                    while True:
+                        alarms = await local_api.ask(store, {"op": "alarms"})
+                        if [each["state"] for each in alarms if each["rule"] == "device_changed"] == ["unack"]:
+                            break
+                        assert daemon.running, daemon.last_words()
+                        await asyncio.sleep(0.1)
+                points = {item["p"]: item for item in await local_api.ask(store, {"op": "points", "device": "bm-1"})}
+                assert points.pop("bm-1.identity_check")["v"] == "changed"
+                assert points.pop("bm-1.serial_number")["q"] == "good"
+                assert {(item["q"], item.get("r")) for item in points.values()} == {("uncertain", "wrong_device")}
+                code, out, _ = await call("alarms", "list", "--config", str(config), "--lang", "en")
+                assert code == 0
+                assert "bm-1" in out
+                assert "serial number" in out
+
+    asyncio.run(main())
