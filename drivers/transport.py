@@ -53,7 +53,8 @@ class ByteLine(abc.ABC):
         self.stale_bytes = 0
         """Bytes thrown away because nobody had asked for them."""
         self._buffer = bytearray()
-        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[bool] | None = None
+        """Of whoever waits for bytes."""
         self._lost: str | None = None
         self._dirty = False
         self._heard_s = -math.inf
@@ -65,7 +66,7 @@ class ByteLine(abc.ABC):
 
     async def __aenter__(self) -> Self:
         self._buffer.clear()
-        self._arrived = asyncio.Event()
+        self._waiter = None
         self._lost, self._dirty, self._heard_s = None, False, -math.inf
         await self._open()
         return self
@@ -161,11 +162,11 @@ class ByteLine(abc.ABC):
         if len(self._buffer) > self.most_bytes:
             self.stale_bytes += len(self._buffer) - self.most_bytes
             del self._buffer[: -self.most_bytes]
-        self._arrived.set()
+        self._wake()
 
     def _fail(self, why: str) -> None:
         self._lost = self._lost or why
-        self._arrived.set()
+        self._wake()
 
     # ------------------------------------------------------------------ inside
 
@@ -178,14 +179,11 @@ class ByteLine(abc.ABC):
         asked_s = loop.time()
         while len(self._buffer) == have:
             self._check_open()
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout_at(limit_s):
-                    await self._arrived.wait()
-            except TimeoutError:
-                if begun:
-                    raise ProtocolError("no valid answer in what was received", bytes(self._buffer)) from None
-                raise DeviceUnreachable(f"no answer within {limit_s - asked_s:.3g} s") from None
+            if await self._hears_by(limit_s):
+                continue
+            if begun:
+                raise ProtocolError("no valid answer in what was received", bytes(self._buffer))
+            raise DeviceUnreachable(f"no answer within {limit_s - asked_s:.3g} s")
         self._check_open()
 
     def _answer_has_begun(self, request: bytes) -> bool:
@@ -222,13 +220,21 @@ class ByteLine(abc.ABC):
 
     async def _hears(self, seconds: float) -> bool:
         """Whether anything arrives, or the line is lost, within *seconds*."""
-        self._arrived.clear()
+        return await self._hears_by(asyncio.get_running_loop().time() + seconds)
+
+    async def _hears_by(self, limit_s: float) -> bool:
+        """The same, by an instant of the loop's clock.  Cheaper than asyncio.timeout and an event: every poll waits."""
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_at(limit_s, _settle, waiter, False)
         try:
-            async with asyncio.timeout(seconds):
-                await self._arrived.wait()
-        except TimeoutError:
-            return False
-        return True
+            return await waiter
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            _settle(self._waiter, True)
 
     def _discard(self) -> None:
         self.stale_bytes += len(self._buffer)
@@ -237,6 +243,11 @@ class ByteLine(abc.ABC):
     def _check_open(self) -> None:
         if self._lost is not None:
             raise LineLost(f"{self.name}: {self._lost}")
+
+
+def _settle(waiter: asyncio.Future[bool], heard: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(heard)
 
 
 @dataclass(frozen=True, slots=True)

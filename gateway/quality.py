@@ -72,9 +72,12 @@ class QualityGate:
     """Shared by all lines."""
     _counters: dict[PointId, _Counter] = field(init=False, default_factory=dict)
     _serial_numbers: dict[str, PointId] = field(init=False)
+    """Device -> the point that tells its serial number."""
+    _numbers: frozenset[PointId] = field(init=False)
 
     def __post_init__(self) -> None:
         self._serial_numbers = {point.device: point.id for point in self.points.values() if point.identity}
+        self._numbers = frozenset(self._serial_numbers.values())
 
     def serial_number_of(self, device: str) -> PointId | None:
         """The point that holds the device's own serial number."""
@@ -99,7 +102,8 @@ class QualityGate:
 
     def doubtful(self, readings: Sequence[Reading], now_s: float) -> list[PointId]:
         """The counters that should be read once more before anything is said."""
-        return [reading.point for reading in readings if self._objection(reading, now_s) is not None]
+        known = self._counters
+        return [r.point for r in readings if r.point in known and self._objection(r, now_s) is not None]
 
     def settle(self, readings: Sequence[Reading], now_s: float, raw: bytes = b"") -> tuple[list[Reading], list[Change]]:
         """The readings as they count from now on.  *raw*: the frame they came in, kept with the doubtful ones.
@@ -107,7 +111,8 @@ class QualityGate:
         A serial number among them brings a reading more, which says whether it is the right one.
         """
         changes: list[Change] = []
-        checks = [self._identify(reading, changes) for reading in readings if self.points[reading.point].identity]
+        numbers = [reading for reading in readings if reading.point in self._numbers]
+        checks = [self._identify(reading, changes) for reading in numbers]
         settled = [self._settle(reading, now_s, raw, changes) for reading in readings]
         return [*settled, *(check for check in checks if check is not None)], changes
 
@@ -128,7 +133,7 @@ class QualityGate:
         if reading.reason is not None or value is None:
             return reading
         point = self.points[reading.point]
-        if point.device in self.identities.wrong and not point.identity:
+        if self.identities.wrong and point.device in self.identities.wrong and not point.identity:
             return replace(reading, quality=Quality.UNCERTAIN, reason=Reason.WRONG_DEVICE, raw=raw)
         if isinstance(value, (str, bool)):
             return reading

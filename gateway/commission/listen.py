@@ -32,7 +32,7 @@ class _Ears(ByteLine):
             self._waiting.append(Chunk(self.clock.now_ms(), self.direction, data))
         else:
             self._missed += 1
-        self._arrived.set()
+        self._wake()
 
     def _send(self, request: bytes, serial: SerialFormat | None) -> float:
         raise LineLost(f"{self.name}: listening only, nothing is sent")
