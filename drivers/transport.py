@@ -225,7 +225,8 @@ class ByteLine(abc.ABC):
     async def _hears_by(self, limit_s: float) -> bool:
         """The same, by an instant of the loop's clock.  Cheaper than asyncio.timeout and an event: every poll waits."""
         loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
         timer = loop.call_at(limit_s, _settle, waiter, False)
         try:
             return await waiter
