@@ -56,6 +56,8 @@ PHASE_S = 1.0
 """Lines begin their grids spread over so long."""
 FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
+COMMIT_S = 10.0
+"""At the end: for the group that is on its way to the disk."""
 COMMANDS_S = 5.0
 """At the end: for the exchange of a command that has begun."""
 
@@ -127,7 +129,8 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             await _cancel(polling)
             await commands.ended()  # a line that is closed tells whoever waits for it
             _remember_registers(lines, pipeline, clock)
-            await _cancel(committing)
+            async with pipeline.at_rest(COMMIT_S):
+                await _cancel(committing)
             await pipeline.drain()
             await _cancel(delivering)
             await _cancel(services)

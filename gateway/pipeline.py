@@ -11,8 +11,8 @@ The rules have decided before that: a full disk delays no local decision.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -147,8 +147,24 @@ class Pipeline:
 
     # ------------------------------------------------------------------ out
 
+    @asynccontextmanager
+    async def at_rest(self, limit_s: float) -> AsyncIterator[None]:
+        """While the context is open no group is on its way to the disk, unless one took longer than *limit_s*.
+
+        ``run`` may be cancelled then: what a cancelled commit was carrying would be told of to nobody.
+        """
+        taken = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                taken = await self._committing.acquire()
+        try:
+            yield
+        finally:
+            if taken:
+                self._committing.release()
+
     async def run(self) -> None:
-        """Commit groups and fire the rules' timers until cancelled."""
+        """Commit groups and fire the rules' timers until cancelled; see ``at_rest``."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._commit_groups())
             group.create_task(self._run_timers())

@@ -248,7 +248,7 @@ def test_a_port_without_permission_is_said_so(tmp_path: Path) -> None:
         (("modbus-rtu", "--port", "/dev/x", "--tcp", "h:1"), "exactly one of --port, --tcp and --line"),
         (("modbus-rtu", "--tcp", "h"), "is not HOST:PORT"),
         (("modbus-rtu", "--tcp", "h:99999"), "is not HOST:PORT"),
-        (("modbus-rtu", "--port", "/dev/x", "--timeout", "200"), "write 200ms"),
+        (("modbus-rtu", "--port", "/dev/x", "--timeout", "soon"), "write 200ms"),
         (("modbus-rtu", "--port", "/dev/x", "--timeout", "0s"), "must be more than 0"),
         (("modbus-rtu", "--port", "/dev/x", "--first", "9", "--last", "1"), "--first is more than --last"),
         (("modbus-rtu", "--port", "/dev/x", "--all-formats", "--baud", "9600"), "exclude each other"),

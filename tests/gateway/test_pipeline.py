@@ -221,3 +221,42 @@ def test_a_damaged_store_ends_the_pipeline_so_that_the_next_start_can_replace_it
         assert info.group_contains(StoreCorrupt)
 
     run(main())
+
+
+def stopped_while_committing(cost_s: float, limit_s: float) -> tuple[list[float], float]:
+    """When what was committed, and how long it took until the pipeline was at rest."""
+    store = FakeStore()
+    store.cost_s = cost_s
+
+    async def main() -> float:
+        loop, clock = asyncio.get_running_loop(), LoopClock()
+        engine = Engine(
+            read_rules(RULES, DEVICES)[0], POINTS, DEVICES, new_id=uuid7, started=Instant(0.0, clock.now_ms())
+        )
+        pipeline = Pipeline(store, engine, POINTS, clock)
+        task = asyncio.ensure_future(pipeline.run())
+        await pipeline.submit([reading(clock, "m1.energy", 1.0)])
+        await asyncio.sleep(0.5)  # the group is on its way to the disk
+        await pipeline.submit([reading(clock, "m1.energy", 2.0)])
+        began_s = loop.time()
+        async with pipeline.at_rest(limit_s):
+            took_s = loop.time() - began_s
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await pipeline.drain()
+        return took_s
+
+    took_s = run(main())
+    return [item["v"] for _, drafts, _ in store.commits for draft in drafts for item in json.loads(draft.items)], took_s
+
+
+def test_stopping_waits_for_the_group_that_is_on_its_way_and_then_commits_the_rest() -> None:
+    values, took_s = stopped_while_committing(cost_s=2.0, limit_s=10.0)
+    assert values == [1.0, 2.0]
+    assert took_s == pytest.approx(1.7, abs=0.1)
+
+
+def test_a_disk_that_hangs_does_not_keep_the_daemon_from_stopping() -> None:
+    values, took_s = stopped_while_committing(cost_s=1000.0, limit_s=10.0)
+    assert took_s == pytest.approx(10.0)
+    assert values == [2.0], "what hangs is lost to us; the store may still write it"
