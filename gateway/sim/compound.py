@@ -1,6 +1,8 @@
 """The virtual compound as a field of wires: simulated devices on real pseudo terminals and TCP ports.
 
     world (formulas) ──▶ DL/T 645 meters ──▶ one RS-485 line per entrance, 2400 8E1
+                    ├──▶ CJ/T 188 meters ──▶ cold water: one RS-485 line per building, 2400 8E1
+                    ├──▶ M-Bus meters    ──▶ heat: one bus for the entrances (up to 250), 2400 8E1
                     ├──▶ SDM630 meters   ──▶ Modbus TCP, one unit id per building
                     ├──▶ gas controller  ──▶ RS-485 line of its own, Modbus RTU, 9600 8N1
                     └──▶ pump room PLC   ──▶ Modbus TCP
@@ -11,14 +13,17 @@ site.py writes the configuration with which a gateway reads all of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from drivers.base import SerialFormat
+from drivers.cjt188.simulator import Cjt188SimLine
 from drivers.dlt645.simulator import Dlt645SimLine, Dlt645SimMeter
+from drivers.mbus.frame import MOST_PRIMARY
+from drivers.mbus.simulator import MbusSimLine
 from drivers.modbus.config import PointOptions
 from drivers.modbus.simulator import ModbusBank, RtuLine, SimUnit
 from drivers.modbus.values import Order
@@ -33,23 +38,29 @@ from gateway.sim.devices import (
     Sheet,
     View,
     gas_sheet,
+    heat_meter,
     meter_address,
     meter_values,
     pump_sheet,
     sdm630,
     unit_of,
     unserved,
+    water_address,
+    water_meter,
 )
 from gateway.sim.faults import FaultBoard, Forge, honest
 from gateway.sim.line import Responder, SimLine
 from gateway.sim.world import Home, Layout, Leak, build
 
+_T = TypeVar("_T")
+
 METER_FORMAT = SerialFormat(2400, "E")
+"""Of electricity, water and heat meters."""
 GAS_FORMAT = SerialFormat(9600)
 TIME_SCALE = 60.0
 """A second of the spectator is a minute in the compound, so that registers and pumps visibly move."""
-BUILDINGS, PUMPS, GAS = "tcp-buildings", "tcp-pumps", "rs485-gas"
-"""Line ids; the meter lines are rs485-<building>-<entrance>."""
+BUILDINGS, PUMPS, GAS, HEAT = "tcp-buildings", "tcp-pumps", "rs485-gas", "mbus-heat"
+"""Line ids; the meter lines are rs485-<building>-<entrance> and rs485-water-<building>."""
 
 
 def meter_id(home: Home) -> str:
@@ -58,6 +69,35 @@ def meter_id(home: Home) -> str:
 
 def entrance_line(home: Home) -> str:
     return f"rs485-{home.building}-{home.entrance}"
+
+
+def water_id(home: Home) -> str:
+    return f"w-{home.building}-{home.entrance}-{home.room}"
+
+
+def water_line(home: Home) -> str:
+    return f"rs485-water-{home.building}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeatPlace:
+    """Where an entrance's heat meter hangs."""
+
+    stairs: tuple[int, int]
+    """Building and entrance."""
+    line: str
+    primary: int
+
+    @property
+    def device(self) -> str:
+        return "h-{}-{}".format(*self.stairs)
+
+
+def heat_places(layout: Layout) -> Iterator[HeatPlace]:
+    """A bus has only so many primary addresses: the next meters hang on ``mbus-heat-2``, and so on."""
+    for index, stairs in enumerate(layout.stairs()):
+        bus, place = divmod(index, MOST_PRIMARY)
+        yield HeatPlace(stairs, HEAT if bus == 0 else f"{HEAT}-{bus + 1}", place + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +126,7 @@ class Compound:
         self.view = View(build(layout, seed), self.time, served)
         self.faults = FaultBoard()
         self.serial: dict[str, SimLine] = {}
-        """Line id -> the line, while the context is open; the meter lines first."""
+        """Line id -> the line, while the context is open; the electricity meters' lines first."""
         self.tcp: dict[str, int] = {}
         """Line id -> port on 127.0.0.1."""
         self._seed = seed
@@ -97,8 +137,9 @@ class Compound:
     async def __aenter__(self) -> Self:
         self._started_s = asyncio.get_running_loop().time()
         async with AsyncExitStack() as stack:
-            for line, homes in self._entrances().items():
+            for line, homes in _grouped(self.layout.homes(), entrance_line).items():
                 await self._open_serial(stack, line, METER_FORMAT, self._meters(homes))
+            await self._open_utilities(stack)
             moment = Moment(self.view)
             gas = _profiled("gas-1", "gas_controller_4ch", gas_sheet, moment)
             await self._open_serial(stack, GAS, GAS_FORMAT, _rtu(gas, "gas-1", moment))
@@ -126,18 +167,29 @@ class Compound:
 
     @property
     def meter_lines(self) -> list[str]:
-        return [line for line in self.serial if line != GAS]
+        """Those of the electricity meters."""
+        return list(_grouped(self.layout.homes(), entrance_line))
 
-    def _entrances(self) -> dict[str, list[Home]]:
-        entrances: dict[str, list[Home]] = {}
-        for home in self.layout.homes():
-            entrances.setdefault(entrance_line(home), []).append(home)
-        return entrances
+    async def _open_utilities(self, stack: AsyncExitStack) -> None:
+        for line, homes in _grouped(self.layout.homes(), water_line).items():
+            await self._open_serial(stack, line, METER_FORMAT, self._water_meters(homes))
+        for line, places in _grouped(heat_places(self.layout), lambda place: place.line).items():
+            await self._open_serial(stack, line, METER_FORMAT, self._heat_meters(places))
 
     def _meters(self, homes: Sequence[Home]) -> Responder:
         meters = [Dlt645SimMeter(meter_address(home), meter_values(meter_id(home), home, self.view)) for home in homes]
         devices: dict[Hashable, str] = {meter_address(home): meter_id(home) for home in homes}
         return Bus(Dlt645SimLine(meters).feed, devices, forge=forge.dlt645)
+
+    def _water_meters(self, homes: Sequence[Home]) -> Responder:
+        meters = [water_meter(water_id(home), home, self.view) for home in homes]
+        devices: dict[Hashable, str] = {water_address(home): water_id(home) for home in homes}
+        return Bus(Cjt188SimLine(meters).feed, devices, forge=forge.cjt188)
+
+    def _heat_meters(self, places: Sequence[HeatPlace]) -> Responder:
+        meters = [heat_meter(place.device, place.stairs, place.primary, self.view) for place in places]
+        devices: dict[Hashable, str] = {str(place.primary): place.device for place in places}
+        return Bus(MbusSimLine(meters).feed, devices, forge=forge.mbus)
 
     async def _open_serial(self, stack: AsyncExitStack, name: str, serial: SerialFormat, responder: Responder) -> None:
         line = SimLine(name, serial, [responder], self.faults, seed=self._seed)
@@ -148,6 +200,14 @@ class Compound:
     ) -> None:
         bank = ModbusBank(units, on_request=moment.begin)
         self.tcp[name] = await stack.enter_async_context(tcp.serve(bank, devices, name, self.faults))
+
+
+def _grouped(members: Iterable[_T], key: Callable[[_T], str]) -> dict[str, list[_T]]:
+    """In the order in which they come."""
+    groups: dict[str, list[_T]] = {}
+    for member in members:
+        groups.setdefault(key(member), []).append(member)
+    return groups
 
 
 def _rtu(unit: SimUnit, device: str, moment: Moment) -> Responder:

@@ -8,17 +8,20 @@ so these two serve exactly what their profile describes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from typing import TypeAlias
 
+from drivers.cjt188.simulator import Cjt188SimMeter
 from drivers.dlt645.simulator import SimValue, Values
+from drivers.mbus.simulator import MbusSimMeter, SimRecord, on_wire
 from drivers.modbus.config import PointOptions, Table
 from drivers.modbus.simulator import SimUnit
 from drivers.modbus.values import Order, Type
 from gateway.model import Value
-from gateway.sim.world import GAS_CHANNELS, Electrics, Home, ThreePhase, World
+from gateway.sim.world import GAS_CHANNELS, SWITCH_ON_AT_S, Electrics, Home, ThreePhase, World, calendar, settled
 
 Served: TypeAlias = Callable[[str, str, Value, float], None]
 """Told (device, identifier or register or point, value, world time) of every value that a device hands out."""
@@ -59,12 +62,16 @@ def meter_values(device: str, home: Home, view: View) -> Values:
         if di.startswith("040005") and "01" <= di[6:] <= "07":
             return "0000"
         t, world = view.clock(), view.world
-        number = _meter_items(world.household(home, t), world.loads[home].energy_kwh(t), world.frequency_hz(t))[di]
+        number = _meter_items(world.household(home, t), world.loads[home].total(t), world.frequency_hz(t))[di]
         view.served(device, di, number, t)
-        # A register counts whole hundredths and has not reached the one it is on the way to.
-        return Decimal(number).quantize(Decimal("0.01"), ROUND_FLOOR) if di.startswith("00") else Decimal(number)
+        return _counted(number) if di.startswith("00") else Decimal(number)
 
     return value
+
+
+def _counted(register: float) -> Decimal:
+    """A register counts whole hundredths and has not reached the one it is on the way to."""
+    return Decimal(register).quantize(Decimal("0.01"), ROUND_FLOOR)
 
 
 def _meter_items(now: Electrics, energy_kwh: float, frequency_hz: float) -> Mapping[str, float]:
@@ -96,6 +103,98 @@ def _meter_items(now: Electrics, energy_kwh: float, frequency_hz: float) -> Mapp
 
 def _reactive(now: Electrics) -> float:
     return now.power_kw * math.tan(math.acos(now.power_factor))
+
+
+# ---------------------------------------------------------------------- CJ/T 188 water meters
+
+_COLD_WATER = 0x10
+_WATER_VENDOR = "9001"
+"""Stands for no maker."""
+
+
+def water_address(home: Home) -> str:
+    """14 digits: vendor's code, year, and where the meter is, as in ``meter_address``."""
+    return _WATER_VENDOR + meter_address(home)[2:]
+
+
+def water_meter(device: str, home: Home, view: View) -> Cjt188SimMeter:
+    """A household's cold water meter without a valve; every status bit is 0."""
+
+    def value(item: str) -> Decimal | str:
+        t = view.clock()
+        draw = view.world.draws[home]
+        match item.removeprefix("901F."):
+            case "clock":
+                return f"{calendar(t):%Y%m%d%H%M%S}"
+            case "status":
+                return "0000"
+            case "volume":
+                volume_m3 = draw.total(t)
+            case "settlement_volume":
+                volume_m3 = draw.total(settled(t))
+            case _:
+                raise LookupError(item)
+        view.served(device, item, volume_m3, t)
+        return _counted(volume_m3)
+
+    return Cjt188SimMeter(water_address(home), _COLD_WATER, value)
+
+
+# ---------------------------------------------------------------------- M-Bus heat meters
+
+_HEAT_MAKER = 0x4D2D
+"""SIM, in the letters' five bits each."""
+_HEAT_VERSION, _HEAT_MEDIUM = 1, 0x04
+_COMMISSIONED_H = 6_000
+"""The meters' hours of operation when the compound was switched on."""
+
+
+def heat_number(building: int, entrance: int) -> str:
+    """8 digits, as on the meter's plate: year, building, entrance."""
+    return f"2026{building:02}{entrance:02}"
+
+
+def heat_meter(device: str, stairs: tuple[int, int], primary: int, view: View) -> MbusSimMeter:
+    """The heat meter of an entrance (building and entrance, from 1), in one telegram."""
+
+    def telegrams() -> Sequence[bytes]:
+        t = view.clock()
+        records = []
+        for item, (dib, vib, exponent, number) in _heat_items(view.world, stairs, t).items():
+            view.served(device, item, number, t)
+            records.append(SimRecord(dib, vib, on_wire(Decimal(repr(number)), exponent)))
+        return (meter.variable([*records, SimRecord(b"\x04", b"\x6d", _mbus_time(calendar(t)))]),)
+
+    meter = MbusSimMeter(primary, telegrams, heat_number(*stairs), _HEAT_MAKER, _HEAT_VERSION, _HEAT_MEDIUM)
+    return meter
+
+
+def _heat_items(world: World, stairs: tuple[int, int], t: float) -> Mapping[str, tuple[bytes, bytes, int, float]]:
+    """DIB, VIB, power of ten of the VIF and value in kWh, m3, kW, m3/h, Celsius, kelvin, hours.
+
+    What counts is cut off at the last digit by ``on_wire``; temperatures are rounded to it.
+
+    Source: EN 13757-3, primary VIFs.
+    """
+    now = world.heat(*stairs, t)
+    month = world.heat(*stairs, settled(t))
+    return {
+        "energy": (b"\x0c", b"\x06", 0, now.energy_kwh),
+        "settlement_energy": (b"\x4c", b"\x06", 0, month.energy_kwh),
+        "volume": (b"\x0c", b"\x14", -2, now.volume_m3),
+        "power": (b"\x0c", b"\x2b", -3, now.power_kw),
+        "flow": (b"\x0c", b"\x3b", -3, now.flow_m3h),
+        "supply_temperature": (b"\x0a", b"\x5a", -1, round(now.supply_c, 1)),
+        "return_temperature": (b"\x0a", b"\x5e", -1, round(now.return_c, 1)),
+        "temperature_difference": (b"\x0a", b"\x62", -1, round(now.supply_c - now.return_c, 1)),
+        "operating_time": (b"\x0c", b"\x26", 0, _COMMISSIONED_H + (SWITCH_ON_AT_S + t) // 3600),
+    }
+
+
+def _mbus_time(now: datetime) -> bytes:
+    """Date and time, type F.  Source: EN 13757-3, annex A."""
+    year = now.year % 100
+    return bytes((now.minute, now.hour, now.day | (year & 0x07) << 5, now.month | (year & 0x78) << 1))
 
 
 # ---------------------------------------------------------------------- Modbus devices

@@ -13,8 +13,21 @@ import yaml
 
 from gateway.model import PointId, Text
 from gateway.sim.broker import MqttVersion
-from gateway.sim.compound import BUILDINGS, GAS, GAS_FORMAT, METER_FORMAT, PUMPS, Compound, entrance_line, meter_id
-from gateway.sim.devices import meter_address
+from gateway.sim.compound import (
+    BUILDINGS,
+    GAS,
+    GAS_FORMAT,
+    METER_FORMAT,
+    PUMPS,
+    Compound,
+    entrance_line,
+    heat_places,
+    meter_id,
+    water_id,
+    water_line,
+)
+from gateway.sim.devices import meter_address, water_address
+from gateway.sim.world import Home, Layout
 
 SITE, GATEWAY, UPLINK = "demo", "gw-1", "platform"
 ROOT = f"compound/v1/{SITE}/{GATEWAY}"
@@ -29,7 +42,13 @@ METER_KWH_PER_HOUR = 25.0
 """The meters' rating.  Time runs faster in the compound than at its gateway, and so do the registers."""
 _EXCHANGE_S = 0.3
 _MOST_LOAD = 0.8
-"""Share of a meter line's time that polling may take."""
+"""Share of an electricity meter line's time that polling may take."""
+_WATER_EXCHANGE_S = 0.35
+"""All of a water meter's points in one exchange at 2400 baud."""
+_HEAT_EXCHANGE_S = 1.3
+"""All of a heat meter's points, should its telegram be as long as M-Bus allows."""
+_MOST_UTILITY_LOAD = 0.55
+"""Share of a water or heat line's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +65,20 @@ def meter_interval_s(compound: Compound) -> int:
     return max(10, math.ceil(compound.layout.households * len(METER_POINTS) * _EXCHANGE_S / _MOST_LOAD))
 
 
+def water_interval_s(layout: Layout) -> int:
+    """How often all water meters of a building are read."""
+    return _utility_interval_s(layout.entrances * layout.households, _WATER_EXCHANGE_S)
+
+
+def heat_interval_s(layout: Layout) -> int:
+    """How often all heat meters of the fullest bus are read."""
+    return _utility_interval_s(max(place.primary for place in heat_places(layout)), _HEAT_EXCHANGE_S)
+
+
+def _utility_interval_s(meters: int, exchange_s: float) -> int:
+    return max(10, math.ceil(meters * exchange_s / _MOST_UTILITY_LOAD))
+
+
 def devices(compound: Compound) -> Mapping[str, str]:
     """Device id -> line id."""
     return {entry["id"]: entry["line"] for entry in _devices(compound)}
@@ -60,6 +93,8 @@ def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
         (f"{meter}.power", Text(f"1 号楼 {home.room} 室 功率", f"building 1, flat {home.room}: power")),
         ("bm-1.power", Text("1 号楼 总功率", "building 1: total power")),
         ("bm-1.energy", Text("1 号楼 总电能", "building 1: total energy")),
+        (f"{water_id(home)}.volume", Text(f"1 号楼 {home.room} 室 用水", f"building 1, flat {home.room}: water")),
+        ("h-1-1.energy", Text("1 号楼 1 单元 热量", "building 1, entrance 1: heat")),
         ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
         ("pumps-1.level", Text("地下室水位", "basement water level")),
     ]
@@ -68,7 +103,10 @@ def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
 def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget | None) -> None:
     """site.yaml and rules/; the compound must be running, because its ports are written down."""
     (directory / "rules").mkdir(parents=True, exist_ok=True)
-    rules = string.Template(_RULES.read_text(encoding="utf-8")).substitute(silent_s=2 * meter_interval_s(compound))
+    rules = string.Template(_RULES.read_text(encoding="utf-8")).substitute(
+        silent_s=2 * meter_interval_s(compound),
+        utility_silent_s=2 * max(water_interval_s(compound.layout), heat_interval_s(compound.layout)),
+    )
     (directory / "rules" / "compound.yaml").write_text(rules, encoding="utf-8")
     text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
     (directory / "site.yaml").write_text(text, encoding="utf-8")
@@ -116,15 +154,11 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
             "line": entrance_line(home),
             "address": meter_address(home),
             "name": {"zh": f"{home.room} 室电表", "en": f"Meter of flat {home.room}"},
-            "place": {
-                "building": f"{home.building}#",
-                "unit": str(home.entrance),
-                "floor": f"{home.floor}F",
-                "room": home.room,
-            },
+            "place": _place(home),
             "every": f"{meter_interval_s(compound)}s",
             "points": {name: {"max_per_hour": METER_KWH_PER_HOUR * compound.time_scale} for name in METER_COUNTERS},
         }
+    yield from _utilities(layout)
     for number in range(1, layout.buildings + 1):
         yield {
             "id": f"bm-{number}",
@@ -156,4 +190,42 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
         "place": {"building": "1#", "floor": "B1"},
         "every": "2s",
         "allow_write": ["pump1_start", "pump2_start"],
+    }
+
+
+def _utilities(layout: Layout) -> Iterator[dict[str, Any]]:
+    """Their profiles name no max_per_hour that would have to keep up with the compound's time."""
+    for home in layout.homes():
+        yield {
+            "id": water_id(home),
+            "profile": "cjt188_water_cold",
+            "line": water_line(home),
+            "address": water_address(home),
+            "name": {"zh": f"{home.room} 室水表", "en": f"Water meter of flat {home.room}"},
+            "place": _place(home),
+            "every": f"{water_interval_s(layout)}s",
+        }
+    heat_every = f"{heat_interval_s(layout)}s"
+    for heat in heat_places(layout):
+        building, entrance = heat.stairs
+        yield {
+            "id": heat.device,
+            "profile": "mbus_heat",
+            "line": heat.line,
+            "primary": heat.primary,
+            "name": {
+                "zh": f"{building} 号楼 {entrance} 单元热量表",
+                "en": f"Heat meter of building {building}, entrance {entrance}",
+            },
+            "place": {"building": f"{building}#", "unit": str(entrance)},
+            "every": heat_every,
+        }
+
+
+def _place(home: Home) -> Mapping[str, str]:
+    return {
+        "building": f"{home.building}#",
+        "unit": str(home.entrance),
+        "floor": f"{home.floor}F",
+        "room": home.room,
     }

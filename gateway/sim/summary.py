@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.model import Text
 from gateway.terminal import columns, padded
 
-_UNITS = {"kW.h": "kWh", "kV.A": "kVA", "Cel": "°C", "%[LEL]": "%LEL", "1": ""}
+_UNITS = {"kW.h": "kWh", "kV.A": "kVA", "Cel": "°C", "%[LEL]": "%LEL", "m3": "m³", "1": ""}
 """UCUM codes that people write otherwise."""
 _STATES = {
     "unack": Text("未确认", "not acknowledged"),

@@ -6,6 +6,7 @@ same compound, and an energy register is exactly the integral of the power besid
     household curves ──▶ household meters ──┐
     common-area curve ──────────────────────┴──▶ building meter (sum, spread over three phases)
     inflow, pump thresholds ──▶ basement level, pumps        leaks ──▶ gas channels
+    draw curves ──▶ households' water meters                 heat curves ──▶ entrances' heat meters
 
 ``t`` is always world time: seconds since the compound was switched on, already multiplied by the time scale.
 """
@@ -16,12 +17,17 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 DAY_S = 86_400.0
 GAS_CHANNELS = 4
 PUMPS = 2
 SWITCH_ON_AT_S = 18 * 3600.0
 """World time 0 is six in the evening, when there is something to see."""
+SWITCH_ON = datetime(2026, 1, 12, 18)  # noqa: DTZ001
+"""The same instant as the meters' clocks say it, which know no time zone: in winter, when there is heating."""
+WATER_KWH_PER_M3_K = 1.163
+"""What heats a cubic metre of water by one kelvin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,15 @@ class Layout:
     households: int = 10
 
     def homes(self) -> Iterator[Home]:
+        for building, entrance in self.stairs():
+            for index in range(self.households):
+                yield Home(building, entrance, index // 2 + 1, index % 2 + 1)
+
+    def stairs(self) -> Iterator[tuple[int, int]]:
+        """Building and entrance, both counted from 1."""
         for building in range(1, self.buildings + 1):
             for entrance in range(1, self.entrances + 1):
-                for index in range(self.households):
-                    yield Home(building, entrance, index // 2 + 1, index % 2 + 1)
+                yield building, entrance
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +66,60 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Swing:
-    """One rhythm of a load: between 0 and twice *mean_kw* once in *period_s*."""
+    """One rhythm of a consumption: between 0 and twice *mean* once in *period_s*."""
 
-    mean_kw: float
+    mean: float
     period_s: float
     phase: float
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Electrical consumption: a base plus rhythms.  Never negative, so its integral never falls."""
+    """Consumption by the hour, in kW or m3/h: a base plus rhythms.  Never negative, so its register never falls."""
 
-    base_kw: float
+    base: float
     swings: tuple[Swing, ...]
-    register_kwh: float
-    """What the register showed at t = 0."""
+    register: float
+    """What the register showed at t = 0, in kWh or m3."""
 
-    def power_kw(self, t: float) -> float:
+    def rate(self, t: float) -> float:
         now = t + SWITCH_ON_AT_S
-        return self.base_kw + sum(
-            s.mean_kw * (1.0 + math.cos(math.tau * now / s.period_s - s.phase)) for s in self.swings
-        )
+        return self.base + sum(s.mean * (1.0 + math.cos(math.tau * now / s.period_s - s.phase)) for s in self.swings)
 
-    def energy_kwh(self, t: float) -> float:
-        return self.register_kwh + (self._integral(t) - self._integral(0.0)) / 3600.0
+    def total(self, t: float) -> float:
+        return self.register + (self._integral(t) - self._integral(0.0)) / 3600.0
 
     def _integral(self, t: float) -> float:
         now = t + SWITCH_ON_AT_S
         swung = sum(
-            s.mean_kw * (now + s.period_s / math.tau * math.sin(math.tau * now / s.period_s - s.phase))
+            s.mean * (now + s.period_s / math.tau * math.sin(math.tau * now / s.period_s - s.phase))
             for s in self.swings
         )
-        return self.base_kw * now + swung
+        return self.base * now + swung
+
+
+@dataclass(frozen=True, slots=True)
+class Heating:
+    """An entrance's share of the heating: the valve sets the flow, the radiators always cool it by the same."""
+
+    load: Load
+    """kW, kWh."""
+    spread_k: float
+    """From supply to return."""
+    volume_m3: float
+    """What the register showed at t = 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """What an entrance's heat meter shows."""
+
+    power_kw: float
+    energy_kwh: float
+    flow_m3h: float
+    volume_m3: float
+    supply_c: float
+    return_c: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +186,10 @@ class World:
     commons: tuple[Load, ...]
     """Stairs, lifts and pumps of each building."""
     supply_phase: float
+    draws: dict[Home, Load]
+    """Cold water of each household, m3/h and m3."""
+    heatings: dict[tuple[int, int], Heating]
+    """By building and entrance."""
     leaks: tuple[Leak, ...] = ()
 
     def with_leak(self, leak: Leak) -> World:
@@ -162,7 +199,7 @@ class World:
         return 50.0 + 0.02 * math.sin(t / 37.0 + self.supply_phase)
 
     def household(self, home: Home, t: float) -> Electrics:
-        return self._electrics(self.phase_of(home), self.loads[home].power_kw(t), t)
+        return self._electrics(self.phase_of(home), self.loads[home].rate(t), t)
 
     def phase_of(self, home: Home) -> int:
         """Which of the building's phases (0..2) the household hangs on."""
@@ -171,15 +208,29 @@ class World:
     def building(self, number: int, t: float) -> ThreePhase:
         """*number* counts from 1.  The sum of its households and a third of the common load on each phase."""
         common = self.commons[number - 1]
-        powers = [common.power_kw(t) / 3.0] * 3
-        energies = [common.energy_kwh(t) / 3.0] * 3
+        powers = [common.rate(t) / 3.0] * 3
+        energies = [common.total(t) / 3.0] * 3
         for home, load in self.loads.items():
             if home.building == number:
                 phase = self.phase_of(home)
-                powers[phase] += load.power_kw(t)
-                energies[phase] += load.energy_kwh(t)
+                powers[phase] += load.rate(t)
+                energies[phase] += load.total(t)
         one, two, three = (self._electrics(phase, power, t) for phase, power in enumerate(powers))
         return ThreePhase((one, two, three), (energies[0], energies[1], energies[2]), self.frequency_hz(t))
+
+    def heat(self, building: int, entrance: int, t: float) -> Heat:
+        """Both counted from 1.  The colder the hour, the hotter the supply."""
+        heating = self.heatings[building, entrance]
+        load, kwh_per_m3 = heating.load, WATER_KWH_PER_M3_K * heating.spread_k
+        supply_c = 58.0 + 5.0 * math.cos(math.tau * (t + SWITCH_ON_AT_S) / DAY_S - _at_hour(6.0))
+        return Heat(
+            power_kw=load.rate(t),
+            energy_kwh=load.total(t),
+            flow_m3h=load.rate(t) / kwh_per_m3,
+            volume_m3=heating.volume_m3 + (load.total(t) - load.register) / kwh_per_m3,
+            supply_c=supply_c,
+            return_c=supply_c - heating.spread_k,
+        )
 
     def gas_lel(self, channel: int, t: float) -> float:
         """%LEL at *channel* (0..3), 0..100: what drifts about in clean air, plus every leak."""
@@ -208,17 +259,36 @@ class World:
         return Electrics(voltage, power_kw * 1000.0 / (voltage * factor), power_kw, factor)
 
 
+def calendar(t: float) -> datetime:
+    """What a meter's clock says at world time *t*."""
+    return SWITCH_ON + timedelta(seconds=t)
+
+
+def settled(t: float) -> float:
+    """World time of the latest settlement: the begin of the month."""
+    begin = calendar(t).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (begin - SWITCH_ON).total_seconds()
+
+
 def build(layout: Layout, seed: int) -> World:
     chance = random.Random(seed)
     homes = {home: _household_load(chance) for home in layout.homes()}
     commons = tuple(_common_load(chance) for _ in range(layout.buildings))
-    return World(layout, homes, commons, chance.uniform(0, math.tau))
+    supply_phase = chance.uniform(0, math.tau)
+    draws = {home: _water_draw(chance) for home in layout.homes()}
+    heatings = {stairs: _heating(layout.households, chance) for stairs in layout.stairs()}
+    return World(layout, homes, commons, supply_phase, draws, heatings)
+
+
+def _at_hour(hour: float) -> float:
+    """The phase that puts a daily rhythm's peak there."""
+    return math.tau * hour * 3600.0 / DAY_S
 
 
 def _household_load(chance: random.Random) -> Load:
-    evening = math.tau * chance.gauss(20.0, 1.5) * 3600.0 / DAY_S  # the phase puts the peak at that hour
+    evening = _at_hour(chance.gauss(20.0, 1.5))
     return Load(
-        base_kw=chance.uniform(0.05, 0.15),
+        base=chance.uniform(0.05, 0.15),
         swings=(
             Swing(chance.uniform(0.1, 0.4), DAY_S, evening),
             Swing(chance.uniform(0.05, 0.2), DAY_S / 2, 2 * evening),
@@ -227,16 +297,44 @@ def _household_load(chance: random.Random) -> Load:
             ),  # refrigerator
             Swing(chance.uniform(0.02, 0.3), chance.uniform(240.0, 700.0), chance.uniform(0, math.tau)),  # cooking
         ),
-        register_kwh=round(chance.uniform(500.0, 20_000.0), 2),
+        register=round(chance.uniform(500.0, 20_000.0), 2),
     )
 
 
 def _common_load(chance: random.Random) -> Load:
     return Load(
-        base_kw=chance.uniform(0.8, 1.5),
+        base=chance.uniform(0.8, 1.5),
         swings=(
-            Swing(chance.uniform(0.3, 0.8), DAY_S, math.tau * 21.0 * 3600.0 / DAY_S),  # lighting
+            Swing(chance.uniform(0.3, 0.8), DAY_S, _at_hour(21.0)),  # lighting
             Swing(chance.uniform(0.5, 1.5), chance.uniform(150.0, 400.0), chance.uniform(0, math.tau)),  # lifts
         ),
-        register_kwh=round(chance.uniform(20_000.0, 90_000.0), 2),
+        register=round(chance.uniform(20_000.0, 90_000.0), 2),
     )
+
+
+def _water_draw(chance: random.Random) -> Load:
+    """0.2 to 0.8 m3 a day, most of it in the evening and in the morning."""
+    evening = _at_hour(chance.gauss(20.0, 1.0))
+    return Load(
+        base=0.0,
+        swings=(
+            Swing(chance.uniform(0.004, 0.012), DAY_S, evening),
+            Swing(chance.uniform(0.002, 0.008), DAY_S / 2, 2 * evening),
+            Swing(chance.uniform(0.003, 0.012), chance.uniform(600.0, 2400.0), chance.uniform(0, math.tau)),  # taps
+        ),
+        register=round(chance.uniform(50.0, 900.0), 2),
+    )
+
+
+def _heating(households: int, chance: random.Random) -> Heating:
+    """2 to 5 kW for each household, most before dawn."""
+    load = Load(
+        base=households * chance.uniform(1.5, 2.5),
+        swings=(
+            Swing(households * chance.uniform(0.3, 0.9), DAY_S, _at_hour(chance.gauss(5.5, 0.5))),
+            Swing(households * chance.uniform(0.02, 0.1), chance.uniform(1200.0, 2400.0), chance.uniform(0, math.tau)),
+        ),
+        register=round(households * chance.uniform(9_000.0, 30_000.0)),
+    )
+    spread_k = round(chance.uniform(12.0, 18.0), 1)
+    return Heating(load, spread_k, round(load.register / (WATER_KWH_PER_M3_K * spread_k), 2))

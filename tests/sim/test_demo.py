@@ -22,7 +22,7 @@ from gateway.sim.scenarios import NOT_YET, SCENARIOS, Act, Scenario, Stage
 from gateway.sim.summary import Snapshot
 from gateway.sim.world import Layout
 
-OUTCOME = demo.Outcome("quiet", 65, 100, 10, 1, 0)
+OUTCOME = demo.Outcome("quiet", 131, 100, 10, 1, 0)
 CONTRACT_NAMES = {
     *("quiet", "gas_leak", "lift_entrapment", "pipe_burst", "fire_lane"),
     *("ebike_in_lift", "storm", "broker_outage", "dead_bus"),
@@ -128,7 +128,7 @@ def test_the_demonstration_needs_nothing_but_python(tmp_path: Path) -> None:
     outcome = asyncio.run(demo.give(program, show, asyncio.Event()))
     assert outcome.faults == ()
     assert outcome.lost == 0
-    assert outcome.devices == 2 + 1 + 2
+    assert outcome.devices == 2 + 2 + 1 + 1 + 2
     assert outcome.readings_committed > 50
     assert outcome.envelopes_acknowledged > 5
     assert outcome.alarms_raised == 1, "the gas alarm"
@@ -160,7 +160,7 @@ def test_the_compound_alone_says_where_everything_is(tmp_path: Path) -> None:
         return line.decode()
 
     said = json.loads(asyncio.run(scenario()))
-    assert said["devices"] == 4
+    assert said["devices"] == 6
     assert said["config"] == str(tmp_path)
     assert re.fullmatch(r"/dev/pts/\d+", said["lines"]["rs485-1-1"])
     assert re.fullmatch(r"127\.0\.0\.1:\d+", said["lines"]["tcp-pumps"])

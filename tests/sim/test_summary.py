@@ -20,6 +20,7 @@ NOW = Snapshot(
         Sample(Text("101 室电能", "energy, flat 101"), 1234.5, "kW.h"),
         Sample(Text("燃气", "gas"), None, "%[LEL]"),
         Sample(Text("1 号泵", "pump 1"), True, None),
+        Sample(Text("101 室用水", "water, flat 101"), 282.55, "m3"),
     ),
     alarms=(ActiveAlarm("critical", "unack", Text("燃气 12 %LEL", "gas 12 %LEL")),),
     waiting=3,
@@ -31,7 +32,20 @@ NOW = Snapshot(
 @pytest.mark.parametrize(
     ("lang", "words"),
     [
-        ("en", ["12 / 30 s", "gas leaks", "64/66", "1234 (41.3/s)", "connected", "1234.50 kWh", "True", "not ack"]),
+        (
+            "en",
+            [
+                "12 / 30 s",
+                "gas leaks",
+                "64/66",
+                "1234 (41.3/s)",
+                "connected",
+                "1234.50 kWh",
+                "282.55 m³",
+                "True",
+                "not ack",
+            ],
+        ),
         (
             "zh",
             ["12 / 30 s", "漏气", "64/66", "已连接", "101 室电能", "1234.50 kWh", "[紧急] 燃气 12 %LEL (未确认)"],

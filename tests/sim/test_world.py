@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sim.world import GAS_CHANNELS, PUMPS, Layout, Leak, build
+from gateway.sim.world import GAS_CHANNELS, PUMPS, SWITCH_ON, WATER_KWH_PER_M3_K, Layout, Leak, build, calendar, settled
 
 layouts = st.builds(Layout, st.integers(1, 3), st.integers(1, 3), st.integers(1, 12))
 seeds = st.integers(0, 10_000)
@@ -26,15 +26,16 @@ def test_the_same_seed_is_the_same_compound(seed: int, t: float) -> None:
 
 
 @given(seeds, instants, st.floats(0, 86_400))
-def test_registers_never_run_backwards_and_count_what_the_power_says(seed: int, t: float, later: float) -> None:
+def test_registers_never_run_backwards_and_count_what_the_rate_says(seed: int, t: float, later: float) -> None:
     world = build(Layout(1, 1, 3), seed)
-    for load in (*world.loads.values(), *world.commons):
-        rise = load.energy_kwh(t + later) - load.energy_kwh(t)
+    heating = [each.load for each in world.heatings.values()]
+    for load in (*world.loads.values(), *world.commons, *world.draws.values(), *heating):
+        rise = load.total(t + later) - load.total(t)
         assert rise >= -1e-9
-        peak_kw = load.base_kw + sum(2 * swing.mean_kw for swing in load.swings)
-        assert rise <= peak_kw * later / 3600 + 1e-6
-        step = (load.energy_kwh(t + 1) - load.energy_kwh(t)) * 3600
-        assert abs(step - (load.power_kw(t) + load.power_kw(t + 1)) / 2) < 0.01
+        peak = load.base + sum(2 * swing.mean for swing in load.swings)
+        assert rise <= peak * later / 3600 + 1e-6
+        step = (load.total(t + 1) - load.total(t)) * 3600
+        assert abs(step - (load.rate(t) + load.rate(t + 1)) / 2) < 0.01
 
 
 @given(seeds, instants)
@@ -49,14 +50,47 @@ def test_a_household_is_an_ordinary_one(seed: int, t: float) -> None:
     assert 49.8 <= world.frequency_hz(t) <= 50.2
 
 
+@given(seeds, instants)
+def test_a_household_draws_what_a_household_draws(seed: int, t: float) -> None:
+    world = build(Layout(1, 2, 4), seed)
+    for draw in world.draws.values():
+        assert 0 <= draw.rate(t) < 0.1
+        assert 0.1 < draw.total(t + 86_400) - draw.total(t) < 1.0, "m3 a day"
+
+
+@given(seeds, instants, st.integers(1, 60), st.floats(1, 86_400))
+def test_heat_is_what_the_water_loses_between_supply_and_return(
+    seed: int, t: float, households: int, later: float
+) -> None:
+    world = build(Layout(1, 2, households), seed)
+    for stairs in world.layout.stairs():
+        now, then = world.heat(*stairs, t), world.heat(*stairs, t + later)
+        spread_k = now.supply_c - now.return_c
+        assert 1.4 * households < now.power_kw < 5 * households
+        assert 30 < now.return_c < now.supply_c - 10 < 60
+        assert abs(now.power_kw - now.flow_m3h * spread_k * WATER_KWH_PER_M3_K) < 1e-6
+        rise_kwh, rise_m3 = then.energy_kwh - now.energy_kwh, then.volume_m3 - now.volume_m3
+        assert rise_kwh > 0
+        assert abs(rise_kwh - rise_m3 * spread_k * WATER_KWH_PER_M3_K) < 1e-4
+
+
+@given(instants, st.floats(0, 40 * 86_400))
+def test_a_settlement_is_the_begin_of_the_month_and_never_goes_back(t: float, later: float) -> None:
+    begin = calendar(settled(t))
+    assert (begin.day, begin.hour, begin.minute, begin.second) == (1, 0, 0, 0)
+    assert 0 <= t - settled(t) < 31 * 86_400
+    assert settled(t) <= settled(t + later)
+    assert calendar(0.0) == SWITCH_ON
+
+
 @given(layouts, seeds, instants)
 def test_a_building_is_the_sum_of_its_households_and_its_common_load(layout: Layout, seed: int, t: float) -> None:
     world = build(layout, seed)
     for number in range(1, layout.buildings + 1):
         meter, common = world.building(number, t), world.commons[number - 1]
         loads = [load for home, load in world.loads.items() if home.building == number]
-        assert abs(meter.power_kw - common.power_kw(t) - sum(load.power_kw(t) for load in loads)) < 1e-6
-        assert abs(meter.energy_kwh - common.energy_kwh(t) - sum(load.energy_kwh(t) for load in loads)) < 1e-4
+        assert abs(meter.power_kw - common.rate(t) - sum(load.rate(t) for load in loads)) < 1e-6
+        assert abs(meter.energy_kwh - common.total(t) - sum(load.total(t) for load in loads)) < 1e-4
 
 
 @given(seeds, instants)
