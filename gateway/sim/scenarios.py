@@ -73,4 +73,4 @@ _ALL = (
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 NOT_YET = frozenset({"lift_entrapment", "pipe_burst", "fire_lane", "ebike_in_lift", "storm"})
-"""Names that the contract reserves; they need lifts, water meters, cameras and weather."""
+"""Names that the contract reserves; they need lifts, pipes that burst, cameras and weather."""
