@@ -17,6 +17,7 @@ from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options,
 from gateway.cli.decode import as_json, frame_line
 from gateway.cli.site import configuration_of
 from gateway.clock import SystemClock
+from gateway.config.faults import did_you_mean
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
 from gateway.errors import GatewayError
@@ -41,6 +42,8 @@ def command(shell: Shell, points: tuple[str, ...], device: tuple[str, ...], raw:
             f"没有这样的测点或设备：{names}" if unknown else "请给出测点或 --device 设备编号",
             f"no such point or device: {names}" if unknown else "name points, or --device and a device id",
         )
+        for name in unknown:
+            _advise(shell, config, name)
         shell.stop(USAGE)
     try:
         items = asyncio.run(_read(config, wanted, raw, shell))
@@ -56,6 +59,18 @@ def command(shell: Shell, points: tuple[str, ...], device: tuple[str, ...], raw:
     else:
         _table(shell, config, items)
     shell.stop(FINE if all(item["q"] == Quality.GOOD for item in items) else FOUND_WRONG)
+
+
+def _advise(shell: Shell, config: Configuration, name: str) -> None:
+    if any(device.id == name for device in config.devices):
+        shell.complain(f"{name} 是设备：用 --device {name}", f"{name} is a device: --device {name}")
+    elif name in config.points:
+        shell.complain(
+            f"{name} 由网关得出，不能向设备读取；见 gateway watch --device",
+            f"{name} is worked out by the gateway and cannot be asked for: see gateway watch --device",
+        )
+    elif hint := did_you_mean(name, config.readable):
+        shell.complain(f"{name}：{hint.zh}", f"{name}: {hint.en}")
 
 
 async def _read(config: Configuration, wanted: Sequence[PointId], raw: bool, shell: Shell) -> list[dict[str, Any]]:

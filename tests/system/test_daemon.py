@@ -105,9 +105,11 @@ def test_a_point_is_read_through_the_daemon_and_directly_when_it_is_stopped(tmp_
                 assert (code, err) == (0, "")
                 assert [item["p"] for item in readings] == ["m-1-1-101.energy", "m-1-1-102.voltage"]
                 assert readings[0]["u"] == "kW.h"
-                code, out, err = await call("read", "m-1-1-101.enrgy", "--config", config, "--lang", "en")
+                code, out, err = await call("read", "m-1-1-101.enrgy", "bm-1", "--config", config, "--lang", "en")
                 assert (code, out) == (2, "")
                 assert "m-1-1-101.enrgy" in err
+                assert "m-1-1-101.energy" in err, "what was meant"
+                assert "--device bm-1" in err
 
     asyncio.run(main())
 
