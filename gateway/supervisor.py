@@ -84,15 +84,16 @@ class Line:
     )
     _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _progress: _Progress = field(init=False)
+    _paces: dict[str, Job] = field(init=False)
+    """Device -> its most frequent job, which its achieved period is measured by; a spare one where it has no other."""
 
     def __post_init__(self) -> None:
-        shortest = {
-            device: min((job.interval_s for job in self.jobs if job.device == device), default=0.0)
-            for device in self.drivers
-        }
-        self.stats.devices = {device: DeviceStats(interval_s) for device, interval_s in shortest.items()}
-        period_s = min((job.interval_s for job in self.jobs), default=0.0)
-        self._progress = _Progress(max(STUCK_PERIODS * period_s, STUCK_AT_LEAST_S))
+        self._paces = {}
+        for job in sorted(self.jobs, key=lambda job: (job.spare, job.interval_s)):
+            self._paces.setdefault(job.device, job)
+        periods = {device: job.interval_s for device, job in self._paces.items()}
+        self.stats.devices = {device: DeviceStats(periods.get(device, 0.0)) for device in self.drivers}
+        self._progress = _Progress(max(STUCK_PERIODS * min(periods.values(), default=0.0), STUCK_AT_LEAST_S))
 
     async def run(self) -> None:
         """Poll until cancelled; reopen the line as often as it takes."""
@@ -231,9 +232,8 @@ class Line:
     def _finished(self, job: Job, now_s: float) -> None:
         del self._unfinished[job]
         self._schedule.succeeded(job, now_s, self.clock.now_ms())
-        stats = self.stats.devices[job.device]
-        if job.interval_s == stats.period_s:
-            stats.read(now_s)
+        if job is self._paces[job.device]:
+            self.stats.devices[job.device].read(now_s)
 
     async def _poll(self, driver: Driver, batch: Sequence[PointId]) -> Sequence[Reading]:
         """One exchange; noise gets a second chance, silence does not."""

@@ -366,3 +366,25 @@ def test_the_figures_of_a_line_tell_who_costs_what() -> None:
     assert alive.silent_since_s is None
     assert dead.wasted_s == pytest.approx(0.5 * dead.failures)
     assert dead.silent_since_s == pytest.approx(0.5)
+
+
+def test_the_achieved_period_is_that_of_one_job_even_where_two_have_the_same_interval() -> None:
+    clock = LoopClock()
+
+    async def publish(records: Sequence[Record]) -> None:
+        return
+
+    async def main() -> Line:
+        jobs = [Job("d", ("d.spare",), 10.0, spare=True), Job("d", ("d.p",), 10.0), Job("d", ("d.slow",), 60.0)]
+        gate = QualityGate({p: Point(p, ValueKind.NUMBER, Text("x", "x"), 1.0) for job in jobs for p in job.points})
+        drivers = {"d": ScriptedDriver("d", [], clock)}
+        line = Line("L", FakeLine(), drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None)
+        task = asyncio.create_task(line.run())
+        await asyncio.sleep(300.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return line
+
+    stats = run(main()).stats.devices["d"]
+    assert stats.period_s == 10.0
+    assert stats.percentile_s(0.5) == pytest.approx(10.0, abs=0.2)
