@@ -92,6 +92,20 @@ class Link(Connection, Protocol):
         """
 
 
+class OpenedElsewhere:
+    """The opening and closing of a ``Link`` that has nothing to open: another owns the line, or there is none."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        return
+
+
 class Driver(Protocol):
     """One field device, polled by the core.  Starts no task, keeps no lock."""
 

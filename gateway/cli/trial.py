@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from drivers.base import DecodedFrame, DeviceSpec, Driver, PointSpec, ProtocolType, SerialFormat
+from drivers.base import DecodedFrame, DeviceSpec, Driver, OpenedElsewhere, PointSpec, ProtocolType, SerialFormat
 from drivers.modbus.replay import replay
 from gateway.clock import SystemClock
 from gateway.config.explain import parse
@@ -41,20 +40,12 @@ class Findings:
     points: Mapping[str, Point]
 
 
-class Replay:
+class Replay(OpenedElsewhere):
     """A ``Link`` with a far end that is a function."""
 
     def __init__(self, respond: Callable[[bytes], bytes]) -> None:
         self._respond = respond
         self.last_answer = b""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        return
 
     async def exchange(
         self,

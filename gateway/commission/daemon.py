@@ -7,10 +7,9 @@ import os
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from drivers.base import SerialFormat
+from drivers.base import OpenedElsewhere, SerialFormat
 from gateway import local_api
 from gateway.clock import Clock
 from gateway.commission.record import Chunk, Heard
@@ -60,7 +59,7 @@ def _line(item: Mapping[str, Any]) -> OwnedLine:
     return OwnedLine(str(item["id"]), item.get("serial"), item.get("tcp"), format_, bool(item.get("open")))
 
 
-class DaemonLink:
+class DaemonLink(OpenedElsewhere):
     """drivers/base.py: Link.  Each question is one ``exchange`` of the daemon, between two of its own.
 
     The daemon gives back all bytes up to a silence, and takes the line for unclean afterwards; the embargo on a unit
@@ -74,14 +73,6 @@ class DaemonLink:
         self._line = line
         self._serial = serial
         self._embargo_until: dict[Hashable, float] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        return
 
     async def exchange(
         self,

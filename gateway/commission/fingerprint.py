@@ -15,12 +15,11 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from drivers.base import DeviceSpec, Driver, Found, Link, PointSpec, ProtocolType, SerialFormat
+from drivers.base import DeviceSpec, Driver, Found, Link, OpenedElsewhere, PointSpec, ProtocolType, SerialFormat
 from gateway.clock import Clock
 from gateway.config.explain import parse
 from gateway.config.models import ProfilePoint
@@ -199,7 +198,7 @@ class _Memory:
 
 
 @dataclass(slots=True)
-class _Asking:
+class _Asking(OpenedElsewhere):
     """drivers/base.py: Link.  Asks no question twice, and not more questions than allowed."""
 
     link: Link
@@ -207,14 +206,6 @@ class _Asking:
     last_answer: bytes = b""
     _limit: int = 0
     _known: dict[bytes, _Memory] = field(default_factory=dict)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        return
 
     def allow(self, requests: int) -> None:
         self._limit = self.spent + requests

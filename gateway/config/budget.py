@@ -37,10 +37,10 @@ class Demand:
 
 
 def demand(driver: Driver, job: Job, latency_s: float, format_: SerialFormat | None) -> Demand | None:
-    """None when the driver cannot say.  Spare jobs demand nothing: they take what is left."""
+    """None when the driver cannot say."""
     if not isinstance(driver, Budgeted):
         return None
-    batches = () if job.spare else driver.batches(job.points)
+    batches = driver.batches(job.points)
     return Demand(len(batches), sum(map(driver.characters, batches)), latency_s, job.interval_s, format_)
 
 

@@ -143,6 +143,11 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> Text | None:
     return Text(f"是否想写 {quoted(found)}？", f"did you mean {quoted(found)}?") if found else None
 
 
+def no_such_file(file: object) -> Text:
+    """What is said of a file that a configuration names and this machine lacks."""
+    return Text(f"此机器上没有文件 {quoted(file)}", f"there is no file {quoted(file)} on this machine")
+
+
 def quoted(word: object) -> str:
     """A word of the user's, fit for a message: shortened, and with nothing that a terminal would obey."""
     text = _UNPRINTABLE.sub("?", str(word))

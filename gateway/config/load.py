@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.explain import explain, parse
-from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, quoted
+from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, no_such_file, quoted
 from gateway.config.models import (
     DeviceModel,
     GatewayModel,
@@ -208,9 +208,7 @@ def _uplink_faults(document: Document, path: Steps, uplink: UplinkModel, directo
     for steps, file in named.items():
         # os.path.isfile, not Path.is_file: a name too long for the file system is an absent file, not an error
         if file is not None and not os.path.isfile(directory / file):
-            name = quoted(directory / file)
-            message = Text(f"此机器上没有文件 {name}", f"there is no file {name} on this machine")
-            yield document.fault((*path, *steps), "W-FILE", message, warning=True)
+            yield document.fault((*path, *steps), "W-FILE", no_such_file(directory / file), warning=True)
 
 
 def _on_this_machine(host: str) -> bool:

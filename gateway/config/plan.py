@@ -23,7 +23,7 @@ from drivers.transport import TcpLink
 from gateway.clock import SystemClock
 from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
 from gateway.config.explain import explain, parse
-from gateway.config.faults import Report, did_you_mean, one_of, quoted
+from gateway.config.faults import Report, did_you_mean, no_such_file, one_of, quoted
 from gateway.config.layout import Layout, as_text, identity_check, lay_out
 from gateway.config.models import DeviceModel, LineModel
 from gateway.config.profiles import Profile, Profiles
@@ -267,8 +267,7 @@ class Planner:
         files = {key: directory / value for key, value in options if isinstance(value, Path)}
         for key, file in files.items():
             if not os.path.isfile(file):
-                message = Text(f"此机器上没有文件 {quoted(file)}", f"there is no file {quoted(file)} on this machine")
-                self._add((*path, key), "W-FILE", message, warning=True)
+                self._add((*path, key), "W-FILE", no_such_file(file), warning=True)
         return options.model_copy(update=files) if files else options
 
     def _layout(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout:
@@ -294,7 +293,11 @@ class Planner:
             self._tried[sort] = ()
             try:
                 driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
-                self._tried[sort] = tuple(demand(driver, job, latency_s, plan.format) for job in plan.jobs)
+                self._tried[sort] = tuple(
+                    demand(driver, job, latency_s, plan.format)
+                    for job in plan.jobs
+                    if not job.spare  # it takes what is left
+                )
             except ConfigError as exc:
                 zh, _, en = str(exc).partition(" / ")
                 hint = Text(exc.hint, exc.hint) if exc.hint else None
