@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,11 @@ class Health:
     lag: LoopLag = field(default_factory=LoopLag)
 
     async def snapshot(self, *, devices: bool = False) -> dict[str, Any]:
-        """*devices*: with the figures of every device; else only of those that cost their line most for nothing."""
+        """*devices*: with the figures of every device; else only of the few that cost their lines most for nothing."""
         now_ms = self.clock.now_ms()
         stats = await self.store.stats()
         uptime_s = max((now_ms - self.started_ms) / 1000, 0.001)
+        shown = None if devices else _costliest(self.lines)
         return {
             "v": 1,
             "t": now_ms,
@@ -69,7 +71,7 @@ class Health:
             "store": stats.as_item(),
             "accepted": self.pipeline.stats.accepted,
             "dropped": self.pipeline.stats.dropped,
-            "lines": {line.id: self._line(line, uptime_s, devices) for line in self.lines},
+            "lines": {line.id: self._line(line, uptime_s, shown) for line in self.lines},
             "uplinks": {name: asdict(uplink.status) for name, uplink in self.uplinks.items()},
             "alarms": [status_item(alarm) for alarm in self.pipeline.engine.alarms() if alarm.state in ANNOUNCED],
             "disk_free_bytes": _disk_free_bytes(self.store_directory),
@@ -77,9 +79,10 @@ class Health:
             "loop_lag_ms": round(self.lag.worst_s * 1000, 1),
         }
 
-    def _line(self, line: Line, uptime_s: float, devices: bool) -> dict[str, Any]:
+    def _line(self, line: Line, uptime_s: float, shown: Set[str] | None) -> dict[str, Any]:
+        """*shown*: the devices whose figures are wanted; None: all."""
         stats, now_s = line.stats, self.clock.monotonic_s()
-        shown = stats.devices if devices else _costliest(stats.devices)
+        figures = {name: each for name, each in stats.devices.items() if shown is None or name in shown}
         return {
             "open": stats.open,
             "polls": stats.polls,
@@ -91,17 +94,18 @@ class Health:
             "rebuilt": stats.rebuilt,
             "members": len(line.drivers),
             "silent": sorted(line.silent()),
-            "devices": {device: _device(each, now_s) for device, each in shown.items()},
+            "devices": {device: _device(each, now_s) for device, each in figures.items()},
         }
 
 
 _SHOWN = 5
+"""Of the whole gateway: a message must not grow with every device that falls silent."""
 
 
-def _costliest(devices: Mapping[str, DeviceStats]) -> Mapping[str, DeviceStats]:
-    """The few on which the line has wasted most time."""
-    wasters = sorted((each for each in devices.items() if each[1].wasted_s), key=lambda each: -each[1].wasted_s)
-    return dict(wasters[:_SHOWN])
+def _costliest(lines: Sequence[Line]) -> Set[str]:
+    """The few devices on which most time of a line has been wasted."""
+    wasted = [(each.wasted_s, name) for line in lines for name, each in line.stats.devices.items() if each.wasted_s]
+    return {name for _, name in nlargest(_SHOWN, wasted)}
 
 
 def _device(stats: DeviceStats, now_s: float) -> dict[str, Any]:
