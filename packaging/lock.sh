@@ -11,5 +11,5 @@ lock() {
 }
 lock core requirements/build.in
 lock run --extra demo --extra web requirements/build.in
-lock dev --extra demo --extra web --extra dev requirements/build.in
+lock dev --extra demo --extra web --extra platform --extra dev requirements/build.in
 lock all --extra all requirements/build.in

@@ -49,6 +49,18 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     ),
     "gateway.store": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.store"),
     "gateway.uplink": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.config.models", "gateway.uplink"),
+    "gateway.remote": (
+        *VOCABULARY,
+        "gateway.commands",
+        "gateway.config",
+        "gateway.envelope",
+        "gateway.ids",
+        "gateway.pipeline",
+        "gateway.remote",
+        "gateway.store",
+        "gateway.uplink.dialect",
+        "rules.engine",
+    ),
     "gateway.supervisor": (
         *VOCABULARY,
         "drivers.base",

@@ -118,8 +118,54 @@ class TlsModel(Model):
     key: Path | None = None
 
 
+class OnlyModel(Model):
+    """What this platform is sent; everything where a key is absent."""
+
+    lanes: list[Literal["alarm", "event", "billing", "telemetry", "bulk"]] | None = None
+    """Announced gaps always come along."""
+    kinds: list[Kind] | None = None
+    """Kinds of devices."""
+    devices: list[Id] | None = None
+    places: list[PlaceModel] | None = None
+    """A device must lie in one of them: every level that is written must agree."""
+    personal: bool = True
+    """Whether personal data may go there at all."""
+
+
+class SparkplugModel(Model):
+    group: Id
+    """Group of the edge node; by custom the compound or the city."""
+    primary_host: Id | None = None
+    """Data wait in the store until this host application says that it is there."""
+
+
+class HomeAssistantModel(Model):
+    prefix: Id = "homeassistant"
+    """Discovery prefix, as Home Assistant's MQTT integration has it."""
+
+
+class IotdaModel(Model):
+    device_id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Of the gateway itself, as the platform has registered it."""
+    secret_file: Path
+    """A file with nothing but the gateway's secret."""
+    sub_devices: dict[Id, Annotated[str, Field(min_length=1, max_length=128)]] = {}
+    """Our device id -> the platform's; without an entry ``{device_id}_{our id}`` is used."""
+
+
 class UplinkModel(Model):
     id: Id
+    dialect: Literal["native", "thingsboard", "sparkplug_b", "home_assistant", "iotda"] = "native"
+    sparkplug_b: SparkplugModel | None = None
+    home_assistant: HomeAssistantModel = HomeAssistantModel()
+    iotda: IotdaModel | None = None
+    only: OnlyModel = OnlyModel()
+    pseudonym_key_file: Path | None = None
+    """With it, devices of personal data appear on this platform under pseudonyms made with the key in this file."""
+    compress: bool = False
+    """Native dialect: envelopes that zlib makes a good deal smaller go to ``{lane}/zlib``."""
+    replay_rate: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Late envelopes a second at most, after an outage; what happens now always goes first."""
     host: str = Field(min_length=1, max_length=253)
     port: int = Field(default=8883, ge=1, le=65535)
     tls: TlsModel | None = None
@@ -131,7 +177,9 @@ class UplinkModel(Model):
     protocol: Literal["mqtt5", "mqtt311"] = "mqtt5"
     """mqtt311 only for a broker that has nothing better: in 3.1.1 a message that the broker refuses (no right to the
     topic, quota) is acknowledged like one that it took, so what it throws away counts as delivered."""
-    delivery: Literal["puback"] = "puback"
+    delivery: Literal["puback", "receipt"] = "puback"
+    """receipt: an envelope may be forgotten only when the platform itself says that it has stored it; puback: when the
+    broker has taken it, which brokers have been seen to lose."""
     window: int = Field(default=20, ge=1, le=100)
     """Envelopes on their way at the same time; the broker's Receive Maximum may lower it."""
     keepalive: Annotated[Seconds, Field(ge=1, le=600)] = 20.0

@@ -54,6 +54,8 @@ _WHY: Mapping[int | None, str] = {
     errno.EISDIR: "这是一个目录",
 }
 _PROBLEMS = {
+    # libyaml's own limit (PyYAML 6.0.4), which may be met before ours: it reads ahead
+    "exceeded maximum nesting depth": Text("嵌套太深", "nested too deeply"),
     # libyaml's words: ours, for people who have never seen a parser
     "mapping values are not allowed in this context": Text(
         '这里不应出现冒号；检查缩进，以及上一行的键后面是否漏了冒号 ":"',
