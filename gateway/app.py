@@ -28,6 +28,7 @@ from gateway.answers import Answers
 from gateway.clock import Clock, ClockState
 from gateway.commands import Commands
 from gateway.config.load import Configuration, LinePlan
+from gateway.config.models import UplinkModel
 from gateway.envelope import Envelope
 from gateway.errors import StoreError
 from gateway.field import drivers_on, links_on, open_line
@@ -41,7 +42,9 @@ from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
-from gateway.uplink.contract import Identity, catalog_payload
+from gateway.uplink.contract import Identity
+from gateway.uplink.dialect import Subject
+from gateway.uplink.dialects.choose import dialect_of
 from gateway.uplink.mqtt import MqttUplink
 from rules.engine import Engine, Instant
 
@@ -198,13 +201,20 @@ def _uplinks(
             Gap(why, envelope.from_ms, envelope.to_ms, envelope.lane, envelope.seq, envelope.seq, envelope.count)
         )
 
-    def catalog() -> bytes:
-        return catalog_payload(identity, config.devices, [uplink.id for uplink in config.uplinks], config.allow_write)
+    def uplink(model: UplinkModel) -> MqttUplink:
+        subject = Subject(
+            uplink=model.id,
+            identity=identity,
+            devices=config.devices,
+            commandable=config.allow_write,
+            destinations=[each.id for each in config.uplinks],
+            epoch=lambda: store.epoch,
+            clock=clock,
+            started_ms=started_ms,
+        )
+        return MqttUplink(model, store, dialect_of(model, subject), clock, on_quarantine=quarantined)
 
-    return {
-        model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)
-        for model in config.uplinks
-    }
+    return {model.id: uplink(model) for model in config.uplinks}
 
 
 async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:
@@ -244,13 +254,13 @@ async def _publish_health(health: Health) -> None:
 
 async def _publish_health_once(health: Health) -> None:
     try:
-        message = json.dumps(await health.snapshot(), ensure_ascii=False).encode()
+        snapshot = await health.snapshot()
     except StoreError as exc:
         log.warning("no health message this minute", error=exc.advice())
         return
     health.lag.take()  # the next minute's worst is its own; whoever asks in between sees it and changes nothing
     for uplink in health.uplinks.values():
-        uplink.publish_health(message)
+        uplink.publish_health(snapshot)
 
 
 async def _feed_watchdog(pipeline: Pipeline) -> None:

@@ -39,6 +39,8 @@ class Topics:
         self.catalog = self.root + "catalog"
         self.health = self.root + "health"
         self.receipt = self.root + "receipt"
+        self.desired = self.root + "config/desired"
+        self.reported = self.root + "config/reported"
         self.commands = self.root + "command/+"
         self.lanes: Mapping[Lane, str] = {lane: self.root + lane for lane in Lane}
 
@@ -64,7 +66,7 @@ class State(enum.StrEnum):
 
 def status_payload(identity: Identity, state: State, epoch: str, since_ms: int, clock: ClockState) -> bytes:
     """*since_ms*: start of the daemon that *boot_id* names, so that a late will of an older boot is recognised."""
-    return _bytes(
+    return json_bytes(
         {
             "v": VERSION,
             "state": state,
@@ -86,7 +88,7 @@ def catalog_payload(
     destinations: ids of the uplinks; every point goes to each of them.  commandable: the points that the site lets
     commands write.
     """
-    return _bytes(
+    return json_bytes(
         {
             "v": VERSION,
             "site": identity.site,
@@ -127,12 +129,13 @@ def _point_item(point: Point, writable: bool) -> dict[str, Any]:
     return item
 
 
-def reply_payload(command_id: str, status: str, code: str, detail: str) -> bytes:
-    """*status*: ok, rejected, failed, expired or unknown."""
-    return _bytes({"id": command_id, "status": status, "code": code, "detail": detail})
+def reply_payload(command_id: str, status: str, code: str, detail: str, result: Any = None) -> bytes:
+    """*status*: ok, rejected, failed, expired or unknown.  *result*: what a command gave, where it gives anything."""
+    reply = {"id": command_id, "status": status, "code": code, "detail": detail}
+    return json_bytes(reply if result is None else {**reply, "result": result})
 
 
-def _bytes(item: dict[str, Any]) -> bytes:
+def json_bytes(item: Mapping[str, Any]) -> bytes:
     return _encode(item).encode()
 
 

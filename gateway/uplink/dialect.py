@@ -49,8 +49,12 @@ class Hello:
     for each connection; else those of the configuration are used."""
 
     client_id: str
-    subscriptions: tuple[str, ...]
+    subscriptions: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    """Subscriptions whose retained message is wanted: it says how things stand, and is no act."""
     will: Outgoing | None = None
+    attended: bool = True
+    """False: envelopes wait until ``Attend(True)`` is heard."""
     username: str | None = None
     password: str | None = None
 
@@ -111,7 +115,14 @@ class Attend:
     present: bool
 
 
-Heard: TypeAlias = Receipt | Asked | Introduce | Attend
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """A configuration the platform wants; not believed yet."""
+
+    body: bytes
+
+
+Heard: TypeAlias = Receipt | Asked | Introduce | Attend | Desired
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,8 @@ class Subject:
     epoch: Callable[[], str]
     clock: Clock
     started_ms: int
+    reported: Callable[[], bytes | None] = lambda: None
+    """What has become of the configuration the platform wanted; None where there was none."""
 
 
 class Dialect(Protocol):

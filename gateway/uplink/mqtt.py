@@ -1,10 +1,11 @@
 """The MQTT uplink: delivers the log's envelopes at least once, identical on resend.
 
-    log ──▶ _read_ahead ──▶ Window.take ──▶ Session.publish ──▶ broker
-     ▲                                                            │
-     └── acknowledge ◀── Window.answered ◀── Session.acks ◀───────┘
+    log ──▶ _read_ahead ──▶ Window.take ──▶ View ──▶ Dialect.encode ──▶ Session.publish ──▶ broker
+     ▲                                                                                       │
+     └── acknowledge ◀── Window.answered, Window.receipt ◀── Dialect.hear ◀── Session.acks, messages
 
 One task pumps, one follows the log's commits, one saves the progress; all three live exactly as long as a connection.
+Commands that were heard run beside them, and go on when the connection breaks.
 """
 
 from __future__ import annotations
@@ -12,43 +13,52 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-import re
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import structlog
 
-from gateway.clock import Clock
+from gateway.clock import Clock, ClockState
 from gateway.config.models import UplinkModel
-from gateway.envelope import Envelope, payload
+from gateway.envelope import Envelope
 from gateway.errors import StoreCorrupt, StoreError, UplinkError, UplinkRejected
 from gateway.model import Lane
 from gateway.uplink.backoff import Backoff
 from gateway.uplink.contract import (
     BLAMELESS_DISCONNECTS,
     NO_SUBSCRIBERS,
-    Identity,
-    State,
-    Topics,
+    SESSION_TAKEN_OVER,
     Verdict,
-    client_id,
     packet_size,
     puback_verdict,
-    reply_payload,
-    status_payload,
+)
+from gateway.uplink.dialect import (
+    Asked,
+    Attend,
+    Desired,
+    Dialect,
+    Heard,
+    Hello,
+    Introduce,
+    Outgoing,
+    Receipt,
+    Reply,
+    Request,
 )
 from gateway.uplink.log import Log
-from gateway.uplink.session import Lost, Message, Options, Session
-from gateway.uplink.window import Window
+from gateway.uplink.outbox import Flight, Kind, Outbox, Parcel
+from gateway.uplink.session import Lost, Options, Session
+from gateway.uplink.window import ORDERED, Stream, Window
 
 _PAGE = 64
 """Envelopes read from the log at a time."""
-_MAX_CONTROLS = 64
-"""Replies that may wait for the line; status, catalog and health need one place each."""
-_URGENT = frozenset({Lane.ALARM, Lane.EVENT, Lane.GAP})
-"""What goes before the catalog, which may be large and the line slow."""
-_COMMAND_ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
+_CONTESTED = "the connection is accepted and soon broken, again and again: does another client use this client id?"
+_MAX_ACTS = 16
+"""Commands of one uplink under way at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ class Limits:
     drain_s: float = 3.0
     """On cancellation: for what the broker can still acknowledge."""
     goodbye_s: float = 0.5
-    """After that: for the status ``stopping``, and again for the DISCONNECT."""
+    """After that: for the dialect's farewell, and again for the DISCONNECT."""
     ack_s: float = 15.0
     """A message without its PUBACK for so long, and nothing leaving a slow line: the connection is dead."""
     slowest_ack_s: float = 120.0
@@ -71,6 +81,9 @@ class Limits:
     address_s: float = 8.0
     first_pause_s: float = 1.0
     """For a lane that the broker refuses; doubles up to a minute."""
+    receipt_s: float = 30.0
+    """Without a receipt for so long: the oldest unconfirmed envelope is sent again, as a reminder; doubles up to ten
+    minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +103,10 @@ class UplinkStatus:
     acknowledged: int
     unheard: int
     """Acknowledged by a broker that said nobody was subscribed."""
+    unconfirmed: int
+    """With receipts: taken by the broker, and not yet confirmed by the platform."""
     quarantined: int
     reconnects: int
-
-
-class _Flight(NamedTuple):
-    envelope: Envelope | None
-    topic: str
-    sent_s: float
-
-
-class _Control(NamedTuple):
-    payload: bytes
-    retain: bool = False
-    correlation: bytes | None = None
 
 
 class MqttUplink:
@@ -113,69 +116,117 @@ class MqttUplink:
         self,
         config: UplinkModel,
         log: Log,
-        identity: Identity,
-        catalog: Callable[[], bytes],
+        dialect: Dialect,
         clock: Clock,
         *,
-        started_ms: int,
         on_quarantine: Callable[[Envelope, str], None],
-        on_message: Callable[[str, bytes], None] | None = None,
+        view: Callable[[Envelope], Envelope] = lambda envelope: envelope,
+        on_request: Callable[[Request], Awaitable[Reply]] | None = None,
+        on_desired: Callable[[bytes, str], Coroutine[Any, Any, None]] | None = None,
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """*on_message* gets (full topic, payload) of every message the uplink does not answer itself: receipts.
+        """*view*: the envelope as this platform may see it.  *jitter*: 0 <= x < 1, for the back-off.
 
-        *jitter*: 0 <= x < 1, for the back-off.
+        Without *on_request* nothing but ``rebirth`` is carried out; *on_desired* gets (body, id of this uplink).
         """
         self._config = config
         self._log = log
-        self._identity = identity
-        self._catalog = catalog
+        self._dialect = dialect
         self._clock = clock
-        self._started_ms = started_ms
         self._on_quarantine = on_quarantine
-        self._on_message = on_message
+        self._view = view
+        self._on_request = on_request or self._refuse
+        self._on_desired = on_desired
         self._limits = limits or Limits()
         self._jitter = jitter
-        self._topics = Topics(identity.site, identity.gateway)
         self._window = Window(
             {lane: log.cursor(config.id, lane) for lane in Lane},
             config.window,
+            receipts=config.delivery == "receipt" and dialect.receipts,
+            replay_rate=config.replay_rate,
             first_pause_s=self._limits.first_pause_s,
+            patience_s=self._limits.receipt_s,
         )
         self._wake = asyncio.Event()
-        self._flights: dict[int, _Flight] = {}
-        self._controls: dict[str, _Control] = {}
-        self._catalog_due = False
+        self._flights: dict[int, Flight] = {}
+        self._outbox = Outbox()
+        self._acts: asyncio.TaskGroup
+        self._acting = 0
         self._catalog_strikes = 0
+        self._attended = True
         self._proved = False  # the broker has acknowledged something on this connection
         self._connected = False
         self._since_ms: int | None = None
         self._opened_s = 0.0
+        self._looked_s = 0.0
+        self._clock_state = ClockState.UNKNOWN
+        self._certificates: tuple[int, ...] = ()
         self._failure: UplinkError | None = None
+        self._contested = False
         self._faults: dict[str, str] = {}
         self._sent = self._acknowledged = self._unheard = self._quarantined = self._connections = 0
         self._say = structlog.get_logger().bind(uplink=config.id)
 
     async def run(self) -> None:
         """For ever, until cancelled; then delivers what it still can within ``drain_s`` and says goodbye."""
+        async with asyncio.TaskGroup() as acts:
+            self._acts = acts
+            await self._connect_for_ever()
+
+    async def _connect_for_ever(self) -> None:
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         down_since_s = loop.time()
         while True:
             opened = self._connections
-            error = await self._connection()
+            lost = await self._connection()
             now_s = loop.time()
-            if self._connections > opened and now_s - self._opened_s >= self._limits.short_session_s:
+            accepted = self._connections > opened
+            short = now_s - self._opened_s < self._limits.short_session_s
+            if accepted and not short:
                 backoff.reset()
                 down_since_s = now_s
-            rejected = isinstance(error, UplinkRejected)
-            await asyncio.sleep(backoff.delay_s(now_s - down_since_s, rejected=rejected, jitter=self._jitter()))
+            if lost.planned:
+                continue
+            delay_s = backoff.delay_s(
+                now_s - down_since_s,
+                rejected=isinstance(lost.error, UplinkRejected),
+                fought=lost.code == SESSION_TAKEN_OVER,
+                broke=accepted and short,
+                jitter=self._jitter(),
+            )
+            self._contested = backoff.contested
+            await self._pause(delay_s)
 
-    def publish_health(self, body: bytes) -> None:
+    async def _pause(self, delay_s: float) -> None:
+        """Cut short when the clock becomes right: a certificate that was not valid yet may be valid now."""
+        loop = asyncio.get_running_loop()
+        end_s, state = loop.time() + delay_s, self._clock.state()
+        while (left_s := end_s - loop.time()) > 0:
+            await asyncio.sleep(min(left_s, 1.0))
+            if state is not ClockState.SYNCED and self._clock.state() is ClockState.SYNCED:
+                return
+
+    # --- asked from outside ---
+
+    def publish_health(self, snapshot: Mapping[str, Any]) -> None:
         """Not stored: without a connection it is dropped, and a newer one replaces one that still waits."""
         if self._connected:
-            self._queue(self._topics.health, _Control(body))
+            for message in self._dialect.health(snapshot):
+                self._outbox.latest[message.topic] = message
+            self._wake.set()
+
+    def introduce(self) -> None:
+        """Say again who we are and what we have: somebody may have missed it, or it has changed."""
+        if self._connected:
+            self._outbox.introduce(self._dialect.introduce())
+            self._wake.set()
+
+    def resend(self, lane: Lane, from_seq: int, to_seq: int) -> None:
+        """Send these once more, as far as the log still has them.  Raises ValueError: too many."""
+        self._window.again(lane, from_seq, to_seq)
+        self._wake.set()
 
     @property
     def status(self) -> UplinkStatus:
@@ -185,47 +236,51 @@ class MqttUplink:
             connected=self._connected,
             since_ms=self._since_ms,
             error=str(failure or ""),
-            hint=failure.hint if failure else "",
-            needs_person=isinstance(failure, UplinkRejected),
+            hint=(_CONTESTED if self._contested else failure.hint) if failure else "",
+            needs_person=isinstance(failure, UplinkRejected) or (failure is not None and self._contested),
             faults=tuple(self._faults.values()),
             in_flight=self._window.in_flight,
             oldest_in_flight_s=asyncio.get_running_loop().time() - oldest.sent_s if oldest else None,
             sent=self._sent,
             acknowledged=self._acknowledged,
             unheard=self._unheard,
+            unconfirmed=self._window.out,
             quarantined=self._quarantined,
             reconnects=max(0, self._connections - 1),
         )
 
     # --- one connection ---
 
-    async def _connection(self) -> UplinkError:
+    async def _connection(self) -> Lost:
         """From the first byte to the last; returns why it ended."""
+        hello = self._dialect.hello()
         try:
             check_transport(self._config)
-            async with Session(self._options(), self._wake.set) as session:
-                self._begin()
+            self._certificates = self._certificate_times()
+            async with Session(self._options(hello), self._wake.set) as session:
+                self._begin(hello)
                 try:
-                    lost = await self._serve(session)
+                    lost = await self._serve(session, hello)
                 finally:
                     self._connected = False
                 self._after(lost)
                 await self._save()
         except UplinkError as exc:
             lost = Lost(exc)
-        self._note_failure(lost.error)
-        return lost.error
+        if not lost.planned:
+            self._note_failure(lost.error)
+        return lost
 
-    def _options(self) -> Options:
+    def _options(self, hello: Hello) -> Options:
         config = self._config
         return Options(
             host=config.host,
             port=config.port,
             keepalive_s=max(1, round(config.keepalive)),
-            client_id=client_id(self._identity, config.id),
-            will_topic=self._topics.status,
-            will_payload=self._status(State.OFFLINE),
-            username=config.username,
+            client_id=hello.client_id,
+            will=hello.will,
+            username=hello.username or config.username,
+            password=hello.password,
             password_file=config.password_file,
             tls=config.tls,
             mqtt311=config.protocol == "mqtt311",
@@ -233,43 +288,38 @@ class MqttUplink:
             tick_s=self._limits.tick_s,
         )
 
-    def _status(self, state: State) -> bytes:
-        return status_payload(self._identity, state, self._log.epoch, self._started_ms, self._clock.state())
-
-    def _begin(self) -> None:
+    def _begin(self, hello: Hello) -> None:
         self._window.open({lane: self._log.last_seq(lane) for lane in Lane})
         self._flights.clear()
-        self._controls.clear()
+        self._outbox.begin()
         self._faults.clear()
+        self._attended = hello.attended
+        self._clock_state = self._clock.state()
         self._proved = False
         self._connected = True
         self._connections += 1
         self._since_ms = self._clock.now_ms()
-        self._opened_s = asyncio.get_running_loop().time()
+        self._opened_s = self._looked_s = asyncio.get_running_loop().time()
         if self._failure is None:
             self._say.info("uplink connected", host=self._config.host, port=self._config.port)
         else:
             self._say.info("uplink is back", host=self._config.host, port=self._config.port)
         self._failure = None
 
-    async def _introduce(self, session: Session) -> None:
-        """Subscribe before saying ``online``: who reads that may send commands at once."""
-        topics = [self._topics.commands, self._topics.receipt]
-        for topic, (code, name) in zip(topics, await session.subscribe(topics), strict=True):
+    async def _subscribe(self, session: Session, hello: Hello) -> None:
+        """Before anything is said: who hears of us may send commands at once."""
+        wanted = [(topic, False) for topic in hello.subscriptions] + [(topic, True) for topic in hello.states]
+        if not wanted:
+            return
+        for (topic, _), (code, name) in zip(wanted, await session.subscribe(wanted), strict=True):
             if code >= 0x80:
                 self._fault(topic, f"the broker refuses the subscription {topic}: {name}")
-        self._announce()
 
-    def _announce(self) -> None:
-        self._queue(self._topics.status, _Control(self._status(State.ONLINE), retain=True))
-        self._catalog_due = True
-        self._wake.set()
-
-    async def _serve(self, session: Session) -> Lost:
+    async def _serve(self, session: Session, hello: Hello) -> Lost:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._follow_commits()), group.create_task(self._save_regularly())]
             try:
-                return await self._work(session)
+                return await self._work(session, hello)
             except asyncio.CancelledError:
                 # The group cancels us too, when a helper failed; then there is nothing to wait for.
                 if not any(helper.done() for helper in helpers):
@@ -279,11 +329,12 @@ class MqttUplink:
                 for helper in helpers:
                     helper.cancel()
 
-    async def _work(self, session: Session) -> Lost:
+    async def _work(self, session: Session, hello: Hello) -> Lost:
         try:
-            await self._introduce(session)
+            await self._subscribe(session, hello)
         except UplinkError as exc:
             return Lost(exc)
+        self.introduce()
         return await self._pump(session)
 
     async def _pump(self, session: Session) -> Lost:
@@ -322,21 +373,21 @@ class MqttUplink:
         await self._save()
 
     async def _say_goodbye(self, session: Session) -> None:
-        mid = session.publish(self._topics.status, self._status(State.STOPPING), retain=True)
-        self._flights[mid] = _Flight(None, self._topics.status, asyncio.get_running_loop().time())
-        try:
+        now_s = asyncio.get_running_loop().time()
+        said = {session.publish(message): message for message in self._dialect.farewell()}
+        self._flights |= {mid: Flight(Kind.FAREWELL, message, None, now_s) for mid, message in said.items()}
+        with suppress(TimeoutError):  # the will says it a little later
             async with asyncio.timeout(self._limits.goodbye_s):
-                while mid in self._flights and session.lost is None:
+                while said.keys() & self._flights.keys() and session.lost is None:
                     self._wake.clear()
                     self._take_in(session)
                     await self._wake.wait()
-        except TimeoutError:
-            pass  # the will says it a little later
         await session.disconnect(self._limits.goodbye_s)
 
     def _idle(self) -> bool:
         now_s = asyncio.get_running_loop().time()
-        return not self._flights and not self._controls and self._window.next_lane(now_s) is None
+        nothing_waits = not self._attended or self._window.next_stream(now_s) is None
+        return not self._flights and self._outbox.empty() and nothing_waits
 
     # --- the helpers ---
 
@@ -358,7 +409,7 @@ class MqttUplink:
         if progress:
             await self._log.acknowledge(self._config.id, progress)
 
-    # --- the steps of a turn ---
+    # --- what came ---
 
     def _take_in(self, session: Session) -> None:
         while session.acks:
@@ -367,12 +418,13 @@ class MqttUplink:
             if flight is None:
                 continue
             self._proved = True
-            if flight.envelope is None:
-                self._control_answered(flight.topic, code)
-            else:
-                self._envelope_answered(flight.envelope, code)
+            if flight.parcel is None:
+                self._control_answered(flight, code)
+            elif flight.parcel.answered(code):
+                self._envelope_answered(flight.parcel.envelope, flight.parcel.worst)
         while session.messages:
-            self._message(session.messages.popleft())
+            for heard in self._dialect.hear(session.messages.popleft()):
+                self._hear(heard)
         if session.dropped_messages:
             self._fault("flood", f"{session.dropped_messages} commands or receipts dropped: too many at once")
 
@@ -385,136 +437,200 @@ class MqttUplink:
         else:
             self._fault(envelope.lane, f"lane {envelope.lane}: refused by the broker, code 0x{code:02x}")
 
-    def _control_answered(self, topic: str, code: int) -> None:
-        if topic == self._topics.catalog:
+    def _control_answered(self, flight: Flight, code: int) -> None:
+        topic = flight.message.topic
+        if flight.kind is Kind.CATALOG:
             self._catalog_strikes = 0
         if puback_verdict(code) is Verdict.DONE:
             self._faults.pop(topic, None)
         else:
             self._fault(topic, f"the broker refuses {topic}, code 0x{code:02x}")
 
-    def _message(self, message: Message) -> None:
-        command = self._topics.command_id(message.topic)
-        if command is None:
-            if self._on_message is not None:
-                self._on_message(message.topic, message.payload)
-            return
-        if message.retained or not _COMMAND_ID.fullmatch(command):
-            self._say.warning("command ignored: retained, or without a proper id", topic=message.topic)
-            return
-        if command == "rebirth":
-            self._announce()
-            self._reply(message, reply_payload(command, "ok", "", ""))
-            return
-        detail = "this gateway executes no commands; they would have to be signed"
-        self._reply(message, reply_payload(command, "rejected", "unsupported", detail))
+    def _hear(self, heard: Heard) -> None:
+        match heard:
+            case Receipt():
+                self._receipt(heard)
+            case Introduce():
+                self.introduce()
+            case Attend(present):
+                self._attended = present
+            case Asked():
+                self._begin_act(heard)
+            case Desired(body):
+                if self._on_desired is not None:
+                    self._acts.create_task(self._on_desired(body, self._config.id))
 
-    def _reply(self, message: Message, body: bytes) -> None:
-        """To the MQTT 5 response topic when it is one of ours, else to ``reply/{id}``."""
-        own = self._topics.reply(self._topics.command_id(message.topic) or "")
-        asked = message.response_topic or ""
-        topic = asked if asked.startswith(self._topics.reply("")) and not set(asked) & {"+", "#"} else own
-        self._queue(topic, _Control(body, correlation=message.correlation))
+    def _receipt(self, receipt: Receipt) -> None:
+        if receipt.rate is not None:
+            self._window.slow_down(receipt.rate)
+        if receipt.epoch == self._log.epoch:
+            committed, now_s = self._log.last_seq(receipt.lane), asyncio.get_running_loop().time()
+            self._window.receipt(receipt.lane, receipt.upto, receipt.missing, committed, now_s)
+
+    def _begin_act(self, asked: Asked) -> None:
+        """Beside the pump, and not bound to this connection: a valve that is closing must not stop half way."""
+        if self._acting >= _MAX_ACTS:
+            self._answer(asked, Reply("rejected", "busy", f"{_MAX_ACTS} commands are under way"))
+            return
+        self._acting += 1
+        self._acts.create_task(self._act(asked))
+
+    async def _act(self, asked: Asked) -> None:
+        try:
+            self._answer(asked, await self._on_request(asked.request))
+        finally:
+            self._acting -= 1
+
+    def _answer(self, asked: Asked, reply: Reply) -> None:
+        self._outbox.reply(self._dialect.answer(asked, reply))
+        self._wake.set()
+
+    async def _refuse(self, request: Request) -> Reply:
+        if request.id == "rebirth" and not request.retained:
+            self.introduce()
+            return Reply("ok")
+        return Reply("rejected", "unsupported", "this gateway executes no commands")
+
+    # --- the steps of a turn ---
 
     async def _read_ahead(self) -> None:
-        """One page for each lane that has run dry, down to the first lane that has something to send."""
+        """One page for each stream that has run dry, down to the first that has something to send."""
         now_s = asyncio.get_running_loop().time()
-        for lane in Lane:
-            position = self._window.position(lane)
-            if self._window.wants(lane) and self._log.last_seq(lane) > position:
-                self._window.feed(lane, await self._page(lane, position))
-            if self._window.next_lane(now_s) is lane:
+        for stream in self._window.streams:
+            if stream.wants(self._log.last_seq(stream.lane)):
+                await self._read(stream)
+            if self._window.next_stream(now_s) is stream:
                 return
 
-    async def _page(self, lane: Lane, position: int) -> Sequence[Envelope]:
+    async def _read(self, stream: Stream) -> None:
         """Nothing while the log cannot be read: the next commit is the next attempt.  Raises StoreCorrupt."""
+        position = stream.position
         try:
-            page = await self._log.after(lane, position, _PAGE)
+            page = await self._log.after(stream.lane, position, _PAGE)
         except StoreCorrupt:
             raise
         except StoreError as exc:
             self._fault("store", f"the store cannot be read: {exc.advice()}")
-            return ()
+            stream.dry = True
+            return
         self._faults.pop("store", None)
-        return page
+        if stream.position == position:  # else it has begun elsewhere meanwhile
+            self._window.feed(stream, page)
 
     def _send(self, session: Session) -> bool:
-        """Controls, then envelopes of the most urgent lane.  True when there may be more to send."""
+        """Births and answers, then envelopes of the most urgent stream.  True when there may be more to send."""
         if session.lost is not None:
             return False
         now_s = asyncio.get_running_loop().time()
         room = session.accepted.receive_maximum - len(self._flights)
-        while self._controls and room > 0:
-            topic = next(iter(self._controls))
-            self._publish_control(session, topic, self._controls.pop(topic), now_s)
-            room -= 1
-        if self._catalog_due and room > 0 and self._window.next_lane(now_s) not in _URGENT:
-            self._publish_catalog(session, now_s)
-            room -= 1
-        alone = self._proved and len(self._flights) == self._window.in_flight
+        while room > 0 and (control := self._outbox.next_control()) is not None:
+            room -= self._publish(session, *control, None, now_s)
+        room = self._send_parts(session, room, now_s)
+        if room <= 0 or self._outbox.births or not self._attended:
+            return False
+        room -= self._send_catalog(session, room, now_s)
+        if self._outbox.parts or room <= 0:
+            return False
+        return self._send_envelopes(session, room, now_s)
+
+    def _send_envelopes(self, session: Session, room: int, now_s: float) -> bool:
+        envelopes_only = all(flight.parcel is not None for flight in self._flights.values())
         sent_ms = self._clock.now_ms()
-        batch = self._window.take(now_s, room, alone=alone)
+        batch = self._window.take(now_s, room, alone=self._proved and envelopes_only)
         for envelope, replay in batch:
-            self._publish_envelope(session, envelope, now_s, sent_ms, replay=replay)
+            messages = self._dialect.encode(self._view(envelope), sent_ms=sent_ms, replay=replay)
+            self._dispatch(session, envelope, messages)
+        self._send_parts(session, room, now_s)
+        if not batch and (wait_s := self._window.wait_s(now_s)) is not None:
+            asyncio.get_running_loop().call_later(wait_s, self._wake.set)
         return bool(batch)
 
-    def _publish_envelope(
-        self, session: Session, envelope: Envelope, now_s: float, sent_ms: int, *, replay: bool
-    ) -> None:
-        topic = self._topics.lanes[envelope.lane]
-        body = payload(envelope, self._identity.site, self._identity.gateway, sent_ms, replay=replay)
+    def _dispatch(self, session: Session, envelope: Envelope, messages: Sequence[Outgoing]) -> None:
         limit = session.accepted.maximum_packet
-        if limit is not None and (size := packet_size(topic, body)) > limit:
-            self._window.too_large(envelope, size, limit)
+        largest = max((packet_size(each.topic, each.payload) for each in messages), default=0)
+        if limit is not None and largest > limit:
+            self._window.too_large(envelope, largest, limit)
             return
-        self._flights[session.publish(topic, body)] = _Flight(envelope, topic, now_s)
+        if not messages:
+            self._window.answered(envelope, 0, asyncio.get_running_loop().time())
+            return
+        parcel = Parcel(envelope, len(messages))
+        self._outbox.parts.extend((message, parcel) for message in messages)
         self._sent += 1
 
-    def _publish_catalog(self, session: Session, now_s: float) -> None:
-        if any(flight.topic == self._topics.catalog for flight in self._flights.values()):
-            return  # asked for again while it is on its way
-        self._catalog_due = False
-        if self._catalog_strikes >= 3:
-            self._fault(self._topics.catalog, "the catalog is not sent: the connection broke each time")
-            return
-        self._publish_control(session, self._topics.catalog, _Control(self._catalog(), retain=True), now_s)
+    def _send_parts(self, session: Session, room: int, now_s: float) -> int:
+        """What is left of *room*."""
+        while self._outbox.parts and room > 0:
+            room -= self._publish(session, Kind.PART, *self._outbox.parts.popleft(), now_s)
+        return room
 
-    def _publish_control(self, session: Session, topic: str, control: _Control, now_s: float) -> None:
-        size = packet_size(topic, control.payload)
-        if control.correlation is not None:
-            size += 4 + len(control.correlation)
-        limit = session.accepted.maximum_packet
-        if limit is not None and size > limit:
-            self._fault(topic, f"{topic} is not sent: {size} bytes, but the broker accepts at most {limit}")
-            return
-        mid = session.publish(topic, control.payload, retain=control.retain, correlation=control.correlation)
-        self._flights[mid] = _Flight(None, topic, now_s)
+    def _send_catalog(self, session: Session, room: int, now_s: float) -> int:
+        """When nothing urgent waits; how many messages."""
+        outbox = self._outbox
+        urgent = self._window.next_stream(now_s)
+        if urgent is not None and urgent.lane in ORDERED:
+            return 0
+        if outbox.catalog_due and not any(flight.kind is Kind.CATALOG for flight in self._flights.values()):
+            outbox.catalog_due = False
+            if self._catalog_strikes >= 3:
+                self._fault("catalog", "the catalog is not sent: the connection broke each time")
+                return 0
+            outbox.catalog = deque(self._dialect.catalog())
+        sent = 0
+        while outbox.catalog and sent < room:
+            sent += self._publish(session, Kind.CATALOG, outbox.catalog.popleft(), None, now_s)
+        return sent
 
-    def _queue(self, topic: str, control: _Control) -> None:
-        if topic in self._controls or len(self._controls) < _MAX_CONTROLS:
-            self._controls[topic] = control
-            self._wake.set()
+    def _publish(self, session: Session, kind: Kind, message: Outgoing, parcel: Parcel | None, now_s: float) -> int:
+        """How many it was: none when the broker would end the connection over it."""
+        if parcel is None:
+            limit, size = session.accepted.maximum_packet, packet_size(message.topic, message.payload)
+            size += 0 if message.correlation is None else 4 + len(message.correlation)
+            if limit is not None and size > limit:
+                self._fault(message.topic, f"{message.topic} is not sent: {size} bytes, the broker accepts {limit}")
+                return 0
+        self._flights[session.publish(message)] = Flight(kind, message, parcel, now_s)
+        return 1
 
     def _watch(self, session: Session) -> None:
-        """End a connection on which acknowledgements have stopped, unless a slow line is still taking bytes."""
+        """What has to be looked at now and then: acknowledgements, receipts, the clock, renewed certificates."""
+        now_s = asyncio.get_running_loop().time()
+        self._watch_acknowledgements(session, now_s)
+        if now_s - self._looked_s < self._limits.tick_s:
+            return
+        self._looked_s = now_s
+        self._window.remind(now_s)
+        if (state := self._clock.state()) is not self._clock_state:
+            self._clock_state = state
+            self.introduce()
+        if self._certificates != self._certificate_times() and session.lost is None:
+            session.give_up("the certificate on disk is a new one", planned=True)
+
+    def _watch_acknowledgements(self, session: Session, now_s: float) -> None:
+        """End a connection on which they have stopped, unless a slow line is still taking bytes."""
         oldest = next(iter(self._flights.values()), None)
         if oldest is None or session.lost is not None:
             return
-        now_s = asyncio.get_running_loop().time()
         waited_s = now_s - oldest.sent_s
         quiet_s = min(waited_s, now_s - session.progress_s)
         if quiet_s > self._limits.ack_s or waited_s > self._limits.slowest_ack_s:
             session.give_up(f"no acknowledgement for {waited_s:.0f} s")
 
+    def _certificate_times(self) -> tuple[int, ...]:
+        """When the files of the TLS section were written; 0 for one that is not there just now."""
+        tls = self._config.tls
+        return () if tls is None else tuple(_written_ns(path) for path in (tls.ca, tls.certificate, tls.key) if path)
+
     # --- what came of it ---
 
     def _after(self, lost: Lost) -> None:
         early = asyncio.get_running_loop().time() - self._opened_s < self._limits.short_session_s
-        blame = early and self._proved and lost.code not in BLAMELESS_DISCONNECTS
-        if early and any(flight.topic == self._topics.catalog for flight in self._flights.values()):
+        blame = early and self._proved and not lost.planned and lost.code not in BLAMELESS_DISCONNECTS
+        flights = self._flights.values()
+        if early and any(flight.kind is Kind.CATALOG for flight in flights):
             self._catalog_strikes += 1
+        self._outbox.put_back(flights)
         self._flights.clear()
-        self._controls.clear()
         self._window.lost(blame=blame)
         self._since_ms = self._clock.now_ms()
 
@@ -534,6 +650,13 @@ class MqttUplink:
         if known is None or (isinstance(error, UplinkRejected) and not isinstance(known, UplinkRejected)):
             self._say.warning("uplink is down", error=str(error), hint=error.hint)
         self._failure = error
+
+
+def _written_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def check_transport(config: UplinkModel) -> None:

@@ -36,12 +36,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from gateway.config.models import TlsModel
 from gateway.errors import UplinkError, UplinkRejected, UplinkUnavailable
 from gateway.uplink.contract import SESSION_TAKEN_OVER, connack_hint
+from gateway.uplink.dialect import Incoming, Outgoing
 
 _MAX_READS = 32
 """Per call of the reader: other tasks of the loop want their turn."""
 _MAX_MESSAGES = 64
 """Commands that may wait for the uplink; more than that is a flood, and the newest is dropped."""
-_MAX_MESSAGE_BYTES = 64 * 1024
+_MAX_MESSAGE_BYTES = 1280 * 1024
+"""The largest is a configuration of a whole site; commands are held to far less."""
 _USER_TIMEOUT_MS = 30_000
 """tcp(7): sent data may stay unacknowledged this long before the kernel gives the connection up.  The last resort, and
 not shorter: measured, Linux also ends a connection whose receiver is merely slow, when its window stays near zero."""
@@ -53,9 +55,10 @@ class Options:
     port: int
     keepalive_s: int
     client_id: str
-    will_topic: str
-    will_payload: bytes
+    will: Outgoing | None = None
     username: str | None = None
+    password: str | None = None
+    """Instead of the one in *password_file*."""
     password_file: Path | None = None
     tls: TlsModel | None = None
     mqtt311: bool = False
@@ -85,15 +88,8 @@ class Lost:
 
     error: UplinkError
     code: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    topic: str
-    payload: bytes
-    retained: bool
-    response_topic: str | None
-    correlation: bytes | None
+    planned: bool = False
+    """We wanted it, and come back at once."""
 
 
 class Session:
@@ -125,7 +121,7 @@ class Session:
         """loop.time() at which bytes last left for the network although some were still waiting: a slow line."""
         self.acks: deque[tuple[int, int]] = deque()
         """(message id, reason code) of each PUBACK."""
-        self.messages: deque[Message] = deque()
+        self.messages: deque[Incoming] = deque()
         self.dropped_messages = 0
         self.lost: Lost | None = None
         self.accepted = Accepted(1, None)
@@ -149,25 +145,31 @@ class Session:
     async def __aexit__(self, *exc: object) -> None:
         self._close()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None) -> int:
-        """Queue one QoS 1 message and return its message id; the answer appears in ``acks``."""
+    def publish(self, message: Outgoing) -> int:
+        """Queue one message and return its id; the answer appears in ``acks``, for QoS 0 as soon as it has left."""
         properties = None
-        if correlation is not None:
+        if message.correlation is not None:
             properties = _properties(PacketTypes.PUBLISH)
-            properties.CorrelationData = correlation
-        info = self._paho.publish(topic, payload, 1, retain, properties)
+            properties.CorrelationData = message.correlation
+        info = self._paho.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._end(Lost(UplinkUnavailable(f"{self._where}: cannot publish: {info.rc.name}")))
         return info.mid
 
-    async def subscribe(self, topics: Sequence[str]) -> list[tuple[int, str]]:
-        """(reason code, its name) for each topic, in order; a code of 0x80 or more is a refusal."""
+    async def subscribe(self, topics: Sequence[tuple[str, bool]]) -> list[tuple[int, str]]:
+        """(reason code, its name) for each topic, in order; a code of 0x80 or more is a refusal.
+
+        topics: (topic filter, whether a retained message is wanted).  MQTT 3.1.1 sends it in any case.
+        """
         if self._options.mqtt311:
-            _, mid = self._paho.subscribe([(topic, 1) for topic in topics])
+            _, mid = self._paho.subscribe([(topic, 1) for topic, _ in topics])
         else:
-            # Retained commands are never wanted: a command is an act at one moment.
-            wish = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-            _, mid = self._paho.subscribe([(topic, wish) for topic in topics])
+            never, once = SubscribeOptions.RETAIN_DO_NOT_SEND, SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            wishes = [
+                (topic, SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=once if retained else never))
+                for topic, retained in topics
+            ]
+            _, mid = self._paho.subscribe(wishes)
         if mid is None or self.lost is not None:
             raise self._lost_error()
         answer = self._subacks[mid] = self._loop.create_future()
@@ -180,9 +182,10 @@ class Session:
             del self._subacks[mid]
         return [(code.value, str(code)) for code in codes]
 
-    def give_up(self, reason: str) -> None:
-        """The caller has lost patience with this connection."""
-        self._end(Lost(UplinkUnavailable(f"{self._where}: {reason}", hint="the line or the broker hangs")))
+    def give_up(self, reason: str, *, planned: bool = False) -> None:
+        """The caller has lost patience with this connection, or (planned) wants another one."""
+        hint = "" if planned else "the line or the broker hangs"
+        self._end(Lost(UplinkUnavailable(f"{self._where}: {reason}", hint=hint), planned=planned))
 
     async def disconnect(self, timeout_s: float) -> None:
         """Say goodbye, so that the broker drops the will.  Gives up silently when the line does not take it."""
@@ -219,7 +222,8 @@ class Session:
         )
         client.max_inflight_messages = 0  # no second window inside paho: what is published is sent
         client.connect_timeout = options.address_s
-        client.will_set(options.will_topic, options.will_payload, qos=1, retain=True)
+        if options.will is not None:
+            client.will_set(options.will.topic, options.will.payload, qos=options.will.qos, retain=options.will.retain)
         client.on_log = self._on_log
         # Set already here, so that the CONNECT waits for the loop.  Written from this thread it would often meet a
         # socket that a broker without our certificate has closed, and paho would drop the alert that says why.
@@ -401,7 +405,7 @@ class Session:
             return
         with contextlib.suppress(UnicodeDecodeError):  # a topic that is not UTF-8 is none of ours
             self.messages.append(
-                Message(
+                Incoming(
                     message.topic,
                     bytes(message.payload),
                     message.retain,
@@ -434,7 +438,9 @@ def _set_credentials(client: mqtt.Client, options: Options) -> None:
     """Read afresh for every connection, so that a renewed password or certificate is used on the next one."""
     try:
         if options.username is not None:
-            password = options.password_file.read_text("utf-8").strip() if options.password_file else None
+            password = options.password
+            if password is None and options.password_file is not None:
+                password = options.password_file.read_text("utf-8").strip()
             client.username_pw_set(options.username, password)
         if options.tls is not None:
             client.tls_set_context(_tls_context(options.tls))

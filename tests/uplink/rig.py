@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.config.models import UplinkModel
 from gateway.envelope import Envelope
 from gateway.uplink.contract import Identity, Topics
+from gateway.uplink.dialect import Dialect, Outgoing, Reply, Request, Subject
+from gateway.uplink.dialects.native import Native
 from gateway.uplink.mqtt import Limits, MqttUplink
 from support.clock import ManualClock
 from support.memory_store import MemoryStore
@@ -25,8 +27,8 @@ QUICK = Limits(tick_s=0.05, first_pause_s=0.05, drain_s=2.0)
 class Rig:
     store: MemoryStore
     uplink: MqttUplink
+    clock: ManualClock
     quarantined: list[tuple[Envelope, str]] = field(default_factory=list)
-    messages: list[tuple[str, bytes]] = field(default_factory=list)
 
     def delivered(self) -> bool:
         return all(self.store.cursor("main", lane) == self.store.last_seq(lane) for lane in self.store.lanes)
@@ -40,24 +42,51 @@ class Rig:
             raise AssertionError(f"not delivered: {self.store.cursors}, {self.uplink.status}") from None
 
 
-def build(port: int, store: MemoryStore | None = None, *, limits: Limits = QUICK, **config: Any) -> Rig:
+class Listed(Native):
+    """Our own dialect, with a catalog that is known byte for byte."""
+
+    def catalog(self) -> Sequence[Outgoing]:
+        return [Outgoing(TOPICS.catalog, CATALOG, retain=True)]
+
+
+def subject_of(store: MemoryStore | None = None, clock: ManualClock | None = None) -> tuple[MemoryStore, Subject]:
+    log = store or MemoryStore()
+    return log, Subject(
+        uplink="main",
+        identity=IDENTITY,
+        devices=(),
+        commandable=frozenset(),
+        destinations=("main",),
+        epoch=lambda: log.epoch,
+        clock=clock or ManualClock(),
+        started_ms=1_767_225_600_000,
+    )
+
+
+def build(
+    port: int,
+    store: MemoryStore | None = None,
+    *,
+    limits: Limits = QUICK,
+    dialect: Dialect | None = None,
+    on_request: Callable[[Request], Awaitable[Reply]] | None = None,
+    **config: Any,
+) -> Rig:
     model = UplinkModel(**{"id": "main", "host": "127.0.0.1", "port": port, **config})
     store = store or MemoryStore()
     quarantined: list[tuple[Envelope, str]] = []
-    messages: list[tuple[str, bytes]] = []
+    clock = ManualClock()
     uplink = MqttUplink(
         model,
         store,
-        IDENTITY,
-        lambda: CATALOG,
-        ManualClock(),
-        started_ms=1_767_225_600_000,
+        dialect or Listed(subject_of(store, clock)[1], compress=model.compress),
+        clock,
         on_quarantine=lambda envelope, reason: quarantined.append((envelope, reason)),
-        on_message=lambda topic, payload: messages.append((topic, payload)),
+        on_request=on_request,
         limits=limits,
         jitter=lambda: 0.05,
     )
-    return Rig(store, uplink, quarantined, messages)
+    return Rig(store, uplink, clock, quarantined)
 
 
 @contextlib.asynccontextmanager

@@ -31,3 +31,27 @@ def test_after_five_refusals_at_most_one_attempt_a_minute() -> None:
     assert backoff.delay_s(0.0, rejected=True, jitter=0.999) < 120
     backoff.reset()
     assert backoff.delay_s(0.0, rejected=True, jitter=0.5) == 0.5
+
+
+def test_who_is_thrown_out_by_another_client_waits_longer_each_time() -> None:
+    backoff = Backoff()
+    pauses = [backoff.delay_s(5.0, rejected=False, fought=True, jitter=0.0) for _ in range(8)]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert backoff.contested
+    backoff.reset()
+    assert backoff.delay_s(5.0, rejected=False, fought=True, jitter=0.0) == 1.0
+
+
+def test_connections_accepted_and_soon_broken_look_like_a_fight_after_a_few() -> None:
+    backoff = Backoff()
+    pauses = [backoff.delay_s(1.0, rejected=False, broke=True, jitter=0.5) for _ in range(8)]
+    assert pauses == [0.5, 0.5, 0.5, 0.5, 0.5, 1.5, 3.0, 6.0]
+    assert backoff.contested
+
+
+def test_a_broker_that_is_away_between_two_short_connections_is_no_fight() -> None:
+    backoff = Backoff()
+    for _ in range(50):
+        assert backoff.delay_s(1.0, rejected=False, broke=True, jitter=0.5) == 0.5
+        assert backoff.delay_s(1.0, rejected=False, jitter=0.5) == 0.5
+    assert not backoff.contested

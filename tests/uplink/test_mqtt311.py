@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from gateway.model import Lane
+from gateway.uplink.dialect import Outgoing
 from gateway.uplink.session import Options, Session
 from support.broker import broker
 from uplink.rig import build, running
@@ -15,10 +16,10 @@ def test_a_message_and_its_acknowledgement(tmp_path: Path) -> None:
     async def main() -> None:
         async with broker(tmp_path) as server:
             woken = asyncio.Event()
-            options = Options("127.0.0.1", server.port, 20, "old", "s", b"{}", mqtt311=True, tick_s=0.05)
+            options = Options("127.0.0.1", server.port, 20, "old", Outgoing("s", b"{}"), mqtt311=True, tick_s=0.05)
             async with Session(options, woken.set) as session:
-                assert [code for code, _ in await session.subscribe(["a/+", "b"])] == [1, 1]
-                mid = session.publish("a/x", b"hello", retain=True)
+                assert [code for code, _ in await session.subscribe([("a/+", False), ("b", False)])] == [1, 1]
+                mid = session.publish(Outgoing("a/x", b"hello", retain=True))
                 while not (session.acks and session.messages):
                     woken.clear()
                     await woken.wait()

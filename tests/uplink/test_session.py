@@ -15,6 +15,7 @@ import pytest
 
 from gateway.config.models import TlsModel
 from gateway.errors import UplinkError, UplinkRejected, UplinkUnavailable
+from gateway.uplink.dialect import Outgoing
 from gateway.uplink.session import Options, Session
 from support.broker import broker, free_port
 from support.certificates import Authority
@@ -28,8 +29,7 @@ def options(port: int, **changes: Any) -> Options:
         "port": port,
         "keepalive_s": 20,
         "client_id": "session-test",
-        "will_topic": "compound/v1/s/g/status",
-        "will_payload": b"{}",
+        "will": Outgoing("compound/v1/s/g/status", b"{}", retain=True),
         "answer_s": 2.0,
         "tick_s": 0.05,
     }
@@ -53,8 +53,11 @@ def test_a_message_and_its_acknowledgement(tmp_path: Path) -> None:
         async with broker(tmp_path) as server:
             woken = asyncio.Event()
             async with Session(options(server.port), woken.set) as session:
-                assert await session.subscribe(["a/+", "b"]) == [(1, "Granted QoS 1"), (1, "Granted QoS 1")]
-                mid = session.publish("a/x", b"hello")
+                assert await session.subscribe([("a/+", False), ("b", True)]) == [
+                    (1, "Granted QoS 1"),
+                    (1, "Granted QoS 1"),
+                ]
+                mid = session.publish(Outgoing("a/x", b"hello"))
                 while not (session.acks and session.messages):
                     woken.clear()
                     await woken.wait()
@@ -219,7 +222,7 @@ def test_many_acknowledgements_in_one_tls_record_are_all_read(tmp_path: Path) ->
             async with Session(chosen, woken.set) as session, asyncio.timeout(10):
                 for _ in range(20):
                     for _ in range(20):
-                        session.publish("a/x", b"y" * 2000)
+                        session.publish(Outgoing("a/x", b"y" * 2000))
                     while len(session.acks) < 20:
                         woken.clear()
                         await woken.wait()
@@ -281,7 +284,7 @@ def test_cancelled_at_any_moment_it_ends_at_once_and_leaves_nothing(tmp_path: Pa
         with contextlib.suppress(UplinkError):
             async with Session(chosen, lambda: None) as session:
                 while session.lost is None:
-                    session.publish("a/x", b"y" * 1000)
+                    session.publish(Outgoing("a/x", b"y" * 1000))
                     await asyncio.sleep(0.001)
 
     async def cancel(chosen: Options, delay_s: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -9,10 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gateway.envelope import Envelope
 from gateway.model import Lane
 from gateway.uplink.contract import Verdict, puback_verdict
-from gateway.uplink.window import MAX_BYTES, Quarantined, Sending, Window
+from gateway.uplink.window import MAX_BYTES, ORDERED, Quarantined, Sending, Window
 
 LANES = list(Lane)
 PAGE = 5
+Key: TypeAlias = tuple[Lane, int]
 
 
 def envelope(lane: Lane, seq: int, size: int = 10) -> Envelope:
@@ -22,10 +25,10 @@ def envelope(lane: Lane, seq: int, size: int = 10) -> Envelope:
 class World:
     """A log and a window, joined as the uplink joins them."""
 
-    def __init__(self, size: int = 20) -> None:
+    def __init__(self, size: int = 20, **options: Any) -> None:
         self.log: dict[Lane, list[Envelope]] = {lane: [] for lane in LANES}
         self.last: dict[Lane, int] = dict.fromkeys(LANES, 0)
-        self.window = Window(dict.fromkeys(LANES, 0), size)
+        self.window = Window(dict.fromkeys(LANES, 0), size, **options)
         self.flying: list[Sending] = []
         self.now_s = 0.0
 
@@ -44,11 +47,11 @@ class World:
         self.flying = []
 
     def read_ahead(self) -> None:
-        for lane in LANES:
-            while self.window.wants(lane) and self.last[lane] > self.window.position(lane):
-                position = self.window.position(lane)
-                self.window.feed(lane, [one for one in self.log[lane] if one.seq > position][:PAGE])
-            if self.window.next_lane(self.now_s) is lane:
+        for stream in self.window.streams:
+            while stream.wants(self.last[stream.lane]):
+                page = [one for one in self.log[stream.lane] if one.seq > stream.position][:PAGE]
+                self.window.feed(stream, page)
+            if self.window.next_stream(self.now_s) is stream:
                 return
 
     def take(self, room: int = 100, *, alone: bool = True) -> list[Sending]:
@@ -71,8 +74,8 @@ class World:
             self.answer(sending)
 
 
-def world(size: int = 20) -> World:
-    new = World(size)
+def world(size: int = 20, **options: Any) -> World:
+    new = World(size, **options)
     new.open()
     return new
 
@@ -82,14 +85,20 @@ def names(sendings: list[Sending]) -> list[tuple[Lane, int]]:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Random commits, drops, sends, answers in any order, broken connections."""
+    """Random commits, drops, sends, answers in any order, broken connections; and a platform that says what it has,
+    on the other side of a broker that loses what it likes."""
+
+    receipts = False
 
     @initialize(size=st.integers(1, 8))
     def start(self, size: int) -> None:
         self.size = size
-        self.world = World(size)
-        self.settled: set[tuple[Lane, int]] = set()  # success seen, or reported as quarantined
-        self.dropped: set[tuple[Lane, int]] = set()
+        self.world = World(size, receipts=self.receipts, replay_rate=1000.0)
+        self.settled: set[Key] = set()  # settled for good, or reported as quarantined
+        self.dropped: set[Key] = set()
+        self.platform: set[Key] = set()
+        self.out: set[Key] = set()  # the broker has it, and the platform has not confirmed it
+        self.asked: set[Key] = set()  # wanted once more
         self.cursors: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self.connected = False
         self.backlog: dict[Lane, int] = {}
@@ -125,29 +134,83 @@ class Interleavings(RuleBasedStateMachine):
         before = {(one.envelope.lane, one.envelope.seq) for one in self.world.flying}
         for sending in self.world.take(room, alone=alone):
             key = (sending.envelope.lane, sending.envelope.seq)
-            assert key not in self.settled, "sent again after it was settled"
-            assert key not in before, "sent twice on one connection"
-            assert not self.overtaken(sending.envelope.lane, before), "a more urgent lane was still waiting"
+            again = key in self.asked
+            assert again or key not in self.settled, "sent again after it was settled"
+            assert again or key not in self.out, "sent again although the broker has it"
+            assert key not in before, "sent twice at the same time"
+            assert again or not self.overtaken(key, before), "something more urgent was still waiting"
             before.add(key)
-            assert sending.replay == (sending.envelope.seq <= self.backlog[sending.envelope.lane])
+            self.asked.discard(key)
+            assert sending.replay or sending.envelope.seq > self.backlog[sending.envelope.lane]
 
-    def overtaken(self, lane: Lane, flying: set[tuple[Lane, int]]) -> set[tuple[Lane, int]]:
-        """What waits in lanes before *lane*, leaving out lanes that the broker has refused something from."""
-        urgent = [one for one in LANES[: LANES.index(lane)] if one not in self.held]
-        return {(one, entry.seq) for one in urgent for entry in self.world.log[one]} - self.settled - flying
+    def overtaken(self, key: Key, flying: set[Key]) -> set[Key]:
+        """What waits and is more urgent than *key*, leaving out lanes that the broker has refused something from."""
+        waiting = (
+            {(lane, entry.seq) for lane in LANES if lane not in self.held for entry in self.world.log[lane]}
+            - self.settled
+            - self.out
+            - flying
+        )
+        return {one for one in waiting if self.rank(one) < self.rank(key)}
 
-    @rule(data=st.data(), code=st.sampled_from([0x00, 0x00, 0x00, 0x10, 0x80, 0x87, 0x97, 0x99]))
-    def answer(self, data: st.DataObject, code: int) -> None:
+    def rank(self, key: Key) -> tuple[int, int]:
+        lane, seq = key
+        late = lane not in ORDERED and seq <= self.backlog[lane]
+        return (2 if late else 0 if lane in ORDERED else 1), LANES.index(lane)
+
+    @rule(data=st.data(), code=st.sampled_from([0x00, 0x00, 0x00, 0x10, 0x80, 0x87, 0x97, 0x99]), arrives=st.booleans())
+    def answer(self, data: st.DataObject, code: int, arrives: bool) -> None:
         if not self.world.flying:
             return
         sending = data.draw(st.sampled_from(self.world.flying))
+        key = (sending.envelope.lane, sending.envelope.seq)
         verdict = self.world.answer(sending, code)
         if verdict is Verdict.DONE:
-            self.settled.add((sending.envelope.lane, sending.envelope.seq))
             self.held.discard(sending.envelope.lane)
+            self.done(key, arrives=arrives)
         elif code != 0x99:
             self.held.add(sending.envelope.lane)
         self.collect()
+
+    def done(self, key: Key, *, arrives: bool) -> None:
+        if not self.receipts:
+            self.settled.add(key)
+            return
+        if arrives:
+            self.platform.add(key)
+        if key not in self.settled:
+            self.out.add(key)
+
+    @rule(data=st.data(), lane=st.sampled_from(LANES))
+    def receipt(self, data: st.DataObject, lane: Lane) -> None:
+        """The platform counts: everything up to some number, but for what it has never seen."""
+        upto = data.draw(st.integers(0, self.world.last[lane] + 3))
+        missing = [(seq, seq) for seq in range(1, upto + 1) if (lane, seq) not in self.platform | self.dropped]
+        self.world.window.receipt(lane, upto, missing, self.world.last[lane], self.world.now_s)
+        if self.receipts:
+            self.settled |= {(lane, seq) for seq in range(1, upto + 1) if (lane, seq) in self.platform}
+            self.look_out()
+
+    @rule()
+    def remind(self) -> None:
+        self.world.window.remind(self.world.now_s)
+        self.look_out()
+
+    def look_out(self) -> None:
+        """What is out, as the window sees it: it is smaller, and only by what has to go again or is settled."""
+        out = {(lane, seq) for lane, state in self.world.window._lanes.items() for seq in state.out}
+        assert out <= self.out
+        assert not out & self.settled
+        self.out = out
+
+    @rule(data=st.data(), lane=st.sampled_from(LANES))
+    def again(self, data: st.DataObject, lane: Lane) -> None:
+        if self.world.last[lane]:
+            first = data.draw(st.integers(1, self.world.last[lane]))
+            last = data.draw(st.integers(first, self.world.last[lane]))
+            self.world.window.again(lane, first, last)
+            self.asked |= {(lane, seq) for seq in range(first, last + 1)}
+            self.look_out()
 
     @rule(seconds=st.sampled_from([0.5, 100.0]))
     def wait(self, seconds: float) -> None:
@@ -157,6 +220,7 @@ class Interleavings(RuleBasedStateMachine):
         for given_up, reason in self.world.window.take_quarantined():
             assert reason
             self.settled.add((given_up.lane, given_up.seq))
+            self.out.discard((given_up.lane, given_up.seq))
 
     @invariant()
     def cursors_pass_only_what_is_settled(self) -> None:
@@ -182,11 +246,12 @@ class Interleavings(RuleBasedStateMachine):
         for _ in range(1000):
             self.world.now_s += 100.0
             self.world.take()
-            if not self.world.flying:
-                break
             for sending in self.world.flying:
-                self.settled.add((sending.envelope.lane, sending.envelope.seq))
+                self.done((sending.envelope.lane, sending.envelope.seq), arrives=True)
+            if not self.world.flying and not self.world.window.out:
+                break
             self.world.answer_all()
+            self.everything_confirmed()
         self.collect()
         for lane in LANES:
             left = {(lane, one.seq) for one in self.world.log[lane]} - self.settled
@@ -194,9 +259,23 @@ class Interleavings(RuleBasedStateMachine):
             if self.world.log[lane]:
                 assert self.world.window.cursor(lane) == self.world.last[lane]
 
+    def everything_confirmed(self) -> None:
+        for lane in LANES if self.receipts else ():
+            upto = self.world.last[lane]
+            known = self.platform | self.dropped
+            missing = [(seq, seq) for seq in range(1, upto + 1) if (lane, seq) not in known]
+            self.world.window.receipt(lane, upto, missing, upto, self.world.now_s)
+            self.settled |= {(lane, seq) for seq in range(1, upto + 1) if (lane, seq) in self.platform}
+
+
+class WithReceipts(Interleavings):
+    receipts = True
+
 
 Interleavings.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestInterleavings = Interleavings.TestCase
+WithReceipts.TestCase.settings = Interleavings.TestCase.settings
+TestReceipts = WithReceipts.TestCase
 
 
 def test_lanes_go_in_the_order_of_their_urgency() -> None:
@@ -320,7 +399,7 @@ def test_pauses_grow_to_a_minute_and_end_with_the_first_success() -> None:
         for sending in [probe, *rest]:
             one.answer(sending, 0x97)
         start = one.now_s
-        while one.window.next_lane(one.now_s) is None:
+        while one.window.next_stream(one.now_s) is None:
             one.now_s += 0.5
         pauses.append(one.now_s - start)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
