@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -39,6 +39,7 @@ from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
+from gateway.self_watch import Findings, SelfWatch
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
@@ -83,7 +84,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         engine = Engine(
             config.rules,
             config.points,
-            config.devices,
+            config.watched,
             new_id=uuid7,
             saved=saved,
             started=Instant(clock.monotonic_s(), started_ms),
@@ -95,7 +96,9 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         connections = {plan.id: open_line(plan) for plan in config.lines}
         lines = [_line(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
         _recall_registers(lines, saved, clock)
-        uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
+        uplinks: dict[str, MqttUplink] = {}
+        watch = await _self_watch(config, store, pipeline, uplinks, clock)
+        uplinks |= _uplinks(config, store, identity, pipeline, clock, started_ms, watch.hurry)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
         commands = Commands(
             config.points,
@@ -117,6 +120,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(_keep_registers(lines, pipeline, clock)),
+                group.create_task(watch.run()),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -194,18 +198,25 @@ def _identities(config: Configuration, saved: Mapping[str, bytes]) -> Identities
 
 
 def _uplinks(
-    config: Configuration, store: Store, identity: Identity, pipeline: Pipeline, clock: Clock, started_ms: int
+    config: Configuration,
+    store: Store,
+    identity: Identity,
+    pipeline: Pipeline,
+    clock: Clock,
+    started_ms: int,
+    hurry: Callable[[], None],
 ) -> dict[str, MqttUplink]:
     def quarantined(envelope: Envelope, why: str) -> None:
         pipeline.note(
             Gap(why, envelope.from_ms, envelope.to_ms, envelope.lane, envelope.seq, envelope.seq, envelope.count)
         )
+        hurry()
 
     def uplink(model: UplinkModel) -> MqttUplink:
         subject = Subject(
             uplink=model.id,
             identity=identity,
-            devices=config.devices,
+            devices=config.watched,
             commandable=config.allow_write,
             destinations=[each.id for each in config.uplinks],
             epoch=lambda: store.epoch,
@@ -215,6 +226,25 @@ def _uplinks(
         return MqttUplink(model, store, dialect_of(model, subject), clock, on_quarantine=quarantined)
 
     return {model.id: uplink(model) for model in config.uplinks}
+
+
+async def _self_watch(
+    config: Configuration, store: Store, pipeline: Pipeline, uplinks: Mapping[str, MqttUplink], clock: Clock
+) -> SelfWatch:
+    stats = await store.stats()
+    before = stats.evicted + stats.damaged
+
+    async def look(findings: Findings) -> Mapping[str, bool]:
+        losses, failing = pipeline.stats.dropped + (store.recovery is not None), pipeline.failing
+        try:
+            stats = await store.stats()
+            losses += stats.evicted + stats.damaged - before
+        except StoreError:
+            failing = True
+        status = {name: uplink.status for name, uplink in uplinks.items()}
+        return findings.values(status, losses, clock.state(), clock.monotonic_s(), failing=failing)
+
+    return SelfWatch(config.device(config.gateway.id), look, pipeline.submit, clock)
 
 
 async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:

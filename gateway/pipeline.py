@@ -141,6 +141,11 @@ class Pipeline:
         else:
             self._make_room()
 
+    @property
+    def failing(self) -> bool:
+        """The store takes nothing at present."""
+        return self._failing_since_ms is not None
+
     def waiting(self) -> int:
         """Records taken and not yet on disk."""
         return self._count

@@ -34,6 +34,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.identity": VOCABULARY,
     "gateway.quality": (*VOCABULARY, "gateway.identity"),
     "gateway.schedule": VOCABULARY,
+    "gateway.self_watch": VOCABULARY,
     "gateway.line_stats": (),
     "gateway.local_api": VOCABULARY,
     "gateway.config": (
@@ -44,6 +45,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "rules",
         "gateway.identity",
         "gateway.schedule",
+        "gateway.self_watch",
         "gateway.terminal",
         "gateway.config",
     ),

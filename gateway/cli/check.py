@@ -36,7 +36,7 @@ def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Con
     name = configuration.site.name
     counts = {
         ("设备", "devices"): len(configuration.devices),
-        ("测点", "points"): len(configuration.points),
+        ("测点", "points"): sum(len(device.points) for device in configuration.devices),
         ("线路", "lines"): len(configuration.lines),
         ("上行", "uplinks"): len(configuration.uplinks),
         ("规则", "rules"): len(configuration.rules.rules),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property
@@ -38,6 +38,7 @@ from gateway.config.profiles import Profiles
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
+from gateway.self_watch import own_device
 from rules.definition import RuleSet
 
 __all__ = ["Configuration", "DevicePlan", "LinePlan", "check", "load"]
@@ -59,9 +60,15 @@ class Configuration:
     uplinks: tuple[UplinkModel, ...]
     lines: tuple[LinePlan, ...]
     devices: tuple[Device, ...]
+    ourselves: Device
+    """The gateway, as one more device that rules watch."""
     rules: RuleSet
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
+
+    @property
+    def watched(self) -> tuple[Device, ...]:
+        return (*self.devices, self.ourselves)
 
     def device(self, id_: str) -> Device:
         """Raises KeyError."""
@@ -69,7 +76,7 @@ class Configuration:
 
     @cached_property
     def _devices(self) -> Mapping[str, Device]:
-        return {device.id: device for device in self.devices}
+        return {device.id: device for device in self.watched}
 
     @cached_property
     def readable(self) -> frozenset[PointId]:
@@ -78,7 +85,7 @@ class Configuration:
 
     @cached_property
     def points(self) -> Mapping[PointId, Point]:
-        return {point.id: point for device in self.devices for point in device.points}
+        return {point.id: point for device in self.watched for point in device.points}
 
     @cached_property
     def allow_write(self) -> frozenset[PointId]:
@@ -115,9 +122,11 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
     if parts.file is not None:
         report.extend(_timezone_faults(site, parts.file.site))
     devices = tuple(plan.device for line in lines for plan in line.devices)
-    rules, rule_bytes = read_rule_files(directory, devices, report, complete=not report.failed)
+    ourselves = _ourselves(site, parts.file, devices, report)
+    watched = devices if ourselves is None else (*devices, ourselves)
+    rules, rule_bytes = read_rule_files(directory, watched, report, complete=not report.failed)
     faults = report.in_order()
-    if parts.file is None or report.failed:
+    if parts.file is None or ourselves is None or report.failed:
         return None, faults
     files = {"site.yaml": content, **profiles.bytes_of, **rule_bytes}
     return Configuration(
@@ -128,9 +137,20 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
         uplinks=tuple(_resolved(uplink, directory) for uplink in parts.file.uplinks),
         lines=lines,
         devices=devices,
+        ourselves=ourselves,
         rules=rules,
         digest=_digest(files),
     ), faults
+
+
+def _ourselves(site: Document, file: SiteFile | None, devices: Sequence[Device], report: Report) -> Device | None:
+    if file is None:
+        return None
+    id_ = file.gateway.id
+    if any(device.id == id_ for device in devices):
+        message = Text(f"{id_} 已是一台设备的编号", f"a device is called {id_} already")
+        report.add(site.fault(("gateway", "id"), "E-DUP", message, Text("改其中一个", "rename one of the two")))
+    return own_device(id_)
 
 
 def devices_of(directory: Path) -> tuple[Device, ...] | None:
@@ -140,7 +160,9 @@ def devices_of(directory: Path) -> tuple[Device, ...] | None:
     report.extend(site.faults)
     parts = _Parts.of(site, report)
     lines = Planner(site, Profiles(directory, report), report).plan(parts.lines, parts.devices)
-    return None if report.failed else tuple(plan.device for line in lines for plan in line.devices)
+    if report.failed or parts.file is None:
+        return None
+    return (*(plan.device for line in lines for plan in line.devices), own_device(parts.file.gateway.id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from gateway.config.faults import Fault, Report
 from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
 from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
+from gateway.self_watch import KIND as SELF
 from rules.definition import RuleSet, read_rules
 from rules.faults import RuleFault
 
 _FORMAT = "rules/1"
-_BUILT_IN = "rules/built_in.yaml"
+_BUILT_IN, _SELF = "rules/built_in.yaml", "rules/self.yaml"
 
 
 def read_rule_files(
@@ -49,17 +50,21 @@ def read_rule_paths(
     rules, faults = read_rules(merged.data, devices)
     for fault in faults:
         placed = merged.placed(fault)
-        if placed.file != _BUILT_IN or not placed.warning:  # the gateway's own rules suit what devices there are
+        if (
+            placed.file not in (_BUILT_IN, _SELF) or not placed.warning
+        ):  # the gateway's own rules suit what devices there are
             report.add(placed)
     return rules, files
 
 
 def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
-    """The gateway's own rules: whoever has a serial number is watched for a change of it."""
+    """The gateway's own rules: it watches itself, and whoever has a serial number for a change of it."""
+    folder = Path(rules_package.__file__).parent
+    if any(device.kind == SELF for device in devices):
+        yield load_yaml((folder / "self.yaml").read_text(encoding="utf-8"), _SELF)
     kinds = sorted({device.kind for device in devices for point in device.points if point.name == CHECK_POINT})
     if kinds:
-        file = Path(rules_package.__file__).parent / "built_in.yaml"
-        text = Template(file.read_text(encoding="utf-8")).substitute(kinds=", ".join(kinds))
+        text = Template((folder / "built_in.yaml").read_text(encoding="utf-8")).substitute(kinds=", ".join(kinds))
         yield load_yaml(text, _BUILT_IN)
 
 

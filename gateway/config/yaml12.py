@@ -55,7 +55,7 @@ _WHY: Mapping[int | None, str] = {
 }
 _PROBLEMS = {
     # libyaml's own limit (PyYAML 6.0.4), which may be met before ours: it reads ahead
-    "exceeded maximum nesting depth": Text("嵌套太深", "nested too deeply"),
+    "exceeded maximum nesting depth": Text(f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH} levels"),
     # libyaml's words: ours, for people who have never seen a parser
     "mapping values are not allowed in this context": Text(
         '这里不应出现冒号；检查缩进，以及上一行的键后面是否漏了冒号 ":"',

@@ -50,7 +50,7 @@ from gateway.uplink.dialect import (
     Request,
 )
 from gateway.uplink.log import Log
-from gateway.uplink.outbox import Flight, Kind, Outbox, Parcel
+from gateway.uplink.outbox import Answer, Flight, Item, Kind, Outbox, Parcel
 from gateway.uplink.session import Lost, Options, Session
 from gateway.uplink.window import ORDERED, Stream, Window
 
@@ -155,6 +155,7 @@ class MqttUplink:
         self._acting = 0
         self._catalog_strikes = 0
         self._attended = True
+        self._leaving = False
         self._proved = False  # the broker has acknowledged something on this connection
         self._connected = False
         self._since_ms: int | None = None
@@ -211,16 +212,16 @@ class MqttUplink:
     # --- asked from outside ---
 
     def publish_health(self, snapshot: Mapping[str, Any]) -> None:
-        """Not stored: without a connection it is dropped, and a newer one replaces one that still waits."""
-        if self._connected:
-            for message in self._dialect.health(snapshot):
-                self._outbox.latest[message.topic] = message
+        """Not stored: without a connection it is dropped, and while an older one waits for the line."""
+        if self._connected and not self._outbox.holds(Kind.HEALTH):
+            self._outbox.add(Kind.HEALTH, self._dialect.health(snapshot))
             self._wake.set()
 
     def introduce(self) -> None:
         """Say again who we are and what we have: somebody may have missed it, or it has changed."""
         if self._connected:
             self._outbox.introduce(self._dialect.introduce())
+            self._say_answers()
             self._wake.set()
 
     def resend(self, lane: Lane, from_seq: int, to_seq: int) -> None:
@@ -290,9 +291,8 @@ class MqttUplink:
 
     def _begin(self, hello: Hello) -> None:
         self._window.open({lane: self._log.last_seq(lane) for lane in Lane})
-        self._flights.clear()
-        self._outbox.begin()
         self._faults.clear()
+        self._leaving = False
         self._attended = hello.attended
         self._clock_state = self._clock.state()
         self._proved = False
@@ -341,6 +341,9 @@ class MqttUplink:
         while session.lost is None:
             if not await self._turn(session):
                 await self._wake.wait()
+            if self._leaving and session.lost is None:
+                await self._say_goodbye(session)
+                session.give_up("the receiver has gone", planned=True)
         return session.lost
 
     async def _turn(self, session: Session) -> bool:
@@ -375,7 +378,7 @@ class MqttUplink:
     async def _say_goodbye(self, session: Session) -> None:
         now_s = asyncio.get_running_loop().time()
         said = {session.publish(message): message for message in self._dialect.farewell()}
-        self._flights |= {mid: Flight(Kind.FAREWELL, message, None, now_s) for mid, message in said.items()}
+        self._flights |= {mid: Flight(Item(Kind.FAREWELL, message), now_s) for mid, message in said.items()}
         with suppress(TimeoutError):  # the will says it a little later
             async with asyncio.timeout(self._limits.goodbye_s):
                 while said.keys() & self._flights.keys() and session.lost is None:
@@ -387,7 +390,7 @@ class MqttUplink:
     def _idle(self) -> bool:
         now_s = asyncio.get_running_loop().time()
         nothing_waits = not self._attended or self._window.next_stream(now_s) is None
-        return not self._flights and self._outbox.empty() and nothing_waits
+        return not self._flights and not self._outbox.queue and nothing_waits
 
     # --- the helpers ---
 
@@ -418,10 +421,11 @@ class MqttUplink:
             if flight is None:
                 continue
             self._proved = True
-            if flight.parcel is None:
-                self._control_answered(flight, code)
-            elif flight.parcel.answered(code):
-                self._envelope_answered(flight.parcel.envelope, flight.parcel.worst)
+            parcel = flight.item.of
+            if not isinstance(parcel, Parcel):
+                self._control_answered(flight.item, code)
+            elif parcel.answered(code):
+                self._envelope_answered(parcel.envelope, parcel.worst)
         while session.messages:
             for heard in self._dialect.hear(session.messages.popleft()):
                 self._hear(heard)
@@ -437,9 +441,9 @@ class MqttUplink:
         else:
             self._fault(envelope.lane, f"lane {envelope.lane}: refused by the broker, code 0x{code:02x}")
 
-    def _control_answered(self, flight: Flight, code: int) -> None:
-        topic = flight.message.topic
-        if flight.kind is Kind.CATALOG:
+    def _control_answered(self, item: Item, code: int) -> None:
+        topic = item.message.topic
+        if item.kind is Kind.CATALOG:
             self._catalog_strikes = 0
         if puback_verdict(code) is Verdict.DONE:
             self._faults.pop(topic, None)
@@ -453,6 +457,8 @@ class MqttUplink:
             case Introduce():
                 self.introduce()
             case Attend(present):
+                # Who sees the receiver go has to begin anew: what is said meanwhile nobody can put in order.
+                self._leaving = self._leaving or (self._attended and not present)
                 self._attended = present
             case Asked():
                 self._begin_act(heard)
@@ -482,7 +488,14 @@ class MqttUplink:
             self._acting -= 1
 
     def _answer(self, asked: Asked, reply: Reply) -> None:
-        self._outbox.reply(self._dialect.answer(asked, reply))
+        self._outbox.answer(Answer(asked, reply))
+        self._say_answers()
+
+    def _say_answers(self) -> None:
+        """When connected; else with the next introduction."""
+        while self._connected and self._outbox.unsaid:
+            answer = self._outbox.unsaid.popleft()
+            self._outbox.add(Kind.ANSWER, self._dialect.answer(*answer), answer)
         self._wake.set()
 
     async def _refuse(self, request: Request) -> Reply:
@@ -518,29 +531,24 @@ class MqttUplink:
             self._window.feed(stream, page)
 
     def _send(self, session: Session) -> bool:
-        """Births and answers, then envelopes of the most urgent stream.  True when there may be more to send."""
+        """What is queued, then the catalog, then envelopes of the most urgent stream.
+
+        True when there may be more to send.
+        """
         if session.lost is not None:
             return False
         now_s = asyncio.get_running_loop().time()
+        if not self._send_queue(session, now_s) or not self._attended:
+            return False
+        self._queue_catalog(now_s)
         room = session.accepted.receive_maximum - len(self._flights)
-        while room > 0 and (control := self._outbox.next_control()) is not None:
-            room -= self._publish(session, *control, None, now_s)
-        room = self._send_parts(session, room, now_s)
-        if room <= 0 or self._outbox.births or not self._attended:
-            return False
-        room -= self._send_catalog(session, room, now_s)
-        if self._outbox.parts or room <= 0:
-            return False
-        return self._send_envelopes(session, room, now_s)
-
-    def _send_envelopes(self, session: Session, room: int, now_s: float) -> bool:
-        envelopes_only = all(flight.parcel is not None for flight in self._flights.values())
+        envelopes_only = all(isinstance(flight.item.of, Parcel) for flight in self._flights.values())
         sent_ms = self._clock.now_ms()
-        batch = self._window.take(now_s, room, alone=self._proved and envelopes_only)
+        batch = self._window.take(now_s, room, alone=self._proved and envelopes_only and not self._outbox.queue)
         for envelope, replay in batch:
             messages = self._dialect.encode(self._view(envelope), sent_ms=sent_ms, replay=replay)
             self._dispatch(session, envelope, messages)
-        self._send_parts(session, room, now_s)
+        self._send_queue(session, now_s)
         if not batch and (wait_s := self._window.wait_s(now_s)) is not None:
             asyncio.get_running_loop().call_later(wait_s, self._wake.set)
         return bool(batch)
@@ -554,43 +562,40 @@ class MqttUplink:
         if not messages:
             self._window.answered(envelope, 0, asyncio.get_running_loop().time())
             return
-        parcel = Parcel(envelope, len(messages))
-        self._outbox.parts.extend((message, parcel) for message in messages)
+        self._outbox.add(Kind.PART, messages, Parcel(envelope, len(messages)))
         self._sent += 1
 
-    def _send_parts(self, session: Session, room: int, now_s: float) -> int:
-        """What is left of *room*."""
-        while self._outbox.parts and room > 0:
-            room -= self._publish(session, Kind.PART, *self._outbox.parts.popleft(), now_s)
-        return room
+    def _send_queue(self, session: Session, now_s: float) -> bool:
+        """As much as the broker takes now; whether that was all."""
+        queue = self._outbox.queue
+        while queue and len(self._flights) < session.accepted.receive_maximum:
+            item = queue.popleft()
+            if isinstance(item.of, Parcel) or self._fits(session, item.message):
+                self._flights[session.publish(item.message)] = Flight(item, now_s)
+        return not queue
 
-    def _send_catalog(self, session: Session, room: int, now_s: float) -> int:
-        """When nothing urgent waits; how many messages."""
+    def _fits(self, session: Session, message: Outgoing) -> bool:
+        limit, size = session.accepted.maximum_packet, packet_size(message.topic, message.payload)
+        size += 0 if message.correlation is None else 4 + len(message.correlation)
+        if limit is None or size <= limit:
+            return True
+        self._fault(message.topic, f"{message.topic} is not sent: {size} bytes, the broker accepts {limit}")
+        return False
+
+    def _queue_catalog(self, now_s: float) -> None:
+        """One message at a time, while nothing urgent waits: it may be large and the line slow."""
         outbox = self._outbox
         urgent = self._window.next_stream(now_s)
-        if urgent is not None and urgent.lane in ORDERED:
-            return 0
-        if outbox.catalog_due and not any(flight.kind is Kind.CATALOG for flight in self._flights.values()):
+        if (urgent is not None and urgent.lane in ORDERED) or outbox.holds(Kind.CATALOG):
+            return
+        if outbox.catalog_due and not any(flight.item.kind is Kind.CATALOG for flight in self._flights.values()):
             outbox.catalog_due = False
             if self._catalog_strikes >= 3:
                 self._fault("catalog", "the catalog is not sent: the connection broke each time")
-                return 0
+                return
             outbox.catalog = deque(self._dialect.catalog())
-        sent = 0
-        while outbox.catalog and sent < room:
-            sent += self._publish(session, Kind.CATALOG, outbox.catalog.popleft(), None, now_s)
-        return sent
-
-    def _publish(self, session: Session, kind: Kind, message: Outgoing, parcel: Parcel | None, now_s: float) -> int:
-        """How many it was: none when the broker would end the connection over it."""
-        if parcel is None:
-            limit, size = session.accepted.maximum_packet, packet_size(message.topic, message.payload)
-            size += 0 if message.correlation is None else 4 + len(message.correlation)
-            if limit is not None and size > limit:
-                self._fault(message.topic, f"{message.topic} is not sent: {size} bytes, the broker accepts {limit}")
-                return 0
-        self._flights[session.publish(message)] = Flight(kind, message, parcel, now_s)
-        return 1
+        if outbox.catalog:
+            outbox.add(Kind.CATALOG, [outbox.catalog.popleft()])
 
     def _watch(self, session: Session) -> None:
         """What has to be looked at now and then: acknowledgements, receipts, the clock, renewed certificates."""
@@ -627,9 +632,9 @@ class MqttUplink:
         early = asyncio.get_running_loop().time() - self._opened_s < self._limits.short_session_s
         blame = early and self._proved and not lost.planned and lost.code not in BLAMELESS_DISCONNECTS
         flights = self._flights.values()
-        if early and any(flight.kind is Kind.CATALOG for flight in flights):
+        if early and any(flight.item.kind is Kind.CATALOG for flight in flights):
             self._catalog_strikes += 1
-        self._outbox.put_back(flights)
+        self._outbox.begin(flights)
         self._flights.clear()
         self._window.lost(blame=blame)
         self._since_ms = self._clock.now_ms()

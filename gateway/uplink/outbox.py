@@ -1,4 +1,8 @@
-"""What waits for room on the line, beside the log, and what is on its way.  Pure."""
+"""What waits for room on the line, beside the log, and what is on its way.  Pure.
+
+One queue: what a dialect has made may carry a running number of its own, so it leaves in the order in which it was
+made, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,26 @@ from typing import NamedTuple
 
 from gateway.envelope import Envelope
 from gateway.uplink.contract import Verdict, puback_verdict
-from gateway.uplink.dialect import Outgoing
+from gateway.uplink.dialect import Asked, Outgoing, Reply
 
-MAX_REPLIES = 64
-"""Answers that may wait for the line; what comes then is dropped."""
+MAX_ANSWERS = 64
+"""Answers that may wait for a connection; what comes then is dropped."""
 
 
 class Kind(enum.Enum):
-    BIRTH = "birth"  # before any envelope
-    REPLY = "reply"  # kept over a broken connection, until the broker has it
-    LATEST = "latest"  # of which only the newest counts: health
+    BIRTH = "birth"
+    ANSWER = "answer"
+    HEALTH = "health"
     CATALOG = "catalog"
     PART = "part"  # of an envelope
     FAREWELL = "farewell"
+
+
+class Answer(NamedTuple):
+    """What a command has come to: kept until the broker has it, over broken connections."""
+
+    asked: Asked
+    reply: Reply
 
 
 @dataclass(slots=True)
@@ -41,50 +52,47 @@ class Parcel:
         return not self.waiting
 
 
+class Item(NamedTuple):
+    kind: Kind
+    message: Outgoing
+    of: Parcel | Answer | None = None
+
+
 class Flight(NamedTuple):
     """One message that has been handed to the connection."""
 
-    kind: Kind
-    message: Outgoing
-    parcel: Parcel | None
+    item: Item
     sent_s: float
 
 
 @dataclass(slots=True)
 class Outbox:
-    births: deque[Outgoing] = field(default_factory=deque)
-    replies: deque[Outgoing] = field(default_factory=deque)
-    latest: dict[str, Outgoing] = field(default_factory=dict)
-    parts: deque[tuple[Outgoing, Parcel]] = field(default_factory=deque)
+    queue: deque[Item] = field(default_factory=deque)
     catalog: deque[Outgoing] = field(default_factory=deque)
     catalog_due: bool = False
+    unsaid: deque[Answer] = field(default_factory=deque)
+    """Not made into messages yet, or made for a connection that has ended."""
 
-    def begin(self) -> None:
-        """A connection begins: of the last one only the answers are still wanted."""
-        self.births.clear()
-        self.latest.clear()
-        self.parts.clear()
+    def begin(self, flights: Iterable[Flight]) -> None:
+        """A connection has ended, with these on their way: only the answers are wanted on the next one."""
+        unsaid = [flight.item.of for flight in flights if isinstance(flight.item.of, Answer)]
+        unsaid += [item.of for item in self.queue if isinstance(item.of, Answer)]
+        self.unsaid.extendleft(reversed({id(answer): answer for answer in unsaid}.values()))
+        self.queue.clear()
         self.catalog.clear()
         self.catalog_due = False
 
+    def add(self, kind: Kind, messages: Iterable[Outgoing], of: Parcel | Answer | None = None) -> None:
+        self.queue.extend(Item(kind, message, of) for message in messages)
+
     def introduce(self, births: Iterable[Outgoing]) -> None:
-        self.births = deque(births)
+        self.add(Kind.BIRTH, births)
         self.catalog.clear()
         self.catalog_due = True
 
-    def reply(self, messages: Iterable[Outgoing]) -> None:
-        self.replies.extend(list(messages)[: MAX_REPLIES - len(self.replies)])
+    def answer(self, answer: Answer) -> None:
+        if len(self.unsaid) < MAX_ANSWERS:
+            self.unsaid.append(answer)
 
-    def put_back(self, flights: Iterable[Flight]) -> None:
-        """These were on their way when the connection broke."""
-        self.replies.extendleft(reversed([flight.message for flight in flights if flight.kind is Kind.REPLY]))
-
-    def next_control(self) -> tuple[Kind, Outgoing] | None:
-        if self.births:
-            return Kind.BIRTH, self.births.popleft()
-        if self.replies:
-            return Kind.REPLY, self.replies.popleft()
-        return (Kind.LATEST, self.latest.pop(next(iter(self.latest)))) if self.latest else None
-
-    def empty(self) -> bool:
-        return not (self.births or self.replies or self.latest or self.parts)
+    def holds(self, kind: Kind) -> bool:
+        return any(item.kind is kind for item in self.queue)

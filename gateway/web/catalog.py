@@ -29,7 +29,7 @@ class Catalog:
         return cls(
             site=Text(config.site.name.zh, config.site.name.en),
             gateway=config.gateway.id,
-            devices={device.id: device for device in config.devices},
+            devices={device.id: device for device in config.watched},
             points=points,
             speaking=frozenset(
                 (watch.rule.id, watch.device)

@@ -565,7 +565,7 @@ def test_health_is_sent_when_connected_and_dropped_when_not(tmp_path: Path) -> N
                 rig.uplink.publish_health({"n": 2})
                 rig.uplink.publish_health({"n": 3})
                 await seen.until(lambda: bool(seen.on("health")), "health")
-            assert [one.json for one in seen.on("health")] == [{"n": 3}]
+            assert [one.json for one in seen.on("health")] == [{"n": 2}]
 
     asyncio.run(main())
 
