@@ -253,6 +253,7 @@ class SparkplugB:
 
     def _device_data(self, device: str | None, group: list[_Pair], now_ms: int, *, replay: bool) -> Iterator[Outgoing]:
         """What one envelope says of one device, or of the node."""
+        group = sorted(group, key=lambda pair: pair[1].time_ms)
         if device is not None and device not in self._alive:
             if not replay and all(sample.reason in _UNREACHABLE for _, sample in group):
                 self._remember(group, replay=replay)  # its death has said it
@@ -277,11 +278,14 @@ class SparkplugB:
         )
 
     def _remember(self, group: Iterable[_Pair], *, replay: bool) -> bool:
-        """Whether anything of it is the newest of its metric."""
+        """Whether anything of it is now the latest of its metric.
+
+        What happens now is, whatever its time: a clock that was ahead may have been set back.
+        """
         newest = False
         for metric, sample in group:
             before = self._latest.get(metric.alias)
-            if before is None or before.time_ms <= sample.time_ms:
+            if not replay or before is None or before.time_ms <= sample.time_ms:
                 self._latest[metric.alias] = sample
                 _mark(self._late, metric.alias, replay)
                 newest = True
@@ -370,10 +374,10 @@ def _mark(marked: set[int], alias: int, yes: bool) -> None:
 
 
 def _apart(group: Iterable[_Pair]) -> Iterator[list[_Pair]]:
-    """In the order of time; in one message a metric has at most one value of one time (5.16, Data Publish)."""
+    """In one message a metric has at most one value of one time (5.16, Data Publish)."""
     batch: list[_Pair] = []
     seen: set[tuple[int, int]] = set()
-    for metric, sample in sorted(group, key=lambda pair: pair[1].time_ms):
+    for metric, sample in group:
         key = (metric.alias, sample.time_ms)
         if key in seen:
             yield batch
