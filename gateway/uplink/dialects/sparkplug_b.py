@@ -4,20 +4,8 @@
                                          ▲                      ▲                          │
                                          └── STATE offline ─────┴── NCMD rebirth ──────────┘
 
-Group: of the configuration.  Edge node: the gateway.  Device: a device of ours, under its own id.
-
-| ours | there |
-|---|---|
-| number, boolean, state and text | Double, Boolean, String, String; named as the point |
-| good | no property, or ``Quality`` 192 after one that was not |
-| uncertain | the value, ``Quality`` 500, ``Reason`` |
-| bad | null, ``Quality`` 0, ``Reason`` |
-| nothing known yet | null, ``Quality`` 500 (births only) |
-| clock not synchronised | property ``Clock`` |
-| event, alarm | ``Gateway/Event``, ``Gateway/Alarm`` of its device, else of the node: the contract's item as JSON |
-| gap, health, reply | ``Gateway/Gap``, ``Gateway/Health``, ``Gateway/Reply`` of the node, JSON |
-| no point of a device can be reached | DDEATH; DBIRTH when one can |
-| ``replay`` | ``is_historical`` |
+Group: of the configuration.  Edge node: the gateway.  Device: a device of ours, under its own id.  README.md has the
+table of metrics and qualities, and why they are as they are.
 
 Delivery is weaker than with the native dialect: the standard demands QoS 0, so an envelope counts as delivered when
 it has left while the host is there.  Where a message is lost the host sees the hole in ``seq``, and asks for a rebirth,

@@ -238,6 +238,13 @@ def test_nothing_is_lost_silently_before_the_births() -> None:
     assert rig.dialect.health({}) == ()
 
 
+def test_a_thousand_devices_do_not_collide() -> None:
+    rig = Rig(devices=[_device(f"m-{index}", "power_meter", _point(f"m-{index}", "energy")) for index in range(1000)])
+    rig.connect()
+    assert len(rig.host.alive) == 1000
+    assert len({known[:2] for known in rig.host.known.values()}) == len(rig.host.known) == 12 + 1000 * 9
+
+
 # ---------------------------------------------------------------------- data
 
 
@@ -268,6 +275,9 @@ def test_a_display_catches_up_with_the_next_health_message(rig: Rig) -> None:
     assert rig.host.live["m-1", "power"].value == 3.0
     assert "gas_leak" in str(rig.host.live["m-1", "Gateway/Alarm"].value)
     assert topics(rig.send(rig.dialect.health({"v": 1}))) == ["NDATA/gw-1"], "once"
+    rig.deliver(good("m-1.power", 4.0, NOW_MS), replay=True)
+    rig.send(rig.dialect.introduce())
+    assert topics(rig.send(rig.dialect.health({"v": 1}))) == ["NDATA/gw-1"], "the birth has said it"
 
 
 def test_two_values_of_one_time_travel_apart(rig: Rig) -> None:
@@ -807,5 +817,5 @@ def seen_as(reading: Reading) -> tuple[str, int, Any, int]:
     return reading.point, reading.source_time_ms, reading.value, quality
 
 
-Conversation.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Conversation.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestConversation = Conversation.TestCase

@@ -192,3 +192,5 @@ def test_of_a_field_that_comes_twice_the_last_counts() -> None:
 
 def test_numbers_beyond_64_bits_lose_their_top_as_everywhere() -> None:
     assert decode(bytes.fromhex("18 ff ff ff ff ff ff ff ff ff 7f")).seq == U64
+    assert decode(bytes.fromhex("12 0b 50 ff ff ff ff ff ff ff ff ff 01")).metrics[0].value == 2**32 - 1
+    assert decode(bytes.fromhex("12 06 20 8a 80 80 80 10")).metrics[0].datatype == 10
