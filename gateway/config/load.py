@@ -220,17 +220,37 @@ def _uplink_faults(document: Document, path: Steps, uplink: UplinkModel, directo
     if (tls.certificate is None) != (tls.key is None):
         message = Text("certificate 与 key 必须同时给出", "certificate and key go together")
         yield document.fault((*path, "tls"), "E-TLS", message, key=True)
+    yield from _dialect_faults(document, path, uplink)
     if uplink.password_file is not None and uplink.username is None:
         message = Text("有 password_file 而没有 username", "password_file without username")
         yield document.fault((*path, "password_file"), "E-MISSING", message, key=True)
     named: dict[Steps, Path | None] = {
         ("password_file",): uplink.password_file,
+        ("pseudonym_key_file",): uplink.pseudonym_key_file,
+        ("iotda", "secret_file"): uplink.iotda.secret_file if uplink.iotda else None,
         **{("tls", key): getattr(tls, key) for key in TlsModel.model_fields},
     }
     for steps, file in named.items():
         # os.path.isfile, not Path.is_file: a name too long for the file system is an absent file, not an error
         if file is not None and not os.path.isfile(directory / file):
             yield document.fault((*path, *steps), "W-FILE", no_such_file(directory / file), warning=True)
+
+
+def _dialect_faults(document: Document, path: Steps, uplink: UplinkModel) -> Iterable[Fault]:
+    dialect = uplink.dialect
+    if dialect in ("sparkplug_b", "iotda") and getattr(uplink, dialect) is None:
+        message = Text(f"dialect: {dialect} 需要 {dialect} 一节", f"dialect: {dialect} needs a section {dialect}")
+        yield document.fault((*path, "dialect"), "E-MISSING", message)
+    if uplink.delivery == "receipt" and dialect != "native":
+        message = Text(f"{dialect} 没有回执，只能用 puback", f"{dialect} has no receipts: puback only")
+        yield document.fault((*path, "delivery"), "E-VALUE", message)
+    if dialect == "home_assistant" and not _on_this_machine(uplink.host) and uplink.only.personal:
+        message = Text(
+            "Home Assistant 应在本机或本地网络；住户数据会一并发出",
+            "Home Assistant belongs on this machine or the local network; households' data would go there too",
+        )
+        hint = Text("加上 only: {personal: false}", "add only: {personal: false}")
+        yield document.fault((*path, "dialect"), "W-PERSONAL", message, hint, warning=True)
 
 
 def _on_this_machine(host: str) -> bool:
@@ -269,6 +289,10 @@ def _resolved(uplink: UplinkModel, directory: Path) -> UplinkModel:
     if uplink.tls is not None:
         files = {key: getattr(uplink.tls, key) for key in TlsModel.model_fields}
         update["tls"] = TlsModel(**{key: directory / file for key, file in files.items() if file is not None})
+    if uplink.pseudonym_key_file is not None:
+        update["pseudonym_key_file"] = directory / uplink.pseudonym_key_file
+    if uplink.iotda is not None:
+        update["iotda"] = uplink.iotda.model_copy(update={"secret_file": directory / uplink.iotda.secret_file})
     return uplink.model_copy(update=update)
 
 

@@ -179,6 +179,7 @@ def test_mqtt_3_1_1_delivers_where_a_broker_has_nothing_better(tmp_path: Path) -
         async with broker(tmp_path) as server, subscriber(server.port) as seen:
             rig = build(server.port, protocol="mqtt311")
             seen.publish(TOPICS.root + "command/rebirth", retain=True)  # cannot be held back by 3.1.1, is not obeyed
+            await seen.until(lambda: bool(seen.on("command/rebirth")), "the command, kept by the broker")
             rig.store.append(Lane.EVENT, 100)
             async with running(rig):
                 await rig.until_delivered()

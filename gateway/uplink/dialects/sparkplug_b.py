@@ -102,7 +102,7 @@ class SparkplugB:
     @property
     def present(self) -> bool:
         """Whether envelopes may go.  Where there is a primary host: False from ``hello`` until it says that it is
-        there.  The uplink has to ask after ``hello``, for nothing is heard where no host ever was."""
+        there."""
         return self._host is None or self._present is True
 
     # --- the connection ---
@@ -113,8 +113,13 @@ class SparkplugB:
         # The broker keeps the latest STATE.  With a time from the last connection, a host whose clock was set back
         # would stay away for ever.
         self._present, self._state_ms = None, -1
-        subscriptions = [self._ncmd, f"{self._dcmd}+", *([self._state] if self._state else [])]
-        return Hello(client_id(self._subject.identity, self._subject.uplink), tuple(subscriptions), will=self._death())
+        return Hello(
+            client_id(self._subject.identity, self._subject.uplink),
+            subscriptions=(self._ncmd, f"{self._dcmd}+"),
+            states=(self._state,) if self._state else (),
+            will=self._death(),
+            attended=self.present,
+        )
 
     def introduce(self) -> Sequence[Outgoing]:
         """All births; none while the primary host is away (tck-id-operational-behavior-edge-node-birth-sequence-wait).

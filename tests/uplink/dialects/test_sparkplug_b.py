@@ -162,11 +162,9 @@ def only(message: Sequence[Outgoing]) -> Metric:
 def test_hello_names_what_the_node_listens_to() -> None:
     hello = Rig("scada-1").dialect.hello()
     assert hello.client_id == "site-1-gw-1-scada"
-    assert hello.subscriptions == (
-        "spBv1.0/compound/NCMD/gw-1",
-        "spBv1.0/compound/DCMD/gw-1/+",
-        "spBv1.0/STATE/scada-1",
-    )
+    assert hello.subscriptions == ("spBv1.0/compound/NCMD/gw-1", "spBv1.0/compound/DCMD/gw-1/+")
+    assert hello.states == ("spBv1.0/STATE/scada-1",)
+    assert not hello.attended
     assert Rig().dialect.hello().subscriptions == hello.subscriptions[:2]
 
 
