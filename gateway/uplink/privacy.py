@@ -164,9 +164,9 @@ class View:
             return self._person(value)
         if key in POINT_ATTRIBUTES | DEVICE_ATTRIBUTES:
             return self._points.get(value) or self._shown.get(value)
-        if isinstance(value, bool | int | float) or value is None or key in WORDS:
+        if value is None or isinstance(value, bool | int | float):
             return value
-        return None if veiled or not isinstance(value, str) else self._text(value)
+        return self._text(value) if key in WORDS or not veiled else None
 
     def _person(self, value: Any) -> Any:
         if value is None or not self._only.personal:

@@ -241,7 +241,7 @@ def merged(groups: Iterable[tuple[int, Values]]) -> list[tuple[int, list[Values]
             open_entries[time_ms] = said, keys
             entries.append((time_ms, said))
         said.append(group)
-        keys |= group.keys()
+        keys.update(group)
     return entries
 
 

@@ -38,7 +38,7 @@ _POINT_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _OWN = ""  # stands for the gateway itself where a device's id would; no device has an empty one
 _VALUE = "{{ value_json.v }}"
 # a state of more than 255 characters is refused
-_SHORT_VALUE = "{{ none if value_json.v is none else value_json.v[:255] }}"
+_SHORT_VALUE = "{{ none if value_json.v is none else (value_json.v | string)[:255] }}"
 _BOOLEAN = "{{ none if value_json.v is none else ('ON' if value_json.v else 'OFF') }}"
 _ACTIVE = "{{ 'ON' if value_json.active else 'OFF' }}"
 _FIGURES: tuple[tuple[str, Text, Mapping[str, str]], ...] = (
@@ -257,7 +257,7 @@ class HomeAssistant:
     def _gateway_config(self) -> dict[str, Any]:
         connected = {
             "p": "binary_sensor",
-            "unique_id": f"{self._unique}.Connected",
+            "unique_id": f"{self._unique}.connected",
             "default_entity_id": f"binary_sensor.{_slug(self._node, 'connected')}",
             "name": self._name(Text("连接", "Connection"), ""),
             "device_class": "connectivity",
@@ -269,7 +269,7 @@ class HomeAssistant:
         figures = {
             key: {
                 "p": "sensor",
-                "unique_id": f"{self._unique}.{key.title()}",
+                "unique_id": f"{self._unique}.{key}",
                 "default_entity_id": f"sensor.{_slug(self._node, key)}",
                 "name": self._name(name, key),
                 "entity_category": "diagnostic",
@@ -298,7 +298,7 @@ class HomeAssistant:
         config = {
             "dev": about,
             "o": self._origin(),
-            "unique_id": f"{self._identifier(device)}.alarm.{rule}",
+            "unique_id": f"{self._unique}.{device}.alarm.{rule}",
             "default_entity_id": f"binary_sensor.{_slug(self._node, device, _object_id(rule))}",
             "name": rule,
             "device_class": rule_class(rule),
