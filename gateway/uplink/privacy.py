@@ -36,7 +36,8 @@ WORDS = frozenset({"result", "code", "via", "command", "version", "boot_id", "co
 _LEVELS = ("grid", "building", "unit", "floor", "room")
 _READINGS = frozenset({Lane.BILLING, Lane.TELEMETRY, Lane.BULK})
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
-_SHORTEST_ROOM = 3  # characters; a room called "1" stands in every second text
+_SHORTEST_ROOM = 3  # characters; a room called "1" is no secret, and stands in every second text
+_SHORTEST_PART = 4
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -267,14 +268,14 @@ class _Words:
     """What gives devices away when it stands in a text: ids, names and rooms that no device in the open shares."""
 
     whole: Set[str]
-    """Letters, digits, _ and -: found only as a whole word, for ``m-1`` is not ``m-11``."""
+    """Short ones of letters, digits, _ and -: only a whole word counts, or ``m1`` would be found everywhere."""
     parts: Sequence[str]
 
     @classmethod
     def of(cls, secret: Iterable[Device], plain: Iterable[Device]) -> _Words:
         tokens = {token for device in secret for token in _tokens(device)}
         tokens -= {token for device in plain for token in _tokens(device)}
-        whole = {token for token in tokens if _WORD.fullmatch(token)}
+        whole = {token for token in tokens if len(token) < _SHORTEST_PART and _WORD.fullmatch(token)}
         return cls(frozenset(whole), tuple(sorted(tokens - whole)))
 
     def found(self, text: str) -> bool:
