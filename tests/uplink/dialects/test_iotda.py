@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.model import Lane, Reason, bad_reading
+from gateway.model import AlarmState, Lane, Reason, Text, bad_reading
 from gateway.uplink.dialect import Asked, Incoming, Reply
 from gateway.uplink.dialects.common import REBIRTH
 from gateway.uplink.dialects.iotda import LIMIT_BYTES, MOST_DEVICES, Iotda
 from support.clock import ManualClock
-from uplink.dialects.small_site import DEVICES, IOTDA, NOW_MS, POINTS, SECRET, Log, documents, reading, subject
+from uplink.dialects.small_site import DEVICES, IOTDA, NOW_MS, POINTS, SECRET, Log, alarm, documents, reading, subject
 
 ROOT = "$oc/devices/64a1_gw1/"
 COMMAND = ROOT + "sys/commands/request_id="
@@ -143,3 +143,35 @@ def test_no_message_is_too_large() -> None:
         service for document in documents(messages) for each in document["devices"] for service in each["services"]
     ]
     assert [service["properties"]["temperature"] for service in services] == [float(n) for n in range(500)]
+
+
+def test_a_flood_of_alarms_is_no_flood_of_messages() -> None:
+    """The platform takes 50 messages a second of one connection."""
+    many = [replace(DEVICES[2], id=f"gas-{n}", points=()) for n in range(150)]
+    envelope = Log({}).envelope(Lane.ALARM, *(alarm(AlarmState.UNACK, n, device.id) for n, device in enumerate(many)))
+    gateway = Iotda(subject(many), IOTDA, SECRET)
+    (flood,) = documents(gateway.encode(envelope, sent_ms=NOW_MS, replay=False))
+    assert "object_device_id" not in flood
+    assert [item["device"] for item in flood["content"]["items"]] == [device.id for device in many]
+    assert len(gateway.catalog()) == 1
+
+
+def test_alarms_of_a_few_devices_are_said_of_each_of_them() -> None:
+    log = Log(POINTS)
+    few = log.envelope(
+        Lane.ALARM, *(alarm(AlarmState.UNACK, n, name) for n, name in enumerate(["gas-1", "pump-1", "gas-1", None]))
+    )
+    told = [
+        (each.get("object_device_id"), len(each["content"]["items"]))
+        for each in documents(iotda().encode(few, sent_ms=0, replay=False))
+    ]
+    assert told == [("64a1_kitchen", 2), ("64a1_gw1_pump-1", 1), (None, 1)]
+
+
+def test_an_alarm_that_no_message_can_hold_is_cut_and_says_so() -> None:
+    long = alarm(AlarmState.UNACK, 0, message=Text("长" * 9000, "long"))
+    gateway = Iotda(subject(), IOTDA, SECRET, limit_bytes=2000)
+    (message,) = gateway.encode(Log(POINTS).envelope(Lane.ALARM, long), sent_ms=NOW_MS, replay=False)
+    assert len(message.payload) <= 2000
+    (item,) = json.loads(message.payload)["content"]["items"]
+    assert (item["rule"], item["state"], item["cutShort"]) == ("gas_high", "unack", True)

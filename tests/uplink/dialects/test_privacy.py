@@ -430,7 +430,7 @@ def told_to(everyone: Told, view: View) -> dict[str, bytes]:
             },
             "alarms": [
                 native.alarm_item(change)
-                | {"name": {"zh": "名", "en": "n"}, "response": change_text(change), "acked_by": everyone.people[0]}
+                | {"name": {"zh": "名", "en": "n"}, "response": response(everyone), "acked_by": everyone.people[0]}
                 for change in everyone.records[Lane.ALARM]
             ],
         }
@@ -451,8 +451,10 @@ def told_to(everyone: Told, view: View) -> dict[str, bytes]:
     return shown
 
 
-def change_text(change: AlarmChange) -> dict[str, str]:
-    return {"zh": change.message.zh, "en": change.message.en}
+def response(everyone: Told) -> dict[str, str]:
+    """What the rule says is to be done; it holds no values."""
+    first, last = everyone.devices[0], everyone.devices[-1]
+    return {"zh": f"去 {first.place.room} 看{first.label.zh}", "en": f"look at {last.label.en}, {last.id}"}
 
 
 def secrets(everyone: Told, only: OnlyModel, key: bytes | None) -> list[str]:

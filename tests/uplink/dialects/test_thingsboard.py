@@ -63,6 +63,7 @@ def test_its_own_answers_are_not_taken_for_calls() -> None:
     assert isinstance(heard, Asked)
     (answer,) = board.answer(heard, Reply("rejected", "malformed", "method x"))
     assert board.hear(Incoming(answer.topic, answer.payload)) == ()
+    assert board.hear(Incoming(RPC, b'{"device":"d","data":{"id":1}}')) == ()
 
 
 def test_shared_attributes_change_nothing() -> None:
