@@ -23,7 +23,7 @@ Values: TypeAlias = Mapping[str, Any]
 READINGS = frozenset({Lane.BILLING, Lane.TELEMETRY, Lane.BULK})
 """Lanes whose items are readings."""
 
-REBIRTH = b'{"kind":"rebirth"}'
+REBIRTH = b'{"command":"rebirth"}'
 """What the desk is asked when a platform wants everything announced anew; it needs no signature."""
 
 CUT = "cutShort"
@@ -290,8 +290,9 @@ def request_id(prefix: str, text: str) -> str:
 def asked(uplink: str, named: str, method: str, document: Any, message: Incoming, context: Any) -> Asked:
     """A command as the desk reads it.
 
-    document: our own signed document, as an object or as its text; where it is neither, the message goes on as it
-    came, so that the desk rejects it and says so in its audit.
+    named: what the platform calls its call.  A signed document names itself, and whoever signed it could not know what
+    the platform would call it.  document: our own signed document, as an object or as its text; where it is neither,
+    the message goes on as it came, so that the desk rejects it and says so in its audit.
     """
     body = message.payload
     if method == "rebirth":
@@ -300,4 +301,12 @@ def asked(uplink: str, named: str, method: str, document: Any, message: Incoming
         body = document.encode("utf-8", "replace")
     elif method == "command" and isinstance(document, dict):
         body = encoded({key: text for key, text in document.items() if isinstance(text, str)})
-    return Asked(Request(uplink, named, body, message.retained), context)
+    return Asked(Request(uplink, _own_name(body) or named, body, message.retained), context)
+
+
+def _own_name(body: bytes) -> str | None:
+    """The id that a signed document gives itself.  Nothing is believed here: the desk looks at the signature."""
+    text = (json_object(body) or {}).get("signed")
+    inner = json_object(text.encode("utf-8", "replace")) if isinstance(text, str) else None
+    found = None if inner is None else inner.get("id")
+    return found if isinstance(found, str) and _ID.fullmatch(found) else None

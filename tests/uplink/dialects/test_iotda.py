@@ -121,6 +121,16 @@ def test_a_command_reaches_the_desk_and_its_answer_the_request(payload: bytes, b
     assert gateway.hear(Incoming(answer.topic, answer.payload)) == ()
 
 
+def test_a_signed_document_is_known_by_the_id_it_gives_itself() -> None:
+    signed = json.dumps({"signed": json.dumps({"id": "c-2026-1"}), "key": "ops", "sig": ""})
+    call = {"command_name": "command", "paras": {"document": signed}}
+    gateway = iotda()
+    (heard,) = gateway.hear(Incoming(COMMAND + "4f1a-7", json.dumps(call).encode()))
+    assert isinstance(heard, Asked)
+    assert (heard.request.id, heard.request.body) == ("c-2026-1", signed.encode())
+    assert gateway.answer(heard, Reply("ok"))[0].topic.endswith("request_id=4f1a-7")
+
+
 def test_a_long_request_id_becomes_an_id_of_ours_and_is_answered_by_its_own() -> None:
     gateway, long = iotda(), "r" * 128
     (heard,) = gateway.hear(Incoming(COMMAND + long, b'{"command_name":"x"}'))

@@ -170,6 +170,12 @@ def test_an_envelope_of_which_nothing_is_left_says_nothing(name: str) -> None:
 @example(
     where=0, payload=b'{"device":"d","data":{"id":1e999,"method":"command","params":{"signed":NaN}}}', retained=False
 )
+@example(
+    where=0,
+    payload=b'{"device":"d","data":{"id":1,"method":"command","params":{"signed":"{\\"id\\":7}"}}}',
+    retained=False,
+)
+@example(where=0, payload=b'{"command_name":"command","paras":{"document":{"signed":"\\ud800[["}}}', retained=False)
 def test_whatever_is_heard_harms_nothing(name: str, where: int | str, payload: bytes, retained: bool) -> None:
     dialect = dialects(subject())[name]
     topic = where if isinstance(where, str) else HEARD[name][where % len(HEARD[name])]

@@ -18,7 +18,14 @@ RPC = "v1/gateway/rpc"
 
 def test_what_a_key_signed_comes_through_as_it_was_signed() -> None:
     private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-    document = {"kind": "write", "point": "m-1-1-101.relay", "value": "open", "note": '水表 "1"'}
+    document = {
+        "kind": "command",
+        "id": "c-2026-1",
+        "command": "write",
+        "point": "m-1-1-101.relay",
+        "value": "open",
+        "note": '水表 "1"',
+    }
     sealed = seal(document, "ops", private)
     public = {"ops": private.public_key().public_bytes_raw()}
     board = ThingsBoard(subject())
@@ -27,6 +34,9 @@ def test_what_a_key_signed_comes_through_as_it_was_signed() -> None:
         (heard,) = board.hear(Incoming(RPC, json.dumps(call).encode()))
         assert isinstance(heard, Asked)
         assert opened(heard.request.body, public, 8192).document == document
+        # whoever signed it could not know that the platform would call it 3
+        assert heard.request.id == "c-2026-1"
+        assert json.loads(board.answer(heard, Reply("ok"))[0].payload)["id"] == 3
 
 
 @pytest.mark.parametrize(
