@@ -28,9 +28,9 @@ from gateway.answers import Answers
 from gateway.clock import Clock, ClockState
 from gateway.commands import Commands
 from gateway.config.load import Configuration, LinePlan
-from gateway.config.models import UplinkModel
+from gateway.config.models import OnlyModel, UplinkModel
 from gateway.envelope import Envelope
-from gateway.errors import StoreError
+from gateway.errors import StoreError, UplinkError
 from gateway.field import drivers_on, links_on, open_line
 from gateway.health import Health
 from gateway.identity import Identities
@@ -45,8 +45,9 @@ from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
 from gateway.uplink.contract import Identity
 from gateway.uplink.dialect import Subject
-from gateway.uplink.dialects.choose import dialect_of
+from gateway.uplink.dialects.choose import dialect_of, view_of
 from gateway.uplink.mqtt import MqttUplink
+from gateway.uplink.privacy import View
 from rules.engine import Engine, Instant
 
 log = structlog.get_logger()
@@ -213,19 +214,29 @@ def _uplinks(
         hurry()
 
     def uplink(model: UplinkModel) -> MqttUplink:
+        view, barred = _view(model, config)
         subject = Subject(
             uplink=model.id,
             identity=identity,
-            devices=config.watched,
-            commandable=config.allow_write,
+            devices=view.devices(),
+            commandable=frozenset(shown for point in config.allow_write if (shown := view.point(point))),
             destinations=[each.id for each in config.uplinks],
             epoch=lambda: store.epoch,
             clock=clock,
             started_ms=started_ms,
         )
-        return MqttUplink(model, store, dialect_of(model, subject), clock, on_quarantine=quarantined)
+        dialect = dialect_of(model, subject)
+        return MqttUplink(model, store, dialect, clock, on_quarantine=quarantined, view=view, barred=barred)
 
     return {model.id: uplink(model) for model in config.uplinks}
+
+
+def _view(model: UplinkModel, config: Configuration) -> tuple[View, UplinkError | None]:
+    """What the platform may see; where that cannot be said, nothing, and why it must not be connected to."""
+    try:
+        return view_of(model, config.watched), None
+    except UplinkError as exc:
+        return View(OnlyModel(devices=[]), None, (), {}), exc
 
 
 async def _self_watch(

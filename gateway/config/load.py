@@ -244,6 +244,12 @@ def _dialect_faults(document: Document, path: Steps, uplink: UplinkModel) -> Ite
     if uplink.delivery == "receipt" and dialect != "native":
         message = Text(f"{dialect} 没有回执，只能用 puback", f"{dialect} has no receipts: puback only")
         yield document.fault((*path, "delivery"), "E-VALUE", message)
+    if dialect == "iotda" and not 30 <= uplink.keepalive <= 1200:
+        message = Text("该平台要求 keepalive 为 30 至 1200 秒", "this platform wants a keepalive of 30 s to 1200 s")
+        yield document.fault((*path, "keepalive"), "E-VALUE", message)
+    if dialect == "iotda" and uplink.replay_rate > 50:
+        message = Text("该平台每连接每秒最多收 50 条", "this platform takes 50 messages a second of one connection")
+        yield document.fault((*path, "replay_rate"), "E-VALUE", message, Text("写 20 或更小", "write 20 or less"))
     if dialect == "home_assistant" and not _on_this_machine(uplink.host) and uplink.only.personal:
         message = Text(
             "Home Assistant 应在本机或本地网络；住户数据会一并发出",

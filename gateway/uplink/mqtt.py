@@ -51,6 +51,7 @@ from gateway.uplink.dialect import (
 )
 from gateway.uplink.log import Log
 from gateway.uplink.outbox import Answer, Flight, Item, Kind, Outbox, Parcel
+from gateway.uplink.privacy import View
 from gateway.uplink.session import Lost, Options, Session
 from gateway.uplink.window import ORDERED, Stream, Window
 
@@ -120,13 +121,15 @@ class MqttUplink:
         clock: Clock,
         *,
         on_quarantine: Callable[[Envelope, str], None],
-        view: Callable[[Envelope], Envelope] = lambda envelope: envelope,
+        view: View | None = None,
+        barred: UplinkError | None = None,
         on_request: Callable[[Request], Awaitable[Reply]] | None = None,
         on_desired: Callable[[bytes, str], Coroutine[Any, Any, None]] | None = None,
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """*view*: the envelope as this platform may see it.  *jitter*: 0 <= x < 1, for the back-off.
+        """*view*: what this platform may see; everything without one.  *barred*: why it must not be connected to.
+        *jitter*: 0 <= x < 1, for the back-off.
 
         Without *on_request* nothing but ``rebirth`` is carried out; *on_desired* gets (body, id of this uplink).
         """
@@ -136,6 +139,7 @@ class MqttUplink:
         self._clock = clock
         self._on_quarantine = on_quarantine
         self._view = view
+        self._barred = barred
         self._on_request = on_request or self._refuse
         self._on_desired = on_desired
         self._limits = limits or Limits()
@@ -214,7 +218,8 @@ class MqttUplink:
     def publish_health(self, snapshot: Mapping[str, Any]) -> None:
         """Not stored: without a connection it is dropped, and while an older one waits for the line."""
         if self._connected and not self._outbox.holds(Kind.HEALTH):
-            self._outbox.add(Kind.HEALTH, self._dialect.health(snapshot))
+            seen = snapshot if self._view is None else self._view.health(snapshot)
+            self._outbox.add(Kind.HEALTH, self._dialect.health(seen))
             self._wake.set()
 
     def introduce(self) -> None:
@@ -254,9 +259,11 @@ class MqttUplink:
 
     async def _connection(self) -> Lost:
         """From the first byte to the last; returns why it ended."""
-        hello = self._dialect.hello()
         try:
+            if self._barred is not None:
+                raise self._barred
             check_transport(self._config)
+            hello = self._dialect.hello()
             self._certificates = self._certificate_times()
             async with Session(self._options(hello), self._wake.set) as session:
                 self._begin(hello)
@@ -546,7 +553,8 @@ class MqttUplink:
         sent_ms = self._clock.now_ms()
         batch = self._window.take(now_s, room, alone=self._proved and envelopes_only and not self._outbox.queue)
         for envelope, replay in batch:
-            messages = self._dialect.encode(self._view(envelope), sent_ms=sent_ms, replay=replay)
+            seen = envelope if self._view is None else self._view.items(envelope)
+            messages = self._dialect.encode(seen, sent_ms=sent_ms, replay=replay)
             self._dispatch(session, envelope, messages)
         self._send_queue(session, now_s)
         if not batch and (wait_s := self._window.wait_s(now_s)) is not None:
