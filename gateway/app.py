@@ -25,7 +25,7 @@ import structlog
 from drivers.transport import ByteLine
 from gateway import local_api
 from gateway.answers import Answers
-from gateway.clock import Clock, ClockState
+from gateway.clock import Clock, ClockState, GatewayClock
 from gateway.commands import Commands
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import Envelope
@@ -41,6 +41,7 @@ from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
+from gateway.timekeeper import Timekeeper
 from gateway.uplink.contract import Identity, catalog_payload
 from gateway.uplink.mqtt import MqttUplink
 from rules.engine import Engine, Instant
@@ -62,7 +63,7 @@ COMMANDS_S = 5.0
 """At the end: for the exchange of a command that has begun."""
 
 
-async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
+async def run(config: Configuration, clock: GatewayClock, stop: asyncio.Event) -> None:
     """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug."""
     started_ms = clock.now_ms()
     identity = Identity(
@@ -88,12 +89,14 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         if engine.unreadable:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
         pipeline = Pipeline(store, engine, config.points, clock)
+        timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
+        await timekeeper.begin(saved)
         identities = _identities(config, saved)
         connections = {plan.id: open_line(plan) for plan in config.lines}
         lines = [_line(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
         _recall_registers(lines, saved, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
-        health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
+        health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         commands = Commands(
             config.points,
             {device.id: device.place for device in config.devices},
@@ -110,6 +113,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             asyncio.TaskGroup() as group,
         ):
             services = [
+                group.create_task(timekeeper.run()),
                 group.create_task(health.lag.run()),
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
@@ -134,6 +138,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             await pipeline.drain()
             await _cancel(delivering)
             await _cancel(services)
+        await timekeeper.end()
     log.info("stopped", accepted=pipeline.stats.accepted)
 
 
