@@ -74,7 +74,11 @@ class FakeKernel:
 
 
 class LoopKernel(FakeKernel):
-    """Its time goes with the running loop's, so that it moves with virtual time."""
+    """Its time goes with that of the loop it was made in, so that it moves with virtual time; any thread may ask."""
+
+    def __init__(self, wall_ms: int, boot_id: str = "boot-1") -> None:
+        super().__init__(wall_ms, boot_id)
+        self._loop = asyncio.get_running_loop()
 
     def wall_ms(self) -> int:
         return self.wall + self._loop_ms()
@@ -83,7 +87,7 @@ class LoopKernel(FakeKernel):
         return self.boot + self._loop_ms()
 
     def monotonic_s(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     def _loop_ms(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1000)
+        return round(self._loop.time() * 1000)
