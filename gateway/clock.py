@@ -86,6 +86,9 @@ class Kernel(Protocol):
 
 
 class LinuxKernel:
+    """A sandbox must let adjtimex(2) through, which systemd's ProtectClock= and a filter without @clock do not: where
+    it is refused, the clock stays unknown for ever."""
+
     _TIME_ERROR = 5  # adjtimex: "the system clock is not synchronized"
 
     def __init__(self) -> None:

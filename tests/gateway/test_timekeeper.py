@@ -298,17 +298,19 @@ def test_a_person_who_sets_the_clock_parts_the_timeline_and_both_parts_become_ri
     run(main())
 
 
-def test_records_on_their_way_while_the_clock_switches_are_corrected_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wall_ms", [0, TRUE + 90_000, TRUE - 90_000], ids=["1970", "ahead", "behind"])
+def test_records_on_their_way_while_the_clock_switches_are_corrected_once(tmp_path: Path, wall_ms: int) -> None:
     async def main() -> None:
-        box = Box(tmp_path)
+        box = Box(tmp_path, LoopKernel(wall_ms))
         async with box.start() as it:
-            await it.collect(5)
+            await it.collect(100)
             early_ms, truth_s = it.clock.now_ms(), true_ms() / 1000
             early = [Reading(ENERGY.id, truth_s, early_ms, early_ms), Gap("line_lost", early_ms - 5000, early_ms)]
+            await asyncio.sleep(0.5)
             box.synchronise()
             await it.until(lambda: it.clock.state() is ClockState.SYNCED)
             await it.pipeline.submit(early)
-            await it.delivered(Lane.BILLING, 6)
+            await it.delivered(Lane.BILLING, 101)
             await it.delivered(Lane.GAP, 1)
             assert max(map(abs, errors_s(it.left[Lane.BILLING]))) < 0.1
             assert it.pipeline.latest[ENERGY.id].source_time_ms == round(truth_s * 1000)
