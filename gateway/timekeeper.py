@@ -25,7 +25,7 @@ from gateway.ids import uuid7
 from gateway.model import Event, Lane, Place, Value
 from gateway.pipeline import Pipeline
 from gateway.store.log import Store
-from gateway.store.restamp import STATE_KEY, Pending, continued, extended, restamp_lane
+from gateway.store.restamp import HELD, STATE_KEY, Pending, continued, extended, restamp_lane
 
 log = structlog.get_logger()
 
@@ -126,6 +126,8 @@ class Timekeeper:
         """The time is known: everything that has not left is corrected, and leaves."""
         offset_ms, counts = self.clock.offset_ms(), 0
         for lane in Lane:
+            if lane in HELD:
+                self._tell_of_state()  # what may have left meanwhile is done; the uplinks need not wait for the rest
             counts += await restamp_lane(self.store, pending, lane, offset_ms)
         self._pending = None
         for timeline in pending.timelines:
