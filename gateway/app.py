@@ -25,7 +25,7 @@ import structlog
 from drivers.transport import ByteLine
 from gateway import local_api
 from gateway.answers import Answers
-from gateway.clock import Clock, ClockState
+from gateway.clock import Clock, ClockState, GatewayClock
 from gateway.commands import Commands
 from gateway.config.load import Configuration, LinePlan
 from gateway.config.models import OnlyModel, UplinkModel
@@ -43,6 +43,7 @@ from gateway.self_watch import Findings, SelfWatch
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
+from gateway.timekeeper import Timekeeper
 from gateway.uplink.contract import Identity
 from gateway.uplink.dialect import Subject
 from gateway.uplink.dialects.choose import dialect_of, view_of
@@ -67,7 +68,7 @@ COMMANDS_S = 5.0
 """At the end: for the exchange of a command that has begun."""
 
 
-async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
+async def run(config: Configuration, clock: GatewayClock, stop: asyncio.Event) -> None:
     """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug."""
     started_ms = clock.now_ms()
     identity = Identity(
@@ -93,6 +94,8 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         if engine.unreadable:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
         pipeline = Pipeline(store, engine, config.points, clock)
+        timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
+        await timekeeper.begin(saved)
         identities = _identities(config, saved)
         connections = {plan.id: open_line(plan) for plan in config.lines}
         lines = [_line(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
@@ -100,7 +103,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         uplinks: dict[str, MqttUplink] = {}
         watch = await _self_watch(config, store, pipeline, uplinks, clock)
         uplinks |= _uplinks(config, store, identity, pipeline, clock, started_ms, watch.hurry)
-        health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
+        health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         commands = Commands(
             config.points,
             {device.id: device.place for device in config.devices},
@@ -117,6 +120,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             asyncio.TaskGroup() as group,
         ):
             services = [
+                group.create_task(timekeeper.run()),
                 group.create_task(health.lag.run()),
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
@@ -142,6 +146,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             await pipeline.drain()
             await _cancel(delivering)
             await _cancel(services)
+        await timekeeper.end()
     log.info("stopped", accepted=pipeline.stats.accepted)
 
 
@@ -203,7 +208,7 @@ def _uplinks(
     store: Store,
     identity: Identity,
     pipeline: Pipeline,
-    clock: Clock,
+    clock: GatewayClock,
     started_ms: int,
     hurry: Callable[[], None],
 ) -> dict[str, MqttUplink]:
@@ -223,7 +228,7 @@ def _uplinks(
             destinations=[each.id for each in config.uplinks],
             epoch=lambda: store.epoch,
             clock=clock,
-            started_ms=started_ms,
+            started_ms=lambda: started_ms + (clock.correction.shift_ms if clock.correction else 0),
         )
         dialect = dialect_of(model, subject)
         return MqttUplink(model, store, dialect, clock, on_quarantine=quarantined, view=view, barred=barred)

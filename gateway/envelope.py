@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -78,11 +78,11 @@ class Encoder:
             case Reading():
                 return self._reading(record, clock)
             case Event():
-                return _encode(event_item(record))
+                return _encode(event_item(record) | _mark(clock))
             case AlarmChange():
-                return _encode(alarm_item(record))
+                return _encode(alarm_item(record) | _mark(clock))
             case Gap():
-                return _encode(gap_item(record))
+                return _encode(gap_item(record) | _mark(clock))
 
     def _reading(self, reading: Reading, clock: ClockState) -> str:
         value = reading.value
@@ -97,9 +97,38 @@ class Encoder:
             item += f',"q":"{reading.quality}","r":"{reading.reason}"'
         if reading.raw:
             item += f',"raw":"{reading.raw.hex()}"'
-        if clock is not ClockState.SYNCED:
+        # The mark speaks of the gateway's clock: a time that the device's own clock gave does not depend on it.
+        if clock is not ClockState.SYNCED and reading.source_time_ms == reading.gateway_time_ms:
             item += f',"c":"{clock}"'
         return item + "}"
+
+
+def _mark(clock: ClockState) -> dict[str, str]:
+    return {} if clock is ClockState.SYNCED else {"c": str(clock)}
+
+
+def corrected(record: Record, shift_ms: int) -> Record:
+    """The record as if the gateway's clock had been right when it was made."""
+    match record:
+        case Reading():
+            own = record.source_time_ms != record.gateway_time_ms
+            source_ms = record.source_time_ms if own else record.source_time_ms + shift_ms
+            return replace(record, source_time_ms=source_ms, gateway_time_ms=record.gateway_time_ms + shift_ms)
+        case Gap():
+            return replace(record, from_ms=record.from_ms + shift_ms, to_ms=record.to_ms + shift_ms)
+        case _:
+            return replace(record, time_ms=record.time_ms + shift_ms)
+
+
+def made_ms(record: Record) -> int:
+    """When the gateway made the record, by its own clock."""
+    match record:
+        case Reading():
+            return record.gateway_time_ms
+        case Gap():
+            return record.to_ms
+        case _:
+            return record.time_ms
 
 
 def reading_item(reading: Reading, unit: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gateway.model import AlarmState
 from gateway.pipeline import Pipeline
 from gateway.store.log import Store
 from gateway.supervisor import Line
+from gateway.timekeeper import Timekeeper
 from gateway.uplink.mqtt import MqttUplink
 from rules.engine import AlarmStatus
 
@@ -49,7 +50,9 @@ class Health:
     """Collects from the parts; decides nothing."""
 
     clock: Clock
-    started_ms: int
+    timekeeper: Timekeeper
+    started_s: float
+    """``monotonic_s`` of the start: the wall clock may have been set since."""
     store: Store
     store_directory: Path
     pipeline: Pipeline
@@ -61,13 +64,13 @@ class Health:
         """*devices*: with the figures of every device; else only of the few that cost their lines most for nothing."""
         now_ms = self.clock.now_ms()
         stats = await self.store.stats()
-        uptime_s = max((now_ms - self.started_ms) / 1000, 0.001)
+        uptime_s = max(self.clock.monotonic_s() - self.started_s, 0.001)
         shown = None if devices else _costliest(self.lines)
         return {
             "v": 1,
             "t": now_ms,
             "uptime_s": round(uptime_s, 1),
-            "clock": str(self.clock.state()),
+            **self.timekeeper.figures(),
             "store": stats.as_item(),
             "accepted": self.pipeline.stats.accepted,
             "dropped": self.pipeline.stats.dropped,

@@ -148,8 +148,8 @@ class Reading:
     """One value of one point at one instant.
 
     *value* is None exactly when *quality* is BAD; *reason* is None exactly when it is GOOD.
-    Times are UTC milliseconds: when the device says it measured (the gateway's own time for a device
-    without a clock), and when the gateway received it.
+    Times are UTC milliseconds: when the device says it measured, and when the gateway received it.  Of a device
+    without a clock the two are the same number; only then does the time depend on the gateway's clock.
     """
 
     point: PointId

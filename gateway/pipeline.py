@@ -18,8 +18,8 @@ from typing import Protocol
 
 import structlog
 
-from gateway.clock import Clock
-from gateway.envelope import Draft, Encoder, Envelope
+from gateway.clock import Clock, Correction
+from gateway.envelope import Draft, Encoder, Envelope, corrected, made_ms
 from gateway.errors import StoreCorrupt, StoreError
 from gateway.model import Event, Gap, Lane, Point, PointId, Reading, Record
 from rules.engine import Changes, Engine, Instant
@@ -69,6 +69,7 @@ class Pipeline:
     _timer_due_s: float = field(init=False, default=0.0)
     _committing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _failing_since_ms: int | None = field(init=False, default=None)
+    _correction: Correction | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._encoder = Encoder(self.points)
@@ -78,18 +79,22 @@ class Pipeline:
 
     async def submit(self, records: Sequence[Record]) -> None:
         """Take records from a line.  Returns when there is room for more, which is nearly always at once."""
+        records = self._late(records)
         readings = [record for record in records if isinstance(record, Reading)]
         if readings:
             self._apply(self.engine.observe(readings, self._now()))
             for reading in readings:
                 self.latest[reading.point] = reading
                 self._waiting[self.points[reading.point].lane].append(reading)
-        self.note(*(record for record in records if isinstance(record, (Gap, Event))))
+        self._note([record for record in records if isinstance(record, (Gap, Event))])
         self._added(len(readings))
         await self._room.wait()
 
     def note(self, *records: Gap | Event) -> None:
         """Take what concerns no rule: events of the gateway itself, gaps."""
+        self._note(self._late(records))
+
+    def _note(self, records: Sequence[Record]) -> None:
         for record in records:
             self._waiting[Lane.GAP if isinstance(record, Gap) else Lane.EVENT].append(record)
         self._added(len(records))
@@ -146,6 +151,29 @@ class Pipeline:
         """The store takes nothing at present."""
         return self._failing_since_ms is not None
 
+    def correct(self, correction: Correction) -> None:
+        """The clock has been corrected this moment: so is what waits here and what people are shown."""
+        self._correction = correction
+        for records in self._waiting.values():
+            records[:] = [corrected(record, correction.shift_ms) for record in records]
+        for point, reading in self.latest.items():
+            late = corrected(reading, correction.shift_ms)
+            self.latest[point] = late if isinstance(late, Reading) else reading
+        if self._failing_since_ms is not None:
+            self._failing_since_ms += correction.shift_ms
+        self._apply(self.engine.corrected(correction.shift_ms, correction.first_ms, correction.last_ms))
+
+    def _late(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Records that were stamped before the correction and arrive after it."""
+        correction = self._correction
+        if correction is None:
+            return records
+        now_ms = self.clock.now_ms()
+        return [
+            corrected(record, correction.shift_ms) if correction.concerns(made_ms(record), now_ms) else record
+            for record in records
+        ]
+
     def waiting(self) -> int:
         """Records taken and not yet on disk."""
         return self._count
@@ -197,13 +225,16 @@ class Pipeline:
             return
         waiting, saved, count = self._waiting, self._saved, self._count
         self._waiting, self._saved, self._count = {lane: [] for lane in Lane}, {}, 0
-        trust = self.clock.state()
+        trust, correction = self.clock.state(), self._correction
         drafts = [draft for lane in Lane for draft in self._encoder.drafts(lane, waiting[lane], trust)]
         try:
             await self.store.commit(drafts, {**saved, **self.engine.checkpoint(self._now())})
         except StoreCorrupt:
             raise  # the process ends, and the next start sets the damaged file aside and saves what it can
         except StoreError as exc:
+            if self._correction is not None and self._correction is not correction:
+                shift_ms = self._correction.shift_ms
+                waiting = {lane: [corrected(each, shift_ms) for each in waiting[lane]] for lane in Lane}
             await self._put_back(waiting, saved, count, exc)
             return
         self._room.set()

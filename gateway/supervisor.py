@@ -47,7 +47,7 @@ STUCK_AT_MOST_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    since_ms: int
+    since_s: float
     reason: Reason
 
 
@@ -332,9 +332,10 @@ class Line:
             return
         self.stats.devices[device].silent_since_s = None
         log.info("device answers again", device=device, line=self.id)
-        now_ms = self.clock.now_ms()
+        # Not the wall clock's difference: it may have been set in between.
+        now_ms, silent_ms = self.clock.now_ms(), round(1000 * (asyncio.get_running_loop().time() - outage.since_s))
         gaps = [
-            Gap(outage.reason, outage.since_ms, now_ms, point=point)
+            Gap(outage.reason, now_ms - silent_ms, now_ms, point=point)
             for job in self.jobs
             if job.device == device
             for point in job.points
@@ -369,8 +370,9 @@ class Line:
         """Every point of the device is bad from now on."""
         now_ms = self.clock.now_ms()
         readings = unreadable((p for job in self.jobs if job.device == device for p in job.points), exc, now_ms)
-        self._outages[device] = _Outage(now_ms, reason_of(exc))
-        self.stats.devices[device].silent_since_s = asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time()
+        self._outages[device] = _Outage(now_s, reason_of(exc))
+        self.stats.devices[device].silent_since_s = now_s
         await self.publish(readings)
 
 

@@ -198,6 +198,17 @@ class Engine:
         """
         return {} if self._early is not None else {journal.ALIVE_KEY: journal.alive_record(now.monotonic_s)}
 
+    def corrected(self, shift_ms: int, first_ms: int, last_ms: int) -> Changes:
+        """What happened between these two wrong times, which *shift_ms* makes right, is shown with the right one."""
+        saved: dict[str, bytes | None] = {}
+        for runner in self._runners.values():
+            alarm = runner.alarm
+            if first_ms <= alarm.since_ms <= last_ms:
+                runner.alarm = replace(alarm, since_ms=alarm.since_ms + shift_ms)
+                if alarm.state is not AlarmState.NORMAL:
+                    saved[runner.key] = journal.alarm_record(runner.alarm, runner.rule.priority)
+        return Changes((), saved)
+
     def reloaded(
         self, rules: RuleSet, points: Mapping[PointId, Point], devices: Sequence[Device], now: Instant
     ) -> tuple[Engine, Changes]:

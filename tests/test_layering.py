@@ -90,6 +90,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.commission",
     ),
     "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope"),
+    "gateway.timekeeper": (*VOCABULARY, "gateway.ids", "gateway.pipeline", "gateway.store"),
     "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (
@@ -115,6 +116,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.pipeline",
         "gateway.store.log",
         "gateway.supervisor",
+        "gateway.timekeeper",
         "gateway.uplink.mqtt",
     ),
     "gateway.web": (  # talks to the daemon over its socket only

@@ -12,7 +12,7 @@ import structlog
 from gateway import app
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.site import configuration_of
-from gateway.clock import SystemClock
+from gateway.clock import GatewayClock
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, load
 from gateway.errors import StoreError
@@ -57,7 +57,7 @@ async def _run(config: Configuration, shell: Shell) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, terminate)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    clock = SystemClock()
+    clock = GatewayClock.of(config.store.path)
     following.append(config)
     while following:
         config = following.pop()

@@ -60,11 +60,16 @@ def command() -> None:
 @command_options
 def status(shell: Shell, path: Path | None) -> None:
     with _reader(shell, path) as (reader, budget_bytes):
-        stats = reader.status(budget_bytes)
+        stats, held = reader.status(budget_bytes), reader.held()
     if shell.json:
-        shell.document(stats.as_item())
+        shell.document(stats.as_item() | {"held": {str(lane): count for lane, count in held.items()}})
     else:
         _show(shell, stats, SystemClock().now_ms())
+        for lane, count in held.items():
+            name = LANES[lane]
+            shell.say(
+                f"{name.zh}：{count} 个信封等待对时后再送", f"{name.en}: {count} envelopes wait until the time is known"
+            )
     shell.stop(FINE)
 
 

@@ -16,7 +16,7 @@ from gateway import local_api
 from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
 from gateway.cli.direct import commands_without_daemon
 from gateway.cli.site import configuration_of
-from gateway.clock import SystemClock
+from gateway.clock import GatewayClock, SystemClock
 from gateway.commands import Code, Command, Outcome, Refusal, Status, as_item, cuts_supply, parse_value
 from gateway.config.faults import did_you_mean
 from gateway.config.load import Configuration
@@ -169,7 +169,8 @@ async def _look(shell: Shell, config: Configuration, asked: Command, *, read: bo
 async def _look_directly(config: Configuration, asked: Command, *, read: bool) -> _Found:
     point = config.points[asked.point]
     present = None
-    async with commands_without_daemon(config, point.device, SystemClock()) as commands:
+    clock = GatewayClock.of(config.store.path)
+    async with commands_without_daemon(config, point.device, clock) as commands:
         answer = as_item(asked, await commands.check(asked))
         if read and answer["status"] == "ready":
             with suppress(DriverError):
@@ -190,7 +191,8 @@ async def _write_through_daemon(config: Configuration, asked: Command, settle_s:
 
 
 async def _write_directly(config: Configuration, asked: Command, settle_s: float) -> Mapping[str, Any]:
-    async with commands_without_daemon(config, config.points[asked.point].device, SystemClock()) as commands:
+    clock = GatewayClock.of(config.store.path)
+    async with commands_without_daemon(config, config.points[asked.point].device, clock) as commands:
         return as_item(asked, await commands.execute(asked))
 
 

@@ -68,6 +68,7 @@ Seconds = Annotated[float, BeforeValidator(parse_duration), _DURATION_TEXT]
 Interval = Annotated[float, Field(ge=0.1, le=7 * 86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Timeout = Annotated[float, Field(ge=0.01, le=60), BeforeValidator(parse_duration), _DURATION_TEXT]
 Latency = Annotated[float, Field(ge=0, le=5), BeforeValidator(parse_duration), _DURATION_TEXT]
+Patience = Annotated[float, Field(ge=0, le=86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Times = Annotated[tuple[time, ...], BeforeValidator(parse_times), _TIMES_TEXT]
 Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
 Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
@@ -103,6 +104,9 @@ class SiteModel(Model):
 
 class GatewayModel(Model):
     id: Id
+    clock_wait: Patience = 600.0
+    """So long after the box's start data that is not urgent waits for the time, where the kernel does not call it
+    synchronised; then it leaves, marked.  ``0 s`` where nothing sets the clock."""
 
 
 class StoreModel(Model):

@@ -28,6 +28,7 @@ from gateway.store import lock, recovery
 from gateway.store.database import translated
 from gateway.store.disk import Disk
 from gateway.store.lanes import Cursors, LaneStats, StoreStats
+from gateway.store.rows import Row
 from gateway.store.writer import Writer
 
 __all__ = ["LaneStats", "Store", "StoreStats"]
@@ -77,6 +78,8 @@ class Store:
         self._commits = 0
         self._committed = asyncio.Event()
         self._suspect = False
+        self._held: dict[Lane, int] = {}
+        self._handed: dict[Lane, int] = {}
         self._writer: Writer
         self.recovery: recovery.Recovery | None = None
         """What happened to the store found at the start, if that could not be used."""
@@ -133,6 +136,34 @@ class Store:
             known = min(seq, self.last_seq(lane))
             self._cursors[uplink, lane] = max(self._cursors[uplink, lane], known)
 
+    # ------------------------------------------------------------------ hold back (see restamp.py)
+
+    def hold(self, first: Mapping[Lane, int]) -> None:
+        """From these numbers on the lanes end for those who read, until ``release``.  Before anybody reads."""
+        self._held = dict(first)
+
+    def release(self, *lanes: Lane) -> None:
+        """What was held may leave."""
+        for lane in lanes:
+            self._held.pop(lane, None)
+        self._announce()
+
+    def held(self) -> Mapping[Lane, int]:
+        """How many envelopes are held back; lanes of which none is are absent."""
+        counts = {lane: self._writer.lanes[lane].last.seq - self.last_seq(lane) for lane in self._held}
+        return {lane: count for lane, count in counts.items() if count}
+
+    async def rewrite(
+        self, lane: Lane, after: int, limit: int, change: Callable[[Row], Row | None]
+    ) -> tuple[int | None, int]:
+        """Correct rows that nobody has been given by ``after`` yet, the next *limit* of them, in one transaction.
+
+        Returns where to go on, None at the end, and how many were changed.  Raises StoreError.
+        """
+        return await self._call(
+            lambda writer: writer.rewrite(lane, max(after, self._handed.get(lane, 0)), limit, change)
+        )
+
     # ------------------------------------------------------------------ read
 
     async def state(self) -> Mapping[str, bytes]:
@@ -143,14 +174,19 @@ class Store:
 
         Numbers may be missing: what was evicted or is damaged has been announced on the gap lane.
         """
-        return await self._call(lambda writer: writer.after(lane, seq, limit))
+        end = self.last_seq(lane) if lane in self._held else None
+        return await self._call(lambda writer: self._hand_out(writer.after(lane, seq, limit, end), lane))
 
     def cursor(self, uplink: str, lane: Lane) -> int:
         """Up to where the uplink has acknowledged everything; 0 is nothing."""
         return self._cursors[uplink, lane]
 
     def last_seq(self, lane: Lane) -> int:
-        return self._writer.lanes[lane].last.seq
+        """The last one that may be read; 0 before the first."""
+        held = self._writer.lanes[lane]
+        if lane not in self._held:
+            return held.last.seq
+        return min(held.last.seq, max(self._held[lane] - 1, held.trimmed.seq))
 
     async def wait_for_commit(self, seen: int) -> int:
         """The number of commits as soon as it is larger than *seen*.
@@ -185,6 +221,12 @@ class Store:
         except StoreCorrupt as fault:
             self._note_damage(fault)
             raise
+
+    def _hand_out(self, envelopes: Sequence[Envelope], lane: Lane) -> Sequence[Envelope]:
+        """Runs in the thread, so that no row is corrected after it has been given to somebody."""
+        if envelopes:
+            self._handed[lane] = max(envelopes[-1].seq, self._handed.get(lane, 0))
+        return envelopes
 
     def _note_damage(self, fault: StoreError) -> None:
         if isinstance(fault, StoreCorrupt):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,7 @@ from gateway.store.database import APPLICATION_ID, lenient_text, pragma, scripts
 from gateway.store.disk import used_bytes
 from gateway.store.lanes import StoreStats, load_cursors, load_epoch, load_lanes, survey
 from gateway.store.recovery import FILE
+from gateway.store.restamp import STATE_KEY, Pending
 from gateway.store.rows import COLUMNS, Row, intact
 
 _CHUNK = 500
@@ -88,6 +90,20 @@ class Reader:
             uplinks = sorted({uplink for uplink, _ in cursors})
             surveyed = survey(self._connection, lanes, cursors, uplinks)
         return StoreStats(self.epoch, surveyed, used_bytes(self._directory), budget_bytes)
+
+    def held(self) -> Mapping[Lane, int]:
+        """How many envelopes wait until the time is known (restamp.py); lanes without any are absent."""
+        with self._snapshot():
+            lanes = load_lanes(self._connection, self.epoch)
+            saved = self._connection.execute(
+                "SELECT value FROM state WHERE substr(key, 1, ?) = ?", (len(STATE_KEY), STATE_KEY)
+            ).fetchall()
+        counts: Counter[Lane] = Counter()
+        for (value,) in saved:
+            pending = Pending.from_bytes(value, self.epoch)
+            for lane, first in (pending.first_held() if pending is not None else {}).items():
+                counts[lane] += max(lanes[lane].last.seq - max(first - 1, lanes[lane].trimmed.seq), 0)
+        return {lane: count for lane, count in counts.items() if count}
 
     def rows(self, lane: Lane, since_ms: int = 0) -> Iterator[Row]:
         """Oldest first; damaged ones, and those that stand for a damaged one, are left out."""

@@ -136,6 +136,39 @@ class Writer:
         self._disk.hold_ballast()
         return [envelope(self.epoch, lane, row) for lane, row in rows[: len(drafts)]]
 
+    def rewrite(
+        self, lane: Lane, after: int, limit: int, change: Callable[[Row], Row | None]
+    ) -> tuple[int | None, int]:
+        """Let *change* correct rows in place, the next *limit* after *after*, in one transaction; see restamp.py.
+
+        Returns where to go on, None at the end, and how many it changed.  Damaged rows are left to ``after``.
+        """
+        rows = [
+            Row._make(values)
+            for values in self.connection.execute(
+                f"SELECT {COLUMNS} FROM {lane} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+            )
+        ]
+        changes = [change(row) for row in rows if intact(self.epoch, lane, row) and row.items]
+        changed = [sealed(self.epoch, lane, row) for row in changes if row is not None]
+        if changed:
+            self._replace(lane, changed)
+        return rows[-1].seq if len(rows) == limit else None, len(changed)
+
+    def _replace(self, lane: Lane, rows: Sequence[Row]) -> None:
+        self._check_file()
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            self.connection.executemany(
+                f"UPDATE {lane} SET items = ?, from_ms = ?, to_ms = ?, crc = ? WHERE seq = ?",
+                [(row.items, row.from_ms, row.to_ms, row.crc, row.seq) for row in rows],
+            )
+            self.connection.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.connection.rollback()
+        self._on_commit()
+
     def _check_file(self) -> None:
         """SQLite would go on writing into a file that somebody has deleted, and all of it would be lost at the end."""
         if not self._path.exists():
@@ -267,13 +300,16 @@ class Writer:
 
     # ------------------------------------------------------------------ read
 
-    def after(self, lane: Lane, seq: int, limit: int) -> Sequence[Envelope]:
-        """Raises StoreCorrupt, sqlite3.Error; StoreFull when damage was found and cannot be announced."""
-        while seq < self.lanes[lane].last.seq:
+    def after(self, lane: Lane, seq: int, limit: int, end: int | None = None) -> Sequence[Envelope]:
+        """*end*: the last number to look at, where that is not the last one there is.
+
+        Raises StoreCorrupt, sqlite3.Error; StoreFull when damage was found and cannot be announced.
+        """
+        while seq < (last := self.lanes[lane].last.seq if end is None else end):
             rows = self.connection.execute(
-                f"SELECT {COLUMNS} FROM {lane} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
+                f"SELECT {COLUMNS} FROM {lane} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (seq, last, limit)
             ).fetchall()
-            good, seq = self._checked(lane, seq, rows, limit)
+            good, seq = self._checked(lane, seq, rows, limit, last)
             # An empty row stands for a damaged one that has been announced.
             envelopes = [envelope(self.epoch, lane, row) for row in good if row.items]
             if envelopes:
@@ -293,13 +329,13 @@ class Writer:
         lanes = survey(self.connection, self.lanes, self._cursors, self._uplinks)
         return StoreStats(self.epoch, lanes, used_bytes(self._path.parent), self._disk.limits.budget_bytes)
 
-    def _checked(self, lane: Lane, seq: int, found: Sequence[Any], limit: int) -> tuple[Sequence[Row], int]:
-        """The intact rows, and up to where they reach; the others are replaced and announced first."""
+    def _checked(self, lane: Lane, seq: int, found: Sequence[Any], limit: int, end: int) -> tuple[Sequence[Row], int]:
+        """The intact rows, and up to where they reach; the others, up to *end*, are replaced and announced first."""
         held = self.lanes[lane]
         rows = map(Row._make, found)
         good = {row.seq: row for row in rows if intact(self.epoch, lane, row)}
         first = max(seq, held.trimmed.seq) + 1
-        last = held.last.seq if len(found) < limit else max(good, default=first + limit - 1)
+        last = max(end, held.trimmed.seq) if len(found) < limit else max(good, default=first + limit - 1)
         if len(good) != last - first + 1:
             self._replace_damaged(lane, good, first, last, limit)
         # Sorted: the pages of a damaged table may come in any order.

@@ -138,7 +138,8 @@ class Subject:
     """Ids of all uplinks."""
     epoch: Callable[[], str]
     clock: Clock
-    started_ms: int
+    started_ms: Callable[[], int]
+    """When the daemon started, as far as is known now."""
     reported: Callable[[], bytes | None] = lambda: None
     """What has become of the configuration the platform wanted; None where there was none."""
 

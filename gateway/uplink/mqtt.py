@@ -292,6 +292,7 @@ class MqttUplink:
             password_file=config.password_file,
             tls=config.tls,
             mqtt311=config.protocol == "mqtt311",
+            clock_known=self._clock.state() is not ClockState.UNKNOWN,
             address_s=self._limits.address_s,
             tick_s=self._limits.tick_s,
         )

@@ -61,6 +61,8 @@ class Options:
     """Instead of the one in *password_file*."""
     password_file: Path | None = None
     tls: TlsModel | None = None
+    clock_known: bool = True
+    """Whether the box knows the time; while it does not, a certificate out of its dates says nothing."""
     mqtt311: bool = False
     """Speak MQTT 3.1.1, where the broker has nothing better: a message that it refuses then looks like one it took."""
     address_s: float = 8.0
@@ -487,7 +489,7 @@ def _open(client: mqtt.Client, options: Options) -> None:
         _send_connect(client, options)
         _tune(client.socket())
     except ssl.SSLCertVerificationError as exc:
-        raise _untrusted(where, exc) from exc
+        raise _untrusted(where, exc, clock_known=options.clock_known) from exc
     except ssl.SSLError as exc:
         if exc.reason in {"WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"}:
             hint = "the port does not speak TLS 1.2 or later; the usual TLS port of MQTT is 8883"
@@ -506,9 +508,11 @@ def _open(client: mqtt.Client, options: Options) -> None:
 _NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_* of OpenSSL
 
 
-def _untrusted(where: str, exc: ssl.SSLCertVerificationError) -> UplinkError:
+def _untrusted(where: str, exc: ssl.SSLCertVerificationError, *, clock_known: bool) -> UplinkError:
     """A clock that is wrong makes any certificate look wrong; that passes by itself once the clock is synchronised."""
     text = f"{where}: the broker's certificate is not accepted: {exc.verify_message}"
+    if not clock_known and exc.verify_code in (_NOT_YET_VALID, _EXPIRED):
+        return UplinkUnavailable(text, hint="the box does not know the time yet; this waits for its synchronisation")
     if exc.verify_code == _NOT_YET_VALID:
         return UplinkUnavailable(text, hint="the box's clock is behind; check its time synchronisation")
     name = "uplink host must be the name that stands in the certificate"

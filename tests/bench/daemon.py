@@ -91,7 +91,7 @@ def write_configuration(directory: Path, ports: Sequence[int], values: int, ever
     (directory / "site.yaml").write_text(
         "format: site/1\n"
         "site: {id: bench, name: {zh: 基准, en: bench}}\n"
-        "gateway: {id: gw1}\n"
+        "gateway: {id: gw1, clock_wait: 0 s}\n"
         "store: {path: store, budget: 256 MiB}\n"
         f"uplinks: [{{id: up, host: 127.0.0.1, port: {broker.port}, window: 100{protocol}}}]\n"
         f"lines:\n{lines}\n"

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clock import ClockState
-from gateway.envelope import MAX_ITEMS_BYTES, Draft, Encoder, Envelope, payload, reading_item
+from gateway.envelope import MAX_ITEMS_BYTES, Draft, Encoder, Envelope, corrected, made_ms, payload, reading_item
 from gateway.model import (
     AlarmChange,
     AlarmState,
@@ -52,10 +53,33 @@ def test_the_fast_encoding_of_a_reading_says_what_the_plain_one_says(
 
 
 def test_a_point_without_a_unit_has_none_and_doubtful_time_is_marked() -> None:
+    reading = Reading(PLAIN.id, "open", 6, 6)
+    assert json.loads(draft(reading, clock=ClockState.UNKNOWN).items) == [
+        {"p": "m-1.state", "t": 6, "v": "open", "q": "good", "c": "unknown"}
+    ]
+
+
+def test_a_time_that_the_devices_own_clock_gave_does_not_depend_on_ours_and_is_not_marked() -> None:
     reading = Reading(PLAIN.id, "open", 5, 6)
     assert json.loads(draft(reading, clock=ClockState.UNKNOWN).items) == [
-        {"p": "m-1.state", "t": 5, "v": "open", "q": "good", "c": "unknown"}
+        {"p": "m-1.state", "t": 5, "v": "open", "q": "good"}
     ]
+    moved = corrected(reading, 1000)
+    assert isinstance(moved, Reading)
+    assert (moved.source_time_ms, moved.gateway_time_ms) == (5, 1006)
+
+
+@pytest.mark.parametrize("clock", [ClockState.UNKNOWN, ClockState.HOLDOVER])
+def test_everything_else_is_marked_too_and_nothing_while_the_clock_is_good(clock: ClockState) -> None:
+    change = AlarmChange(
+        "id", "rule", None, Place(), AlarmState.UNACK, Priority.HIGH, 1, 7, "condition", Text("气", "gas")
+    )
+    records = (Event("id", "gate.opened", 7, None, Place()), change, Gap("line_lost", 5, 7, point="m.p"))
+    for record in records:
+        assert json.loads(draft(record, clock=clock).items)[0]["c"] == str(clock)
+        assert "c" not in json.loads(draft(record).items)[0]
+        assert made_ms(record) == 7
+        assert made_ms(corrected(record, 1000)) == 1007
 
 
 def test_alarms_events_and_gaps_have_the_contracts_shape() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.clock import Correction
 from gateway.envelope import Draft, Envelope
 from gateway.errors import StoreCorrupt, StoreFull
 from gateway.ids import uuid7
@@ -260,3 +261,23 @@ def test_a_disk_that_hangs_does_not_keep_the_daemon_from_stopping() -> None:
     values, took_s = stopped_while_committing(cost_s=1000.0, limit_s=10.0)
     assert took_s == pytest.approx(10.0)
     assert values == [2.0], "what hangs is lost to us; the store may still write it"
+
+
+def test_a_group_that_was_on_its_way_when_the_clock_was_corrected_and_came_back_is_corrected_once() -> None:
+    store = FakeStore()
+
+    async def script(pipeline: Pipeline, clock: LoopClock) -> None:
+        store.refusing, store.cost_s = True, 0.5
+        begun_ms = clock.now_ms()
+        await pipeline.submit([reading(clock, "m1.energy", 1.0)])
+        await asyncio.sleep(0.4)  # the group is on its way
+        pipeline.correct(Correction(86_400_000, begun_ms - 1000, clock.now_ms()))
+        clock.wall_ms += 86_400_000
+        await asyncio.sleep(2.0)
+        assert not store.commits
+        store.refusing = False
+        await asyncio.sleep(3.0)
+        (item,) = store.items(Lane.BILLING)
+        assert item["t"] == begun_ms + 86_400_000
+
+    play(script, store)

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -286,6 +286,50 @@ def test_daylight_saving_reads_once_a_day(start: str, days: int) -> None:
     schedule = LineSchedule([fixed("02:30")], 0.0, random.Random(1), zone=BERLIN)
     reads = play_wall_clock(schedule, lambda s: begin + round(s * 1000), days * 86400.0)
     assert len(reads) == 1 + days
+
+
+@pytest.mark.parametrize("zone", [SHANGHAI, BERLIN], ids=str)
+@pytest.mark.parametrize(
+    "first", ["2026-03-28", "2026-10-24", "2028-02-27", "2027-02-27", "2026-12-30"],
+    ids=["spring forward", "fall back", "leap day", "no leap day", "year end"],
+)  # fmt: skip
+def test_each_fixed_time_comes_exactly_once_on_each_day_of_the_calendar(first: str, zone: ZoneInfo) -> None:
+    times = ("00:00", "00:05", "02:30", "12:00", "23:59:30")
+    begin = datetime.fromisoformat(first).replace(tzinfo=zone) - timedelta(seconds=15)
+    days = [date.fromisoformat(first) + timedelta(days=n) for n in range(4)]
+    end = datetime.combine(days[-1] + timedelta(days=1), time(0), zone) - timedelta(seconds=10)
+    begin_ms = round(begin.timestamp() * 1000)
+    schedule = LineSchedule([fixed(*times)], 0.0, random.Random(1), zone=zone)
+    reads = play_wall_clock(
+        schedule, lambda s: begin_ms + round(s * 1000), end.timestamp() - begin.timestamp()
+    )  # fmt: skip
+    local = [datetime.fromtimestamp(each / 1000, zone) for each in reads[1:]]
+    skipped = date(2026, 3, 29) if zone is BERLIN else None
+    wanted = [
+        (day, "03:30:00" if day == skipped and each == "02:30" else time.fromisoformat(each).isoformat())
+        for day in days
+        for each in times
+    ]
+    assert [(each.date(), each.strftime("%H:%M:%S")) for each in local] == wanted
+
+
+@pytest.mark.parametrize("step_s", [-3600, 3600, 90, -90, 5 * 31_557_600, -5 * 31_557_600])
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_a_step_of_the_clock_never_makes_a_burst_and_the_days_after_it_are_regular(step_s: int, at: str) -> None:
+    """Read at noon; the clock is set half an hour before or after that."""
+    begin = utc_ms("2026-11-27T10:00:00+08:00")
+    step_at_s = 1.5 * 3600 if at == "before" else 2.5 * 3600
+
+    def clock(seconds: float) -> int:
+        return begin + round(seconds * 1000) + (step_s * 1000 if seconds >= step_at_s else 0)
+
+    reads = play_wall_clock(
+        LineSchedule([fixed("12:00")], 0.0, random.Random(1), zone=SHANGHAI), clock, 3.5 * 86400
+    )  # fmt: skip
+    after = [each for each in reads if each >= clock(step_at_s) and each <= clock(3.5 * 86400)]
+    noons = [each for each in after if abs((each - utc_ms("2026-11-27T12:00:00+08:00")) % 86_400_000) < 1000]
+    assert len(reads) <= 2 + 4 + 1
+    assert len(noons) >= 3, "once each day from the step on"
 
 
 def test_a_box_that_learns_the_time_late_reads_at_once_what_it_has_missed_and_then_on_time() -> None:

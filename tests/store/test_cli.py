@@ -18,6 +18,7 @@ from gateway.clock import ClockState
 from gateway.envelope import Encoder
 from gateway.model import Event, Gap, Lane, Place, Point, Quality, Reading, Reason, Text, ValueKind
 from gateway.store.reader import opened
+from gateway.store.restamp import STATE_KEY, Pending, Timeline
 from store.rig import MIB, draft, store
 from store.test_log import damage
 
@@ -210,3 +211,17 @@ def test_looking_while_the_daemon_writes_keeps_its_log_small(tmp_path: Path) -> 
                 assert sum(1 for _ in rows) == 1999
 
     asyncio.run(scenario())
+
+
+def test_status_says_what_waits_for_the_time(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with store(tmp_path) as log:
+            await log.commit([draft(lane, 1) for lane in (Lane.BILLING, Lane.BILLING, Lane.EVENT)])
+            timelines = (Timeline(0, dict.fromkeys(Lane, 2), ("start",)),)
+            pending = Pending(log.epoch, 0, timelines=timelines)
+            await log.commit((), {f"{STATE_KEY}boot": pending.to_bytes(), f"{STATE_KEY}damaged": b"?"})
+
+    asyncio.run(main())
+    assert json.loads(gateway("status", "--path", str(tmp_path), "--json").stdout)["held"] == {"billing": 1}
+    assert "billing: 1 envelopes wait" in gateway("status", "--path", str(tmp_path), "--lang", "en").stdout
+    assert "对时" in gateway("status", "--path", str(tmp_path), "--lang", "zh").stdout

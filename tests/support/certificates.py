@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.broker import missing
+from support.false_time import FalseTime
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,15 @@ class Certificate:
 
 
 class Authority:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, starts_s: float = 0.0) -> None:
+        """*starts_s*: from now on; everything it signs is valid for two days from then."""
         if shutil.which("openssl") is None:
             missing("openssl")
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._env = None
+        if starts_s:
+            self._env = FalseTime(folder / "faketime", starts_s).env
         self.ca = folder / "ca.pem"
         self._key = folder / "ca.key"
         self._openssl(
@@ -49,5 +54,5 @@ class Authority:
         return issued
 
     def _openssl(self, *arguments: str) -> None:
-        done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False, env=self._env)
         assert done.returncode == 0, done.stderr

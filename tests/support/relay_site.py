@@ -33,7 +33,7 @@ points:
 """
 _SITE = """format: site/1
 site: {{id: jiayuan, name: {{zh: 佳园小区, en: Jiayuan Garden}}}}
-gateway: {{id: gw1}}
+gateway: {{id: gw1, clock_wait: 0 s}}
 store: {{path: {store}, budget: 64 MiB}}
 lines: [{{id: bus, serial: {port}, baud: 9600, parity: none}}]
 devices:

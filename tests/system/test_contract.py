@@ -45,18 +45,20 @@ READING = strict(
 )  # fmt: skip
 EVENT = strict(
     {"id": UUID7, "kind": {"type": "string"}, "t": MS, "device": {"type": ["string", "null"]},
-     "place": {"type": "object"}, "attributes": {"type": "object"}}
+     "place": {"type": "object"}, "attributes": {"type": "object"}},
+    c=CLOCK,
 )  # fmt: skip
 ALARM = strict(
     {"id": UUID7, "rule": {"type": "string"}, "device": {"type": ["string", "null"]}, "place": {"type": "object"},
      "state": {"enum": ["normal", "unack", "acked", "rtn_unack"]},
      "priority": {"enum": ["critical", "high", "medium", "low", "journal"]}, "count": {"type": "integer", "minimum": 1},
-     "t": MS, "reason": {"type": "string"}, "message": TEXT, "values": {"type": "object"}}
+     "t": MS, "reason": {"type": "string"}, "message": TEXT, "values": {"type": "object"}},
+    c=CLOCK,
 )  # fmt: skip
 GAP = strict(
     {"reason": {"type": "string"}, "from_ms": MS, "to_ms": MS},
     point={"type": "string"}, lane={"type": "string"}, from_seq={"type": "integer"}, to_seq={"type": "integer"},
-    count={"type": "integer"},
+    count={"type": "integer"}, c=CLOCK,
 )  # fmt: skip
 ITEMS = {Lane.ALARM: ALARM, Lane.EVENT: EVENT, Lane.GAP: GAP}
 
@@ -93,7 +95,19 @@ CATALOG = {
 }
 HEALTH = {
     "type": "object",
-    "required": ["v", "t", "clock", "store", "lines", "uplinks", "alarms", "disk_free_bytes", "loop_lag_ms"],
+    "required": [
+        "v",
+        "t",
+        "clock",
+        "clock_shift_ms",
+        "held",
+        "store",
+        "lines",
+        "uplinks",
+        "alarms",
+        "disk_free_bytes",
+        "loop_lag_ms",
+    ],
 }
 SCHEMAS = {"status": STATUS, "catalog": CATALOG, "health": HEALTH} | {str(lane): envelope(lane) for lane in Lane}
 

@@ -59,7 +59,7 @@ def subject_of(store: MemoryStore | None = None, clock: ManualClock | None = Non
         destinations=("main",),
         epoch=lambda: log.epoch,
         clock=clock or ManualClock(),
-        started_ms=1_767_225_600_000,
+        started_ms=lambda: 1_767_225_600_000,
     )
 
 

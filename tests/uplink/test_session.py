@@ -176,6 +176,27 @@ def test_files_that_cannot_be_used_need_a_person(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("days", "word"), [(10, "behind"), (-10, "expired")], ids=["not yet valid", "expired"])
+def test_a_certificate_out_of_its_dates_says_nothing_while_the_box_does_not_know_the_time(
+    tmp_path: Path, days: int, word: str
+) -> None:
+    authority = Authority(tmp_path / "ca", starts_s=86400.0 * days)
+    server = authority.issue("server", "DNS:localhost")
+    listener = [f"cafile {authority.ca}", f"certfile {server.certificate}", f"keyfile {server.key}"]
+
+    async def main() -> None:
+        async with broker(tmp_path / "b", tls=listener) as running:
+            wanted = {"host": "localhost", "tls": TlsModel(ca=authority.ca)}
+            known = await attempt(options(running.port, **wanted))
+            assert known is not None
+            assert word in known.hint
+            unknown = await attempt(options(running.port, **wanted, clock_known=False))
+            assert isinstance(unknown, UplinkUnavailable)
+            assert "does not know the time yet" in unknown.hint
+
+    asyncio.run(main())
+
+
 def test_tls_verifies_the_authority_and_the_name(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     other = Authority(tmp_path / "other")

@@ -102,7 +102,7 @@ class Native:
 
     def _status(self, state: State) -> bytes:
         subject = self._subject
-        return status_payload(subject.identity, state, subject.epoch(), subject.started_ms, subject.clock.state())
+        return status_payload(subject.identity, state, subject.epoch(), subject.started_ms(), subject.clock.state())
 
     def _return_address(self, command: str, message: Incoming) -> tuple[str, bytes | None]:
         """The MQTT 5 response topic when it is one of ours, else ``reply/{id}``."""

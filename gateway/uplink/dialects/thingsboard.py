@@ -95,7 +95,7 @@ class ThingsBoard:
             "config": identity.config_digest,
             "bootId": identity.boot_id,
             "epoch": self._subject.epoch(),
-            "startedMs": self._subject.started_ms,
+            "startedMs": self._subject.started_ms(),
         }
         connects = (
             Outgoing(CONNECT, encoded({"device": self.name(device.id), "type": device.kind}))

@@ -150,7 +150,7 @@ def subject(
         ("main",),
         lambda: "epoch-1",
         clock or ManualClock(NOW_MS),
-        NOW_MS - 60_000,
+        lambda: NOW_MS - 60_000,
     )
 
 

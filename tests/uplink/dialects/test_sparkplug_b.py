@@ -84,7 +84,7 @@ def subject(clock: ManualClock | None = None, devices: Sequence[Device] = DEVICE
         ("main", "scada"),
         lambda: "epoch-1",
         clock or ManualClock(),
-        NOW_MS,
+        lambda: NOW_MS,
     )
 
 
