@@ -82,12 +82,12 @@ class Desk:
     def _pressing(self, entry: _Entry, now_s: float) -> bool:
         if entry.unsaid_s is None:
             return False
-        waited = now_s - entry.unsaid_s >= self._patience.seconds
+        waited = now_s >= entry.unsaid_s + self._patience.seconds  # the very sum that next_s tells: rounding
         return entry.urgent or waited or entry.unsaid >= self._patience.envelopes
 
     def _ripen(self, entry: _Entry, now_s: float) -> bool:
         """Whether more holes may be named than before."""
-        if now_s - entry.mark_s < self._patience.hole_s:
+        if now_s < entry.mark_s + self._patience.hole_s:
             return False
         entry.named_upto, entry.mark, entry.mark_s = entry.mark, entry.account.last, now_s
         return True

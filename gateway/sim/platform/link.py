@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -21,8 +21,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import GatewayError
 
-_PATIENCE_S = 10.0
-"""For each of connecting, CONNACK and SUBACK."""
 _SESSION_S = 7 * 86400
 """How long an MQTT 5 broker keeps what comes while nobody is here."""
 _UNSUPPORTED_VERSION = 0x84
@@ -40,13 +38,17 @@ class LinkFailed(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """*name*: of the MQTT session; two ingesters need two names.  *window*: messages that may wait for their commit."""
+    """*name*: of the MQTT session; two ingesters need two names.  *window*: messages that may wait for their commit.
+
+    *patience_s*: for each of connecting, CONNACK and SUBACK.
+    """
 
     host: str
     port: int
     name: str
     filters: tuple[str, ...]
     window: int = 500
+    patience_s: float = 10.0
     username: str | None = None
     password: str | None = None
     cafile: Path | None = None
@@ -80,12 +82,8 @@ class Link:
 
     async def __aenter__(self) -> Self:
         try:
-            async with asyncio.timeout(3 * _PATIENCE_S):
-                await self._connect()
-                await self._subscribe()
-        except TimeoutError:
-            await self._close()
-            raise LinkFailed("the broker does not answer in time") from None
+            await self._connect()
+            await self._subscribe()
         except BaseException:
             await self._close()
             raise
@@ -127,7 +125,7 @@ class Link:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho types all but this
             properties.SessionExpiryInterval = _SESSION_S
             properties.ReceiveMaximum = self._options.window
-        self._client.connect_timeout = _PATIENCE_S
+        self._client.connect_timeout = self._options.patience_s
         try:
             await asyncio.to_thread(
                 self._client.connect,
@@ -140,26 +138,34 @@ class Link:
         except (OSError, ValueError) as exc:
             raise LinkFailed(f"{self._options.host}:{self._options.port}: {exc}") from exc
         self._client.loop_start()
-        await asyncio.wait((self._connack, self.lost), return_when=asyncio.FIRST_COMPLETED)
-        if not self._connack.done():
-            raise LinkFailed("the broker closes the connection at once", version=True)
+        await self._either(self._connack)
+        if not self._connack.done():  # some brokers of MQTT 3.1.1 refuse a CONNECT of MQTT 5 so, some with silence
+            raise LinkFailed("the broker does not answer CONNECT", version=True)
         code = self._connack.result()
         if code.is_failure:
             raise LinkFailed(f"the broker refuses: {code}", version=code.value == _UNSUPPORTED_VERSION)
 
     async def _subscribe(self) -> None:
         self._client.subscribe([(each, 1) for each in self._options.filters])
-        await asyncio.wait((self._suback, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        await self._either(self._suback)
         if not self._suback.done():
-            raise LinkFailed(self.lost.result())
+            raise LinkFailed(self.lost.result() if self.lost.done() else "the broker does not answer SUBSCRIBE")
         refused = [str(code) for code in self._suback.result() if code.is_failure]
         if refused:
             raise LinkFailed(f"the broker refuses the subscription: {refused[0]}")
 
+    async def _either(self, answer: asyncio.Future[Any]) -> None:
+        """Until the answer is there, the connection is lost, or patience is."""
+        waits = (answer, self.lost)
+        await asyncio.wait(waits, timeout=self._options.patience_s, return_when=asyncio.FIRST_COMPLETED)
+
     async def _close(self) -> None:
         self._closing.set()
-        self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        client = self._client
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)
+        # Without this circle of references paho closes its sockets when the last one goes.
+        client.on_connect = client.on_subscribe = client.on_disconnect = client.on_message = None
         if not self.lost.done():
             self.lost.set_result("closed")
 
