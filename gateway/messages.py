@@ -44,6 +44,8 @@ GAP_REASONS = (
     "line_lost",
 )
 
+COMMANDS = ("help", "time", "read", "write", "door.release", "alarm.acknowledge", "rebirth", "resend", "reload")
+
 Version: TypeAlias = Annotated[Literal[1], Is("rises only with a breaking change")]
 Ms: TypeAlias = Annotated[int, Is("UTC milliseconds since 1970", minimum=0)]
 Count: TypeAlias = Annotated[int, Is(minimum=0)]
@@ -253,6 +255,7 @@ class LaneHealth(TypedDict, total=False):
     evicted: Annotated[int, Is("envelopes dropped before every uplink had them", minimum=0)]
     evicted_items: Count
     damaged: Count
+    thinned_items: Count
 
 
 class StoreHealth(TypedDict):
@@ -332,6 +335,8 @@ class HealthMessage(TypedDict):
     t: Ms
     uptime_s: float
     clock: ClockState
+    clock_shift_ms: NotRequired[Annotated[int | None, Is("by how much held times were corrected; null: not yet")]]
+    held: NotRequired[Annotated[dict[str, int], Is("lane: envelopes that wait for the right time")]]
     store: StoreHealth
     accepted: Annotated[int, Is("records committed since the start", minimum=0)]
     dropped: Annotated[int, Is("records that found no room since the start", minimum=0)]
@@ -370,12 +375,12 @@ class CommandDocument(TypedDict):
     kind: Literal["command"]
     site: Name
     gateway: Name
-    command: Annotated[str, Is("what to do", known=("write",))]
-    args: dict[str, Any]
+    command: Annotated[str, Is("what to do", known=COMMANDS)]
+    args: NotRequired[dict[str, Any]]
     id: Annotated[Name, Is("the last level of the topic, and of the reply's")]
     issued_ms: Ms
-    expires_ms: Annotated[int, Is("not carried out later than this; UTC milliseconds", minimum=0)]
-    counter: Annotated[int, Is("rises with every command under one key", minimum=0)]
+    expires_ms: Annotated[int, Is("60 s after issued_ms at most; not carried out later", minimum=0)]
+    counter: Annotated[int, Is("rises with every command of the key; its time in milliseconds will do", minimum=1)]
 
 
 class ReplyMessage(TypedDict):
@@ -389,22 +394,47 @@ class ReplyMessage(TypedDict):
 
 
 class FaultItem(TypedDict, total=False):
-    """One fault of a configuration, as ``gateway check --json`` says it."""
+    """One fault of a configuration."""
 
     file: str
-    line: int | None
+    line: Annotated[int | None, Is("from 1, like column")]
     column: int | None
     code: str
-    message: Any
-    hint: Any
+    message: TextItem
+    hint: TextItem | None
+
+
+class ConfigDocument(TypedDict):
+    """What stands in *signed* of a configuration: every file of the directory, in files or in files_zlib."""
+
+    kind: Literal["configuration"]
+    site: Name
+    gateway: Name
+    version: Annotated[int, Is("higher than any that was sent before", minimum=1)]
+    issued_ms: NotRequired[int]
+    files: NotRequired[Annotated[dict[str, str], Is("site.yaml, rules/NAME.yaml, devices/NAME.yaml: its text")]]
+    files_zlib: NotRequired[Annotated[str, Is("the JSON text of files, compressed (RFC 1950), in base64")]]
+
+
+class RunningConfig(TypedDict, total=False):
+    """The configuration in use."""
+
+    version: Annotated[int, Is("0: none that came from the platform", minimum=0)]
+    digest: str
+    source: Annotated[str, Is(known=("local", "remote"))]
 
 
 class ConfigReport(TypedDict):
-    """Retained: what became of the configuration that the platform wants."""
+    """Retained: what became of the configuration that came last."""
 
-    version: Annotated[str | int | None, Is("of the configuration in use, as the platform named it")]
-    digest: str | None
-    state: str
-    reason: NotRequired[TextItem | None]
-    faults: NotRequired[list[FaultItem]]
-    since_ms: NotRequired[int | None]
+    v: NotRequired[Version]
+    version: Annotated[int | None, Is("as the platform numbered it")]
+    digest: Annotated[str | None, Is("sha256 over name NUL length NUL content of each file, in the order of the names")]
+    state: Annotated[str, Is(known=("running", "on_trial", "rejected", "rolled_back"))]
+    code: NotRequired[Annotated[str, Is("why, for programs")]]
+    reason: TextItem | None
+    faults: list[FaultItem]
+    key: NotRequired[Annotated[str, Is("id of the key that signed it")]]
+    since_ms: int | None
+    running: NotRequired[RunningConfig]
+    highest: NotRequired[Annotated[int, Is("the highest version that was ever accepted", minimum=0)]]

@@ -48,7 +48,10 @@ MESSAGES: Mapping[str, Message] = {
     "config_desired": Message(messages.SignedMessage, "A signed configuration"),
     "config_reported": Message(messages.ConfigReport, "What became of it"),
 }
-DOCUMENTS: Mapping[str, type] = {"command_document": messages.CommandDocument}
+DOCUMENTS: Mapping[str, type] = {
+    "command_document": messages.CommandDocument,
+    "config_document": messages.ConfigDocument,
+}
 """What stands inside a signed message, as text."""
 
 
