@@ -288,7 +288,7 @@ def test_a_server_that_restarts_is_used_again(server: Postgres) -> None:
                 with pytest.raises(StorageUnavailable):
                     await storage.store([arrival(2)])
                 server.start()
-                await server.ready()
+                server.ready()
                 stored = await storage.store([arrival(1), arrival(2)])
                 assert stored.accounts[BILLING].stored == Spans([(1, 2)])
             finally:

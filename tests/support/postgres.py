@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pwd
@@ -11,7 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -52,9 +52,10 @@ def program(name: str) -> str:
 class Postgres:
     """Use ``postgres()``."""
 
-    def __init__(self, folder: Path, owner: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, owner: tuple[int, int], settings: Mapping[str, str]) -> None:
         self.folder = folder
         self._owner = owner
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str) -> str:
@@ -65,7 +66,7 @@ class Postgres:
         return self.folder / "data"
 
     def start(self) -> None:
-        options = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
+        options = [word for key, value in self._settings.items() for word in ("-c", f"{key}={value}")]
         self._process = self._run(program("postgres"), "-D", str(self.data), "-k", str(self.folder), *options)
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
@@ -83,17 +84,21 @@ class Postgres:
     def log(self) -> str:
         return (self.folder / "log").read_text("utf-8", errors="replace")
 
-    async def ready(self) -> None:
-        async with asyncio.timeout(_READY_S):
-            while True:
-                assert self._process is not None
-                assert self._process.poll() is None, f"PostgreSQL ended: {self.log}"
-                try:
-                    await (await asyncpg.connect(self.dsn("postgres"))).close()
-                except (OSError, asyncpg.CannotConnectNowError):
-                    await asyncio.sleep(0.05)
-                else:
-                    return
+    def ready(self) -> None:
+        """Returns when it answers: it says so in the eighth line of its pid file."""
+        end_s = time.monotonic() + _READY_S
+        while not self._says_ready():
+            assert self._process is not None
+            assert self._process.poll() is None, f"PostgreSQL ended: {self.log}"
+            assert time.monotonic() < end_s, f"PostgreSQL is not ready: {self.log}"
+            time.sleep(0.02)
+
+    def _says_ready(self) -> bool:
+        try:
+            lines = (self.data / "postmaster.pid").read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[7].strip() == "ready"
 
     @contextlib.asynccontextmanager
     async def database(self, name: str) -> AsyncIterator[str]:
@@ -131,17 +136,19 @@ def _owner() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Not in pytest's folder, whose parents only root may enter; and a socket's path must be short."""
+def postgres(**settings: str) -> Iterator[Postgres]:
+    """*settings*: that differ from those above.
+
+    Not in pytest's folder, whose parents only root may enter; and a socket's path must be short."""
     program("postgres"), program("initdb")
     owner = _owner()
     with tempfile.TemporaryDirectory(prefix="gw-pg-") as name:
         os.chown(name, *owner)
-        server = Postgres(Path(name), owner)
+        server = Postgres(Path(name), owner, {**_SETTINGS, **settings})
         server.initialise()
         server.start()
         try:
-            asyncio.run(server.ready())
+            server.ready()
             yield server
         finally:
             server.stop()

@@ -15,14 +15,14 @@ from typing import Any
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-PROBE_S = 0.4
-
 
 class ScriptedGateway:
     """*log*: sequence number -> (topic, payload), all of one lane."""
 
-    def __init__(self, client: mqtt.Client, log: Mapping[int, tuple[str, bytes]]) -> None:
+    def __init__(self, client: mqtt.Client, log: Mapping[int, tuple[str, bytes]], probe_s: float) -> None:
         self.log = log
+        self._probe_s = probe_s
+        self._lane = next(iter(log.values()))[0].split("/")[4]
         self.receipts: list[dict[str, Any]] = []
         self.acked = 0
         """PUBACKs of the broker."""
@@ -60,7 +60,7 @@ class ScriptedGateway:
     async def _one_round(self) -> None:
         self._news.clear()
         try:
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(self._probe_s):
                 await self._news.wait()
             return
         except TimeoutError:
@@ -72,6 +72,8 @@ class ScriptedGateway:
 
     def heard(self, payload: bytes) -> None:
         receipt = json.loads(payload)
+        if receipt["lane"] != self._lane:
+            return
         self.receipts.append(receipt)
         missing = {number for first, last in receipt["missing"] for number in range(first, last + 1)}
         assert missing.isdisjoint(self._settled), "a platform cannot lose what it has confirmed"
@@ -82,13 +84,13 @@ class ScriptedGateway:
 
 @contextlib.asynccontextmanager
 async def scripted_gateway(
-    port: int, root: str, log: Mapping[int, tuple[str, bytes]], *, name: str = "gateway"
+    port: int, root: str, log: Mapping[int, tuple[str, bytes]], *, probe_s: float = 0.4
 ) -> AsyncIterator[ScriptedGateway]:
     """Connected and listening for receipts; comes back when the broker does, with a session that knows nothing."""
     loop = asyncio.get_running_loop()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="gateway", protocol=mqtt.MQTTv5)
     client.reconnect_delay_set(1, 1)
-    gateway = ScriptedGateway(client, log)
+    gateway = ScriptedGateway(client, log, probe_s)
 
     def tell(function: Any, *args: object) -> None:
         if not loop.is_closed():
