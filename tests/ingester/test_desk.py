@@ -88,6 +88,18 @@ def test_a_young_hole_waits_for_its_own_time() -> None:
     assert desk.due(20.0) == {LANE: Receipt(5, ((2, 2), (4, 4)))}
 
 
+def test_another_ingester_may_have_filled_the_hole() -> None:
+    desk = Desk(PATIENCE)
+    desk.committed(stored((1, 1), (3, 3), fresh=2), 10.0)
+    desk.said(LANE, Receipt(1))
+    assert desk.doubtful(14.9) == []
+    assert desk.doubtful(15.0) == [LANE]
+    desk.learned({LANE: Account(Spans([(1, 3)]))})
+    assert desk.due(15.0) == {LANE: Receipt(3)}
+    desk.said(LANE, Receipt(3))
+    assert (desk.missing, desk.next_s()) == (0, None)
+
+
 def test_streams_do_not_wait_for_each_other() -> None:
     desk = Desk(PATIENCE)
     desk.committed(stored((1, 1), fresh=1), 10.0)

@@ -7,8 +7,9 @@ import contextlib
 import json
 import random
 import sys
+import threading
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.model import Lane
+from gateway.sim.account import Account, Stream
 from gateway.sim.broker import AMQTT
 from gateway.sim.broker import Broker as DemoBroker
 from gateway.sim.platform.arrival import Arrival, topic_filters
 from gateway.sim.platform.desk import Patience
 from gateway.sim.platform.ingester import Ingester
-from gateway.sim.platform.link import Options
+from gateway.sim.platform.link import Delivery, Link, Options
 from gateway.sim.platform.postgres import PostgresStorage
 from gateway.sim.platform.sqlite import SqliteStorage
 from gateway.sim.platform.storage import Storage, StorageUnavailable, Stored
@@ -105,6 +107,7 @@ def test_doubled_and_shuffled_envelopes_end_up_in_the_tables_once(tmp_path: Path
                     async with asyncio.timeout(30):
                         while ingester.counts.envelopes + ingester.counts.duplicates < len(order):
                             await asyncio.sleep(0.01)
+                    assert not gateway.taken_back
                     counts = ingester.counts
                     assert (counts.envelopes, counts.readings, counts.gateways) == (300, 600, 1)
                     assert (counts.missing, counts.malformed, counts.contradictions) == (0, 0, 0)
@@ -140,6 +143,7 @@ def test_killed_between_commit_and_receipt(tmp_path: Path, server: Postgres) -> 
                     await gateway.until_receipted()
                     assert await child.stop() == 0, child.last_words()
                 assert len(gateway.receipts) > before
+                assert not gateway.taken_back
             lines = [
                 json.loads(line) for line in (tmp_path / "out").read_text().splitlines() if "envelopes_per_s" in line
             ]
@@ -262,6 +266,9 @@ class Blocked:
         await self.open.wait()
         return await self._storage.store(batch)
 
+    async def accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        return await self._storage.accounts(streams)
+
     async def close(self) -> None: ...
 
 
@@ -294,6 +301,37 @@ def test_while_the_database_is_slow_the_broker_keeps_what_comes(tmp_path: Path) 
     run(main)
 
 
+def test_the_older_mqtt_has_the_same_window(tmp_path: Path) -> None:
+    """It knows no Receive Maximum: nobody reads the socket while the window is full."""
+
+    async def main() -> None:
+        async with broker(tmp_path / "broker", "max_queued_messages 0", "max_inflight_messages 0") as running:
+            deliveries: list[Delivery] = []
+            arrived = asyncio.Event()
+
+            def deliver(delivery: Delivery) -> None:
+                deliveries.append(delivery)
+                arrived.set()
+
+            room = threading.BoundedSemaphore(10)
+            async with (
+                Link(options(running.port), deliver, room, five=False),
+                scripted_gateway(running.port, ROOT, LOG) as gateway,
+            ):
+                gateway.send(LOG)
+                await gateway.until_acked(300)
+                for settled in range(300):
+                    async with asyncio.timeout(30):
+                        while len(deliveries) == settled:
+                            arrived.clear()
+                            await arrived.wait()
+                    assert len(deliveries) <= settled + 10
+                    deliveries[settled].settle()
+            assert len(deliveries) == 300
+
+    run(main)
+
+
 class Failing:
     """A database that is away for the first two attempts."""
 
@@ -306,6 +344,9 @@ class Failing:
             self.left -= 1
             raise StorageUnavailable("away")
         return await self._storage.store(batch)
+
+    async def accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        return await self._storage.accounts(streams)
 
     async def close(self) -> None: ...
 
@@ -343,7 +384,7 @@ def test_two_ingesters_share_the_work_and_one_account(tmp_path: Path, server: Po
             finally:
                 await one.close()
                 await two.close()
-            assert gateway.receipts[-1]["upto"] == 300
+            assert max(receipt["upto"] for receipt in gateway.receipts) == 300
             await exactly_once(dsn, 300)
 
     run(main)

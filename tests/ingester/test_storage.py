@@ -154,6 +154,8 @@ def test_the_account_survives_and_is_the_sum_of_several_writers(run: Run) -> Non
             await one.store([arrival(1), arrival(3)])
             stored = await other.store([arrival(2), arrival(6)])
             assert stored.accounts[BILLING].stored == Spans([(1, 3), (6, 6)])
+            assert await one.accounts([BILLING]) == stored.accounts
+            assert (await one.accounts([BILLING, GAPS])).get(GAPS, Account()) == Account()
         async with place.open() as third:
             stored = await third.store([arrival(5)])
             assert stored.accounts[BILLING].stored == Spans([(1, 3), (5, 6)])
@@ -312,6 +314,33 @@ def test_a_locked_file_is_said_and_nothing_is_stored(tmp_path: Path) -> None:
             await storage.close()
 
     asyncio.run(main())
+
+
+def test_a_database_that_does_not_exist_or_cannot_hold_every_text(server: Postgres) -> None:
+    async def main() -> None:
+        with pytest.raises(StorageUnavailable, match='"none" does not exist'):
+            await PostgresStorage.open(server.dsn("none"))
+        async with server.database("latin", "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0") as dsn:
+            with pytest.raises(StorageUnavailable, match="encoding is LATIN1"):
+                await PostgresStorage.open(dsn)
+
+    asyncio.run(main())
+
+
+def test_a_batch_whose_caller_is_gone_is_finished_before_the_file_is_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        storage = SqliteStorage(tmp_path / "platform.db")
+        batch = [arrival(seq) for seq in range(1, 2001)]
+        task = asyncio.create_task(storage.store(batch))
+        await asyncio.sleep(0)  # it has begun
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await storage.close()
+
+    asyncio.run(main())
+    with contextlib.closing(sqlite3.connect(tmp_path / "platform.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM envelopes").fetchone()[0] in (0, 2000)
 
 
 def test_no_server_at_all(tmp_path: Path) -> None:

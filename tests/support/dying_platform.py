@@ -7,8 +7,9 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from gateway.sim.account import Account, Stream
 from gateway.sim.platform.arrival import Arrival, topic_filters
 from gateway.sim.platform.ingester import Ingester
 from gateway.sim.platform.link import Options
@@ -27,6 +28,9 @@ class Dying:
         if self._commits == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return stored
+
+    async def accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        return await self._storage.accounts(streams)
 
     async def close(self) -> None:
         await self._storage.close()

@@ -101,9 +101,9 @@ class Postgres:
         return len(lines) > 7 and lines[7].strip() == "ready"
 
     @contextlib.asynccontextmanager
-    async def database(self, name: str) -> AsyncIterator[str]:
+    async def database(self, name: str, options: str = "") -> AsyncIterator[str]:
         """An empty one; its DSN."""
-        await self._administer(f'CREATE DATABASE "{name}"')
+        await self._administer(f'CREATE DATABASE "{name}" {options}')
         try:
             yield self.dsn(name)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.sim.account import Account, Receipt, Stream
@@ -54,6 +54,18 @@ class Desk:
             entry.urgent |= stream in stored.duplicates  # the gateway asks what has become of it
             if entry.unsaid_s is None:
                 entry.unsaid_s = now_s
+
+    def doubtful(self, now_s: float) -> Sequence[Stream]:
+        """Whose holes are about to be named: another ingester may have filled them since."""
+        return [
+            stream
+            for stream, entry in self._entries.items()
+            if now_s >= entry.mark_s + self._patience.hole_s and entry.account.missing()
+        ]
+
+    def learned(self, accounts: Mapping[Stream, Account]) -> None:
+        for stream, account in accounts.items():
+            self._entries[stream].account = account
 
     def due(self, now_s: float) -> Mapping[Stream, Receipt]:
         """What should be said now.  It stays due until ``said``."""

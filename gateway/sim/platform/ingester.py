@@ -120,6 +120,7 @@ class Ingester:
     async def _work(self) -> None:
         while True:
             await self._take(await self._batch())
+            await self._look_again()
             self._say_receipts()
 
     async def _batch(self) -> Sequence[Delivery]:
@@ -179,6 +180,14 @@ class Ingester:
             log.error("a number came twice with different items", count=stored.contradictions)
 
     # --- the receipts ---
+
+    async def _look_again(self) -> None:
+        streams = self._desk.doubtful(asyncio.get_running_loop().time())
+        if streams and self._link is not None:
+            try:
+                self._desk.learned(await self._storage.accounts(streams))
+            except StorageUnavailable as exc:  # then perhaps one is named too many, which costs a duplicate
+                log.warning("the database does not answer", error=exc.advice())
 
     def _say_receipts(self) -> None:
         link = self._link

@@ -7,7 +7,7 @@ receipts follow.  No ingester keeps an account of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import asyncpg
@@ -61,6 +61,11 @@ ON CONFLICT (site, gateway, epoch, lane) DO UPDATE
 SET stored = kept.stored + excluded.stored, announced = kept.announced + excluded.announced
 RETURNING site, gateway, epoch, lane, stored, announced
 """
+_LOOK_UP = """
+SELECT site, gateway, epoch, lane, stored, announced FROM streams
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS asked (site, gateway, epoch, lane)
+USING (site, gateway, epoch, lane)
+"""
 _SETTING_UP = 0x636F6D70
 """Key of the advisory lock: CREATE TABLE IF NOT EXISTS alone fails when two ingesters start together."""
 _LATER = (
@@ -71,6 +76,10 @@ _LATER = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
+    # what a person has to set right; the ingester goes on asking
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
 )
 
 
@@ -95,6 +104,12 @@ class PostgresStorage:
             async with self._transaction() as connection:
                 return await _written(connection, work)
 
+    async def accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        names = [list(column) for column in zip(*streams, strict=True)]
+        with _translated():
+            async with self._transaction() as connection:
+                return _accounts(await connection.fetch(_LOOK_UP, *names))
+
     async def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
@@ -116,6 +131,7 @@ class PostgresStorage:
         if self._connection is None:
             connection = await asyncpg.connect(self._dsn, timeout=10, command_timeout=60)
             try:
+                await _check(connection)
                 await _make_tables(connection)
             except BaseException:
                 connection.terminate()
@@ -130,6 +146,19 @@ def _translated() -> Iterator[None]:
         yield
     except _LATER as exc:
         raise StorageUnavailable(f"PostgreSQL: {exc or type(exc).__name__}") from exc
+
+
+async def _check(connection: asyncpg.Connection) -> None:
+    """Multiranges came with 14; another encoding would refuse some texts, and with them a batch for ever."""
+    version, encoding = await connection.fetchrow(
+        "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+    )
+    if version < 140_000:
+        raise StorageUnavailable(f"PostgreSQL {version // 10_000} is too old", hint="14 or newer is needed")
+    if encoding != "UTF8":
+        raise StorageUnavailable(
+            f"the database's encoding is {encoding}", hint="CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 async def _make_tables(connection: asyncpg.Connection) -> None:
@@ -166,6 +195,10 @@ async def _booked(connection: asyncpg.Connection, work: Sorted) -> dict[Stream, 
     """Last, so that the rows of busy streams are locked as briefly as can be."""
     sums = [(*each, _text(work.stored.get(each)), _text(work.announced.get(each))) for each in work.streams]
     rows = await connection.fetch(_BOOK, *(list(column) for column in zip(*sums, strict=True)))
+    return _accounts(rows)
+
+
+def _accounts(rows: Sequence[Any]) -> dict[Stream, Account]:
     return {_stream(row): Account(_spans(row["stored"]), _spans(row["announced"])) for row in rows}
 
 

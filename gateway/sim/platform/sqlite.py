@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.sim.account import Account, Spans, Stream
@@ -35,6 +36,7 @@ class SqliteStorage:
 
     def __init__(self, file: Path | None = None) -> None:
         self._connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
+        self._lock = threading.Lock()  # a batch whose caller was cancelled is still being written
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(_SCHEMA)
@@ -42,10 +44,28 @@ class SqliteStorage:
     async def store(self, batch: Sequence[Arrival]) -> Stored:
         return await asyncio.to_thread(self._store, sort(batch))
 
+    async def accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        return await asyncio.to_thread(self._accounts, streams)
+
     async def close(self) -> None:
-        self._connection.close()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        with self._lock:
+            try:
+                return {stream: self._account(stream) for stream in streams}
+            except sqlite3.OperationalError as exc:
+                raise StorageUnavailable(f"SQLite: {exc}") from exc
 
     def _store(self, work: Sorted) -> Stored:
+        with self._lock:
+            return self._transaction(work)
+
+    def _transaction(self, work: Sorted) -> Stored:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -89,8 +109,7 @@ class SqliteStorage:
 
     def _booked(self, stream: Stream, work: Sorted) -> Account:
         """The stream's account with the batch entered."""
-        row = self._connection.execute(f"SELECT stored, announced FROM streams WHERE {_OF_STREAM}", stream).fetchone()
-        account = Account(*map(_spans, row)) if row else Account()
+        account = self._account(stream)
         for first, last in work.stored.get(stream, ()):
             account.stored.add(first, last)
         for first, last in work.announced.get(stream, ()):
@@ -98,6 +117,10 @@ class SqliteStorage:
         texts = json.dumps(list(account.stored)), json.dumps(list(account.announced))
         self._connection.execute("REPLACE INTO streams VALUES (?,?,?,?,?,?)", (*stream, *texts))
         return account
+
+    def _account(self, stream: Stream) -> Account:
+        row = self._connection.execute(f"SELECT stored, announced FROM streams WHERE {_OF_STREAM}", stream).fetchone()
+        return Account(*map(_spans, row)) if row else Account()
 
 
 def _spans(text: str) -> Spans:

@@ -40,6 +40,9 @@ class Storage(Protocol):
         Raises StorageUnavailable.
         """
 
+    async def accounts(self, streams: Sequence[Stream]) -> Mapping[Stream, Account]:
+        """As they stand now, with what other writers have added.  Raises StorageUnavailable."""
+
     async def close(self) -> None: ...
 
 
