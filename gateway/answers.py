@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from gateway.field import read_now, read_raw
 from gateway.health import Health, status_item
 from gateway.ids import uuid7
 from gateway.local_api import Handler
+from gateway.messages import AlarmHealth, HealthMessage
 from gateway.model import Event, Place, PointId, Reading
 from gateway.pipeline import Pipeline
 from gateway.supervisor import Line
@@ -69,7 +70,7 @@ class Answers:
             "write": self._write,
         }
 
-    async def _read(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _read(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, object]]:
         wanted: list[PointId] = request.get("points", [])
         unknown = [point for point in wanted if point not in self.config.readable]
         if unknown:
@@ -94,7 +95,7 @@ class Answers:
         (found,) = await self.lines[name].request(ask)
         return found.item(about.unit)
 
-    async def _points(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _points(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, object]]:
         device = request.get("device")
         return [
             reading_item(reading, self.config.points[point].unit)
@@ -102,7 +103,7 @@ class Answers:
             if device is None or self.config.points[point].device == device
         ]
 
-    async def _status(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _status(self, request: Mapping[str, Any]) -> HealthMessage:
         return await self.health.snapshot(devices=True)
 
     async def _lines(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -150,10 +151,10 @@ class Answers:
         records = [[piece.time_ms, piece.direction, piece.data.hex()] for piece in pieces]
         return {"next": following, "lost": lost, "records": records}
 
-    async def _alarms(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _alarms(self, request: Mapping[str, Any]) -> list[AlarmHealth]:
         return [status_item(alarm) for alarm in self.pipeline.engine.alarms()]
 
-    async def _acknowledge(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _acknowledge(self, request: Mapping[str, Any]) -> AlarmHealth:
         rule, device = str(request.get("rule", "")), request.get("device")
         try:
             await self.pipeline.acknowledge(rule, device, str(request.get("who", "")))

@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Literal
 
 from gateway.clock import ClockState
-from gateway.model import AlarmChange, Event, Gap, Lane, Place, Point, PointId, Reading, Record
+from gateway.messages import AlarmItem, EnvelopeHead, EventItem, GapItem, PlaceItem, ReadingItem, TextItem
+from gateway.model import AlarmChange, Event, Gap, Lane, Place, Point, PointId, Reading, Record, Text
 
-VERSION = 1
+VERSION: Literal[1] = 1
 MAX_ITEMS_BYTES = 60 * 1024
 """Room for the header under the contract's 64 KiB."""
 
@@ -131,16 +132,16 @@ def made_ms(record: Record) -> int:
             return record.time_ms
 
 
-def reading_item(reading: Reading, unit: str | None) -> dict[str, Any]:
+def reading_item(reading: Reading, unit: str | None) -> ReadingItem:
     """One reading for people and programs that ask; what the uplink sends is built faster, by Encoder."""
-    item: dict[str, Any] = {
+    item: ReadingItem = {
         "p": reading.point,
         "t": reading.source_time_ms,
         "v": reading.value,
-        "q": str(reading.quality),
+        "q": reading.quality,
     }
     if reading.reason is not None:
-        item["r"] = str(reading.reason)
+        item["r"] = reading.reason
     if unit:
         item["u"] = unit
     if reading.raw:
@@ -148,7 +149,7 @@ def reading_item(reading: Reading, unit: str | None) -> dict[str, Any]:
     return item
 
 
-def event_item(event: Event) -> dict[str, Any]:
+def event_item(event: Event) -> EventItem:
     return {
         "id": event.id,
         "kind": event.kind,
@@ -159,49 +160,67 @@ def event_item(event: Event) -> dict[str, Any]:
     }
 
 
-def alarm_item(change: AlarmChange) -> dict[str, Any]:
+def alarm_item(change: AlarmChange) -> AlarmItem:
     return {
         "id": change.id,
         "rule": change.rule,
         "device": change.device,
         "place": place_item(change.place),
-        "state": str(change.state),
-        "priority": str(change.priority),
+        "state": change.state,
+        "priority": change.priority,
         "count": change.count,
         "t": change.time_ms,
         "reason": change.reason,
-        "message": {"zh": change.message.zh, "en": change.message.en},
+        "message": text_item(change.message),
         "values": dict(change.values),
     }
 
 
-def gap_item(gap: Gap) -> dict[str, Any]:
-    item = {
-        "lane": gap.lane,
-        "from_seq": gap.from_seq,
-        "to_seq": gap.to_seq,
-        "count": gap.count,
-        "point": gap.point,
-        "reason": gap.reason,
-        "from_ms": gap.from_ms,
-        "to_ms": gap.to_ms,
-    }
-    return {key: value for key, value in item.items() if value is not None}
+def gap_item(gap: Gap) -> GapItem:
+    item: GapItem = {"reason": gap.reason, "from_ms": gap.from_ms, "to_ms": gap.to_ms}
+    if gap.lane is not None:
+        item["lane"] = gap.lane
+    if gap.from_seq is not None:
+        item["from_seq"] = gap.from_seq
+    if gap.to_seq is not None:
+        item["to_seq"] = gap.to_seq
+    if gap.count is not None:
+        item["count"] = gap.count
+    if gap.point is not None:
+        item["point"] = gap.point
+    return item
 
 
-def place_item(place: Place) -> dict[str, str]:
-    levels = ("grid", "building", "unit", "floor", "room")
-    return {level: text for level in levels if (text := getattr(place, level)) is not None}
+_LEVELS: tuple[Literal["grid", "building", "unit", "floor", "room"], ...] = (
+    "grid",
+    "building",
+    "unit",
+    "floor",
+    "room",
+)
+
+
+def text_item(text: Text) -> TextItem:
+    return {"zh": text.zh, "en": text.en}
+
+
+def place_item(place: Place) -> PlaceItem:
+    item: PlaceItem = {}
+    for level in _LEVELS:
+        text: str | None = getattr(place, level)
+        if text is not None:
+            item[level] = text
+    return item
 
 
 def payload(envelope: Envelope, site: str, gateway: str, sent_ms: int, *, replay: bool) -> bytes:
     """The message of one envelope.  Only *sent_ms* and *replay* may differ between two sendings."""
-    head = {
+    head: EnvelopeHead = {
         "v": VERSION,
         "site": site,
         "gateway": gateway,
         "epoch": envelope.epoch,
-        "lane": str(envelope.lane),
+        "lane": envelope.lane,
         "seq": envelope.seq,
         "boot_id": envelope.boot_id,
         "sent_ms": sent_ms,

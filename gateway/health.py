@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from heapq import nlargest
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from gateway.clock import Clock
-from gateway.envelope import place_item
+from gateway.envelope import place_item, text_item
 from gateway.line_stats import DeviceStats
+from gateway.messages import AlarmHealth, DeviceHealth, HealthMessage, LineHealth, StoreHealth, UplinkHealth
 from gateway.model import AlarmState
 from gateway.pipeline import Pipeline
 from gateway.store.log import Store
@@ -60,7 +61,7 @@ class Health:
     uplinks: Mapping[str, MqttUplink]
     lag: LoopLag = field(default_factory=LoopLag)
 
-    async def snapshot(self, *, devices: bool = False) -> dict[str, Any]:
+    async def snapshot(self, *, devices: bool = False) -> HealthMessage:
         """*devices*: with the figures of every device; else only of the few that cost their lines most for nothing."""
         now_ms = self.clock.now_ms()
         stats = await self.store.stats()
@@ -71,18 +72,18 @@ class Health:
             "t": now_ms,
             "uptime_s": round(uptime_s, 1),
             **self.timekeeper.figures(),
-            "store": stats.as_item(),
+            "store": cast(StoreHealth, stats.as_item()),  # like the uplinks below: held to its type by live traffic
             "accepted": self.pipeline.stats.accepted,
             "dropped": self.pipeline.stats.dropped,
             "lines": {line.id: self._line(line, uptime_s, shown) for line in self.lines},
-            "uplinks": {name: asdict(uplink.status) for name, uplink in self.uplinks.items()},
+            "uplinks": {name: cast(UplinkHealth, asdict(uplink.status)) for name, uplink in self.uplinks.items()},
             "alarms": [status_item(alarm) for alarm in self.pipeline.engine.alarms() if alarm.state in ANNOUNCED],
             "disk_free_bytes": _disk_free_bytes(self.store_directory),
             "temperatures_c": _temperatures_c(),
             "loop_lag_ms": round(self.lag.worst_s * 1000, 1),
         }
 
-    def _line(self, line: Line, uptime_s: float, shown: Set[str] | None) -> dict[str, Any]:
+    def _line(self, line: Line, uptime_s: float, shown: Set[str] | None) -> LineHealth:
         """*shown*: the devices whose figures are wanted; None: all."""
         stats, now_s = line.stats, self.clock.monotonic_s()
         figures = {name: each for name, each in stats.devices.items() if shown is None or name in shown}
@@ -111,7 +112,7 @@ def _costliest(lines: Sequence[Line]) -> Set[str]:
     return {name for _, name in nlargest(_SHOWN, wasted)}
 
 
-def _device(stats: DeviceStats, now_s: float) -> dict[str, Any]:
+def _device(stats: DeviceStats, now_s: float) -> DeviceHealth:
     p50_s, p95_s = stats.percentile_s(0.5), stats.percentile_s(0.95)
     return {
         "period_s": stats.period_s,
@@ -125,23 +126,23 @@ def _device(stats: DeviceStats, now_s: float) -> dict[str, Any]:
     }
 
 
-def status_item(alarm: AlarmStatus) -> dict[str, Any]:
+def status_item(alarm: AlarmStatus) -> AlarmHealth:
     """One alarm for programs that ask."""
     return {
         "rule": alarm.rule,
         "device": alarm.device,
-        "name": asdict(alarm.name),
+        "name": text_item(alarm.name),
         "place": place_item(alarm.place),
-        "state": str(alarm.state),
-        "priority": str(alarm.priority),
+        "state": alarm.state,
+        "priority": alarm.priority,
         "count": alarm.count,
         "since_ms": alarm.since_ms,
         "reason": alarm.reason,
         "known": alarm.known,
         "shadow": alarm.shadow,
         "acked_by": alarm.acked_by,
-        "message": asdict(alarm.message),
-        "response": asdict(alarm.response),
+        "message": text_item(alarm.message),
+        "response": text_item(alarm.response),
         "values": dict(alarm.values),
     }
 

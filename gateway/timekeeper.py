@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import structlog
 
@@ -33,6 +33,14 @@ LOOK_S = 1.0
 FLOOR_S = 3600.0
 RETRY_S = 5.0
 """After the store refused to correct rows; what is held stays held until it has, or ``clock_wait`` is over."""
+
+
+class ClockFigures(TypedDict):
+    clock: ClockState
+    clock_shift_ms: int | None
+    """By how much what was stamped before the synchronisation was wrong; None where nothing was."""
+    held: dict[str, int]
+    """Lane -> envelopes that wait for the time."""
 
 
 @dataclass(slots=True)
@@ -82,11 +90,11 @@ class Timekeeper:
     async def end(self) -> None:
         await self._save_floor()
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> ClockFigures:
         """For health."""
         correction = self.clock.correction
         return {
-            "clock": str(self.clock.state()),
+            "clock": self.clock.state(),
             "clock_shift_ms": None if correction is None else correction.shift_ms,
             "held": {str(lane): count for lane, count in self.store.held().items()},
         }

@@ -24,7 +24,7 @@ _COMMANDS = {
     "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
-    "simulate": ("gateway.cli.simulate", "仅运行虚拟小区 / the virtual compound alone"),
+    "simulate": ("gateway.cli.simulate", "仅运行虚拟小区或参考平台 / the virtual compound alone, or a platform"),
 }
 
 

@@ -106,7 +106,7 @@ async def _read_directly(config: Configuration, line: LinePlan, wanted: Sequence
         async with open_line(line) as link:
             for device, driver in drivers_on(line, links_on(line, link), clock).items():
                 readings += await read_now(driver, asked[device], clock)
-    return [reading_item(reading, config.points[reading.point].unit) for reading in readings]
+    return [{**reading_item(reading, config.points[reading.point].unit)} for reading in readings]
 
 
 def _table(shell: Shell, config: Configuration, items: Sequence[dict[str, Any]]) -> None:

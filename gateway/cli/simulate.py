@@ -1,4 +1,7 @@
-"""gateway simulate compound: the virtual compound alone, for a gateway that runs elsewhere on this machine."""
+"""gateway simulate compound: the virtual compound alone, for a gateway that runs elsewhere on this machine.
+
+``gateway simulate platform`` is in platform.py.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,18 @@ from pathlib import Path
 import click
 
 from gateway.cli.common import FINE, USAGE, Shell, command_options
+from gateway.cli.platform import platform
 from gateway.sim import site
 from gateway.sim.compound import TIME_SCALE, Compound
 from gateway.sim.world import Layout
 
 
-@click.group(help="仅运行虚拟设备 / simulated devices alone")
+@click.group(help="仅运行虚拟设备或参考平台 / simulated devices alone, or a platform")
 def command() -> None:
     pass
+
+
+command.add_command(platform)
 
 
 @command.command(help="虚拟小区，直到 Ctrl-C / the virtual compound, until Ctrl-C")

@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.model import AlarmState, Lane
+from gateway.sim.account import Account
 from gateway.sim.broker import BrokerFailed, MqttVersion
 
 Stream = tuple[str, str]
@@ -62,12 +63,12 @@ class Ledger:
     """Newest reading per point."""
     status: dict[str, Any] = field(default_factory=dict)
     health: dict[str, Any] = field(default_factory=dict)
-    _seen: dict[Stream, dict[int, bytes]] = field(default_factory=dict)
-    _announced: dict[Stream, set[int]] = field(default_factory=dict)
+    _digests: dict[Stream, dict[int, bytes]] = field(default_factory=dict)
+    _accounts: dict[Stream, Account] = field(default_factory=dict)
 
     @property
     def envelopes(self) -> int:
-        return sum(len(numbers) for numbers in self._seen.values())
+        return sum(len(numbers) for numbers in self._digests.values())
 
     def receive(self, topic: str, payload: bytes) -> None:
         """One message.  *topic*: its last level says what it is; unknown ones are ignored, as the contract asks."""
@@ -92,13 +93,14 @@ class Ledger:
             raise ValueError("the topic and the envelope name different lanes")
         stream, seq, items = (message["epoch"], lane), int(message["seq"]), message["items"]
         content = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).digest()
-        seen = self._seen.setdefault(stream, {})
+        seen = self._digests.setdefault(stream, {})
         if seq in seen:
             self.duplicates += 1
             if seen[seq] != content:
                 self.contradictions.append((*stream, seq))
             return
         seen[seq] = content
+        self._account(stream).stored.add(seq)
         for item in items:
             self._item(stream, item)
 
@@ -109,8 +111,7 @@ class Ledger:
         elif lane == Lane.GAP:
             self.gaps.append(item)
             if item.get("from_seq") is not None:
-                numbers = range(item["from_seq"], item["to_seq"] + 1)
-                self._announced.setdefault((epoch, item["lane"]), set()).update(numbers)
+                self._account((epoch, item["lane"])).announced.add(item["from_seq"], item["to_seq"])
         elif "p" in item:
             self.readings += 1
             newest = self.latest.get(item["p"])
@@ -128,20 +129,23 @@ class Ledger:
         else:
             self.active[item["id"]] = item["state"]
 
+    def _account(self, stream: Stream) -> Account:
+        return self._accounts.setdefault(stream, Account())
+
     def missing(self, last: Mapping[Stream, int] | None = None) -> list[tuple[str, str, int]]:
         """(epoch, lane, seq) of every number that never came and that no gap record announced.
 
         last: the highest number given out in each stream, as the gateway's store knows it; without it the highest
         that came, and then a loss at the very end cannot be seen.
         """
-        known: dict[Stream, int] = {stream: max(seen) for stream, seen in self._seen.items()}
+        known = {stream: account.last for stream, account in self._accounts.items()}
         for stream, highest in (last or {}).items():
             known[stream] = max(known.get(stream, 0), highest)
         return [
             (*stream, seq)
             for stream, highest in known.items()
-            for seq in range(1, highest + 1)
-            if seq not in self._seen.get(stream, {}) and seq not in self._announced.get(stream, set())
+            for first, end in self._accounts.get(stream, Account()).missing(highest)
+            for seq in range(first, end + 1)
         ]
 
     def lost(self, last: Mapping[Stream, int] | None = None) -> int:

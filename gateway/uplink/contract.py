@@ -10,10 +10,11 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.clock import ClockState
-from gateway.envelope import VERSION, place_item
+from gateway.envelope import VERSION, place_item, text_item
+from gateway.messages import CatalogDevice, CatalogMessage, CatalogPoint, ReplyMessage, StatusMessage
+from gateway.messages import State as State
 from gateway.model import Device, Lane, Point, PointId
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -58,26 +59,19 @@ def client_id(identity: Identity, uplink: str) -> str:
     return f"{identity.site}-{identity.gateway}-{uplink}"
 
 
-class State(enum.StrEnum):
-    ONLINE = "online"
-    STOPPING = "stopping"  # on purpose, after the last publish
-    OFFLINE = "offline"  # only ever said by the broker, as the will
-
-
 def status_payload(identity: Identity, state: State, epoch: str, since_ms: int, clock: ClockState) -> bytes:
     """*since_ms*: start of the daemon that *boot_id* names, so that a late will of an older boot is recognised."""
-    return json_bytes(
-        {
-            "v": VERSION,
-            "state": state,
-            "boot_id": identity.boot_id,
-            "epoch": epoch,
-            "since_ms": since_ms,
-            "version": identity.version,
-            "config": identity.config_digest,
-            "clock": clock,
-        }
-    )
+    message: StatusMessage = {
+        "v": VERSION,
+        "state": state,
+        "boot_id": identity.boot_id,
+        "epoch": epoch,
+        "since_ms": since_ms,
+        "version": identity.version,
+        "config": identity.config_digest,
+        "clock": clock,
+    }
+    return json_bytes(message)
 
 
 def catalog_payload(
@@ -88,54 +82,59 @@ def catalog_payload(
     destinations: ids of the uplinks; every point goes to each of them.  commandable: the points that the site lets
     commands write.
     """
-    return json_bytes(
-        {
-            "v": VERSION,
-            "site": identity.site,
-            "gateway": identity.gateway,
-            "config": identity.config_digest,
-            "destinations": list(destinations),
-            "devices": [_device_item(device, commandable) for device in devices],
-        }
-    )
+    message: CatalogMessage = {
+        "v": VERSION,
+        "site": identity.site,
+        "gateway": identity.gateway,
+        "config": identity.config_digest,
+        "destinations": list(destinations),
+        "devices": [_device_item(device, commandable) for device in devices],
+    }
+    return json_bytes(message)
 
 
-def _device_item(device: Device, commandable: Set[PointId]) -> dict[str, Any]:
+def _device_item(device: Device, commandable: Set[PointId]) -> CatalogDevice:
     return {
         "id": device.id,
         "kind": device.kind,
-        "name": {"zh": device.label.zh, "en": device.label.en},
+        "name": text_item(device.label),
         "place": place_item(device.place),
         "protocol": device.protocol,
         "points": [_point_item(point, point.id in commandable) for point in device.points],
     }
 
 
-def _point_item(point: Point, writable: bool) -> dict[str, Any]:
-    item: dict[str, Any] = {
+def _point_item(point: Point, writable: bool) -> CatalogPoint:
+    item: CatalogPoint = {
         "id": point.id,
         "kind": point.kind,
-        "name": {"zh": point.label.zh, "en": point.label.en},
+        "name": text_item(point.label),
         "lane": point.lane,
         "interval_s": point.interval_s,
         "personal": point.personal,
         "counter": point.counter,
         "writable": writable,
     }
-    optional = {"unit": point.unit, "minimum": point.minimum, "maximum": point.maximum}
-    item |= {key: value for key, value in optional.items() if value is not None}
+    if point.unit is not None:
+        item["unit"] = point.unit
+    if point.minimum is not None:
+        item["minimum"] = point.minimum
+    if point.maximum is not None:
+        item["maximum"] = point.maximum
     if point.states:
         item["states"] = list(point.states)
     return item
 
 
-def reply_payload(command_id: str, status: str, code: str, detail: str, result: Any = None) -> bytes:
+def reply_payload(command_id: str, status: str, code: str, detail: str, result: object = None) -> bytes:
     """*status*: ok, rejected, failed, expired or unknown.  *result*: what a command gave, where it gives anything."""
-    reply = {"id": command_id, "status": status, "code": code, "detail": detail}
-    return json_bytes(reply if result is None else {**reply, "result": result})
+    message: ReplyMessage = {"id": command_id, "status": status, "code": code, "detail": detail}
+    if result is not None:
+        message["result"] = result
+    return json_bytes(message)
 
 
-def json_bytes(item: Mapping[str, Any]) -> bytes:
+def json_bytes(item: Mapping[str, object]) -> bytes:
     return _encode(item).encode()
 
 

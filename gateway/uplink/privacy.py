@@ -255,7 +255,7 @@ def _allowed(only: OnlyModel, device: Device) -> bool:
     )
 
 
-def _within(places: Sequence[PlaceModel] | None, place: Mapping[str, str]) -> bool:
+def _within(places: Sequence[PlaceModel] | None, place: Mapping[str, object]) -> bool:
     """In one of *places*: every level that is written there agrees."""
     return places is None or any(
         all((wanted := getattr(each, level)) is None or place.get(level) == wanted for level in _LEVELS)

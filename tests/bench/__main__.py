@@ -13,9 +13,9 @@ import platform
 
 import structlog
 
-from tests.bench import bus, chain, footprint
+from tests.bench import bus, chain, footprint, ingest
 
-SECTIONS = {"chain": chain.run, "bus": bus.run, "footprint": footprint.run}
+SECTIONS = {"chain": chain.run, "bus": bus.run, "footprint": footprint.run, "ingest": ingest.run}
 
 
 def main() -> None:

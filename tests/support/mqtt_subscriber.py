@@ -66,13 +66,17 @@ class Subscriber:
 
 
 @contextlib.asynccontextmanager
-async def subscriber(port: int, topic: str = "#", *, qos: int = 1) -> AsyncIterator[Subscriber]:
+async def subscriber(port: int, topic: str = "#", *, qos: int = 1, protocol: int = 5) -> AsyncIterator[Subscriber]:
     """Yields once the subscription is granted.
 
     *qos* 0 where the broker is killed: with QoS 1 paho closes the socket as soon as one of its own PUBACKs cannot be
     sent any more, and throws away what it has not yet read.
     """
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        protocol=mqtt.MQTTv5 if protocol == 5 else mqtt.MQTTv311,
+        reconnect_on_failure=False,
+    )
     seen = Subscriber(client)
     granted = threading.Event()
     client.on_connect = lambda client, *_: client.subscribe(topic, qos=qos)

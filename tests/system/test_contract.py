@@ -14,12 +14,14 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from contract.compare import closed
 from gateway.model import Lane
 from gateway.sim import site
 from gateway.sim.broker import Broker, BrokerKind
 from gateway.sim.compound import Compound
 from gateway.sim.process import Child
 from gateway.sim.world import Layout
+from gateway.uplink.asyncapi import CHANNELS, MESSAGES, schema
 from support.broker import mosquitto
 
 ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,48}$"}
@@ -112,6 +114,20 @@ HEALTH = {
 SCHEMAS = {"status": STATUS, "catalog": CATALOG, "health": HEALTH} | {str(lane): envelope(lane) for lane in Lane}
 
 
+def published() -> dict[str, jsonschema.Draft202012Validator]:
+    """Tail of a topic -> the published schema, beside the plain words above; no field may be missing in it.
+
+    Health alone may tell more than is described.
+    """
+    found = {}
+    for channel in CHANNELS.values():
+        shape = MESSAGES[channel.message].shape
+        if channel.direction == "send" and shape is not None:
+            wanted = schema(shape) if channel.message == "health" else closed(schema(shape))
+            found[channel.tail.replace("{id}", "")] = jsonschema.Draft202012Validator(wanted)
+    return found
+
+
 class Recorder:
     """Everything below the root, with the retained flag, as it came."""
 
@@ -174,6 +190,7 @@ def test_every_message_of_a_running_gateway_keeps_the_contract(tmp_path: Path) -
 
     messages = asyncio.run(main())
     seen: dict[str, int] = {}
+    schemas = published()
     for topic, payload, _ in messages:
         assert topic.startswith(f"{site.ROOT}/")
         assert topic.count("/") <= 7
@@ -183,6 +200,8 @@ def test_every_message_of_a_running_gateway_keeps_the_contract(tmp_path: Path) -
         seen[tail] = seen.get(tail, 0) + 1
         if tail in SCHEMAS:
             jsonschema.validate(json.loads(payload), SCHEMAS[tail])
+        if not tail.startswith("command/"):
+            schemas[tail if "reply/" not in tail else "reply/"].validate(json.loads(payload))
     assert {"status", "catalog", "health", "alarm", "event", "gap", "billing", "telemetry"} <= set(seen)
     states = [json.loads(p)["state"] for t, p, _ in messages if t.endswith("/status")]
     assert (states[0], states[-1]) == ("online", "stopping")

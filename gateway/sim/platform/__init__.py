@@ -1,0 +1,1 @@
+"""A reference platform: takes what gateways send, stores it exactly once, says so in receipts.  README.md beside it."""
