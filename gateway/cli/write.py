@@ -65,6 +65,7 @@ CODE_WORDS: Mapping[str, Text] = {
     Code.INTERRUPTED: Text("已发送，随后中断", "interrupted after it was sent"),
     Code.NOT_READ_BACK: Text("设备已确认，但无法回读", "the device has confirmed it, but it could not be read back"),
     Code.DIFFERS: Text("设备已确认，但回读的值不同", "the device has confirmed it, but another value reads back"),
+    Code.NOT_AT_REST: Text("脉冲已开始，但未能确认已复位", "a pulse was begun, and nobody knows whether it has ended"),
 }
 
 

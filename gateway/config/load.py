@@ -24,9 +24,11 @@ from pydantic import BaseModel, ValidationError
 from gateway.config.explain import explain, parse
 from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, no_such_file, quoted
 from gateway.config.models import (
+    AuditModel,
     DeviceModel,
     GatewayModel,
     LineModel,
+    RemoteModel,
     SiteFile,
     SiteModel,
     StoreModel,
@@ -35,6 +37,7 @@ from gateway.config.models import (
 )
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
+from gateway.config.remote import remote_faults
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
@@ -60,6 +63,8 @@ class Configuration:
     lines: tuple[LinePlan, ...]
     devices: tuple[Device, ...]
     rules: RuleSet
+    remote: RemoteModel
+    audit: AuditModel
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
@@ -115,6 +120,8 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
     if parts.file is not None:
         report.extend(_timezone_faults(site, parts.file.site))
     devices = tuple(plan.device for line in lines for plan in line.devices)
+    if parts.file is not None:
+        report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     rules, rule_bytes = read_rule_files(directory, devices, report, complete=not report.failed)
     faults = report.in_order()
     if parts.file is None or report.failed:
@@ -129,6 +136,8 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
         lines=lines,
         devices=devices,
         rules=rules,
+        remote=parts.file.remote,
+        audit=parts.file.audit,
         digest=_digest(files),
     ), faults
 
