@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -34,10 +35,17 @@ from gateway.field import drivers_on, links_on, open_line
 from gateway.health import Health
 from gateway.identity import Identities
 from gateway.ids import uuid7
-from gateway.model import Event, Gap, Place, Value
+from gateway.model import Event, Gap, Place, PointId, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
+from gateway.remote.acts import Means
+from gateway.remote.audit_log import AuditLog
+from gateway.remote.by_hand import by_hand
+from gateway.remote.desk import Desk, counters_in
+from gateway.remote.doors import Doors, left_on
+from gateway.remote.rights import Right, visible
+from gateway.remote.trail import Trail, anchor_in
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
@@ -58,12 +66,19 @@ FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
 COMMIT_S = 10.0
 """At the end: for the group that is on its way to the disk."""
+RELOAD_S = 1.0
+"""After a reload was ordered from afar: for the answer to leave."""
 COMMANDS_S = 5.0
 """At the end: for the exchange of a command that has begun."""
 
 
-async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
-    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug."""
+async def run(
+    config: Configuration, clock: Clock, stop: asyncio.Event, reload: Callable[[float], str] | None = None
+) -> None:
+    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug.
+
+    reload: start anew with the configuration on disk, so many seconds from now; returns what is wrong with it.
+    """
     started_ms = clock.now_ms()
     identity = Identity(
         config.site.id, config.gateway.id, version("compound-gateway"), config.digest, uuid7(started_ms)
@@ -94,19 +109,29 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         _recall_registers(lines, saved, clock)
         uplinks = _uplinks(config, store, identity, pipeline, clock, started_ms)
         health = Health(clock, started_ms, store, config.store.path, pipeline, lines, uplinks)
+        trail = Trail(
+            AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
+            pipeline,
+            clock,
+            anchor_in(saved),
+        )
         commands = Commands(
             config.points,
             {device.id: device.place for device in config.devices},
             config.allow_write,
             {device: line for line in lines for device in line.drivers},
-            pipeline,
+            trail,
             clock,
             identities.wrong,
         )
-        answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, commands, clock)
+        by_id = {line.id: line for line in lines}
+        answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
+        doors = Doors(commands, pipeline, clock, left_on(saved))
+        desk = _desk(config, answers, doors, trail, saved, reload)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, answers.handlers()),
+            trail,
+            local_api.serve(config.store.path, {**answers.handlers(), "remote": partial(by_hand, desk)}),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -114,6 +139,9 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(_keep_registers(lines, pipeline, clock)),
+                group.create_task(trail.run()),
+                group.create_task(desk.run()),
+                group.create_task(doors.run()),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -122,13 +150,16 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+            desk.stop()
             commands.stop()
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMMANDS_S):
                     await commands.ended()
+                    await desk.ended()
             await _cancel(polling)
             await commands.ended()  # a line that is closed tells whoever waits for it
             _remember_registers(lines, pipeline, clock)
+            await trail.settled()
             async with pipeline.at_rest(COMMIT_S):
                 await _cancel(committing)
             await pipeline.drain()
@@ -205,6 +236,48 @@ def _uplinks(
         model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)
         for model in config.uplinks
     }
+
+
+def _desk(
+    config: Configuration,
+    answers: Answers,
+    doors: Doors,
+    trail: Trail,
+    saved: Mapping[str, bytes],
+    reload: Callable[[float], str] | None,
+) -> Desk:
+    uplinks = {uplink.id: uplink for uplink in config.uplinks}
+
+    def sees(uplink: str, point: PointId) -> bool:
+        model = uplinks.get(uplink)
+        if model is None:  # the local API's own users see everything
+            return True
+        about, hidden = config.points[point], model.pseudonym_key_file is not None
+        return visible(model.only, pseudonyms=hidden, device=config.device(about.device), point=about)
+
+    means = Means(
+        config.points,
+        {device.id: device for device in config.devices},
+        answers.commands,
+        doors,
+        {door.point: door.pulse for door in config.remote.doors},
+        answers.read_points,
+        answers.acknowledge,
+        sees,
+        answers.clock,
+        reload=None if reload is None else partial(reload, RELOAD_S),
+    )
+    return Desk(
+        config.site.id,
+        config.gateway.id,
+        {key.id: Right.of(key) for key in config.remote.keys},
+        means,
+        trail,
+        answers.clock,
+        counters_in(saved),
+        config.remote.commands_per_minute,
+        config.remote.outputs_per_minute,
+    )
 
 
 async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:

@@ -51,6 +51,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.uplink": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.config.models", "gateway.uplink"),
     "gateway.remote": (
         *VOCABULARY,
+        "drivers.base",
         "gateway.commands",
         "gateway.config",
         "gateway.envelope",
@@ -102,6 +103,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.ids",
         "gateway.local_api",
         "gateway.pipeline",
+        "gateway.remote.chain",
+        "gateway.remote.trail",
         "gateway.supervisor",
         "gateway.tap",
     ),

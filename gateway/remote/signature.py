@@ -83,9 +83,10 @@ def seal(document: Mapping[str, Any], key: str, private: Ed25519PrivateKey) -> b
 def _object(text: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+        deep = _depth(found) > DEEPEST
     except (ValueError, RecursionError) as exc:
         raise NotSigned("malformed", f"not JSON: {exc}") from None
-    if not isinstance(found, dict) or _depth(found) > DEEPEST:
+    if not isinstance(found, dict) or deep:
         raise NotSigned("malformed", f"not a JSON object of at most {DEEPEST} levels")
     return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -54,13 +54,13 @@ class Trail:
     clock: Clock
     saved: Anchor | None
     """How far the audit went when the daemon stopped, as the store knows it."""
-    _thread: ThreadPoolExecutor = field(init=False)
+    thread: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "audit"))
+    """One thread: what is handed to it happens in that order."""
     _under_way: set[asyncio.Future[Anchor]] = field(init=False, default_factory=set)
     _anchor: Anchor | None = field(init=False, default=None)
 
     async def __aenter__(self) -> Self:
         """An audit that cannot be opened refuses commands, and nothing else: alarms do not depend on it."""
-        self._thread = ThreadPoolExecutor(1, "audit")
         await asyncio.wait({self._submit(partial(self.log.open, self.saved))})
         return self
 
@@ -68,8 +68,8 @@ class Trail:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.settled()
-        self._thread.submit(self.log.close)
-        self._thread.shutdown(wait=True)
+        self.thread.submit(self.log.close)
+        self.thread.shutdown(wait=True)
 
     def note(self, *events: Event) -> None:
         self._submit(partial(self.log.append, [entry_of(event) for event in events]))
@@ -105,7 +105,7 @@ class Trail:
 
     def _submit(self, act: Callable[[], Anchor]) -> asyncio.Future[Anchor]:
         """In order, and to its end even when the caller is cancelled."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, act)
+        future = asyncio.get_running_loop().run_in_executor(self.thread, act)
         self._under_way.add(future)
         future.add_done_callback(self._done)
         return future
