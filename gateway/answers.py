@@ -158,17 +158,16 @@ class Answers:
         return [status_item(alarm) for alarm in self.pipeline.engine.alarms()]
 
     async def _acknowledge(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        return await self.acknowledge(
-            str(request.get("rule", "")), request.get("device"), str(request.get("who", "")), "local"
-        )
-
-    async def acknowledge(self, rule: str, device: str | None, who: str, via: str) -> dict[str, Any]:
-        """*via*: ``local``, or the uplink.  Raises GatewayError when there is no such alarm."""
+        rule, device = str(request.get("rule", "")), request.get("device")
         try:
-            await self.pipeline.acknowledge(rule, device, who)
-            found = status_item(self.pipeline.engine.alarm(rule, device))
+            return await self.acknowledge(rule, device, str(request.get("who", "")), "local")
         except KeyError:
             raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
+
+    async def acknowledge(self, rule: str, device: str | None, who: str, via: str) -> dict[str, Any]:
+        """*via*: ``local``, or the uplink.  Raises KeyError when there is no such alarm."""
+        await self.pipeline.acknowledge(rule, device, who)
+        found = status_item(self.pipeline.engine.alarm(rule, device))
         what = {"rule": rule, "device": device, "state": str(found["state"])}
         with suppress(StoreError):  # said in the log; the alarm's own journal has it
             await self.trail.write(Entry(self.clock.now_ms(), "alarm.acknowledged", who, via, what, "ok"))

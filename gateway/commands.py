@@ -387,9 +387,13 @@ class Commands:
 
         Nobody is asked, because whoever began the pulse was.  *point* is one that a driver can write.
         """
-        plan = Plan(point, value, 0.0)
+        driver = self._driver(self.points[point])
+        plan = Plan(point, value, 0.0 if driver is None else driver.settle_s(point))
         answer = await self._write(plan)
-        return answer if isinstance(answer, Outcome) else judge(plan, answer, await self._read_back(plan))
+        if isinstance(answer, Outcome):
+            return answer
+        await self._wait(plan.settle_s)
+        return judge(plan, answer, await self._read_back(plan))
 
     def stop(self) -> None:
         """Nothing is begun any more; what has been sent is not waited for longer than its exchange takes."""

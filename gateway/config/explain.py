@@ -240,7 +240,7 @@ _FORMS = {
     ),
     "public key": (
         "E-VALUE",
-        Text("Ed25519 公钥", "an Ed25519 public key"),
+        Text(" Ed25519 公钥", "an Ed25519 public key"),
         Text("32 字节的 base64，共 44 个字符", "base64 of its 32 bytes, 44 characters"),
     ),
 }

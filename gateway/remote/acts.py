@@ -37,7 +37,7 @@ class Means:
     read: Callable[[Sequence[PointId]], Awaitable[Any]]
     """Readings, asked for now, as the local API has them.  Raises GatewayError."""
     acknowledge: Callable[[str, str | None, str, str], Awaitable[Any]]
-    """Rule, device, who, via -> the alarm.  Raises GatewayError when there is no such alarm."""
+    """Rule, device, who, via -> the alarm.  Raises KeyError when there is no such alarm."""
     visible: Callable[[str, PointId], bool]
     """Whether an uplink may learn what a point shows."""
     clock: Clock
@@ -208,7 +208,10 @@ def _became(what: Plan | Outcome) -> Reply:
 
 
 async def _acknowledge(asked: Asked, args: AlarmArgs) -> Reply:
-    return done(await asked.means.acknowledge(args.rule, args.device, asked.order.key, asked.uplink))
+    try:
+        return done(await asked.means.acknowledge(args.rule, args.device, asked.order.key, asked.uplink))
+    except KeyError:
+        return refused(Code.UNKNOWN_ALARM)
 
 
 async def _rebirth(asked: Asked, args: Args) -> Reply:

@@ -26,6 +26,7 @@ FILE = "audit.log"
 FILE_BYTES = 2**20
 KEEP_S = 180 * 86400.0
 BUDGET_BYTES = 64 * 2**20
+LEAST_BYTES = 4 * 2**20
 _TAIL_BYTES = 64 * 1024
 """More than the longest line."""
 
@@ -53,6 +54,7 @@ class AuditLog:
     keep_s: float = KEEP_S
     budget_bytes: int = BUDGET_BYTES
     file_bytes: int = FILE_BYTES
+    least_bytes: int = LEAST_BYTES
     _number: int | None = field(init=False, default=None)
     """The open file; None before the first append, and after a failure until the next."""
     _size: int = field(init=False, default=0)
@@ -202,7 +204,7 @@ class AuditLog:
 
     def _removable(self, full: Sequence[Path]) -> bool | None:
         """Of the oldest: None when it stays; whether it goes before its time."""
-        if sum(path.stat().st_size for path in full) > self.budget_bytes - self.file_bytes:
+        if sum(path.stat().st_size for path in full) > max(self.budget_bytes, self.least_bytes) - self.file_bytes:
             return not self._old(full[0])
         return False if self._old(full[0]) else None
 

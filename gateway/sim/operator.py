@@ -1,6 +1,7 @@
 """The platform's side of commands: keys, counters and signed envelopes, for tests and for trying it out.
 
-operator = Operator("jiayuan", "gw1", key="ops-2026")
+now_ms = SystemClock().now_ms()
+operator = Operator("jiayuan", "gw1", counter=now_ms, private=private_key(Path("ops-2026.key")))
 print(operator.entry(["write"], ["*"]))                     # what site.yaml needs under remote.keys
 id_, body = operator.order("write", {"point": "board.relay1", "value": True, "reason": "trial"}, now_ms)
 # publish body on compound/v1/jiayuan/gw1/command/{id_}, and hear compound/v1/jiayuan/gw1/reply/{id_}
@@ -9,8 +10,11 @@ id_, body = operator.order("write", {"point": "board.relay1", "value": True, "re
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,9 +25,18 @@ from gateway.remote.signature import seal
 VALID_MS = 60_000
 
 
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """The key in the file; a new one where there is no file."""
+    with suppress(FileExistsError):
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(number, "wb") as file:
+            file.write(Ed25519PrivateKey.generate().private_bytes_raw())
+    return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+
+
 @dataclass(slots=True)
 class Operator:
-    """One key of one platform.  A real one keeps *counter* on disk, or uses its time in milliseconds."""
+    """One key of one platform.  A real one keeps *counter* on disk, or begins with its time in milliseconds."""
 
     site: str
     gateway: str

@@ -117,7 +117,7 @@ def test_full_files_are_set_aside_and_the_chain_goes_through_them(tmp_path: Path
 def test_only_what_is_old_enough_goes_unless_there_is_too_much(tmp_path: Path) -> None:
     now_s = tmp_path.stat().st_mtime
     clock = ManualClock(now_ms=round(now_s * 1000))
-    log = AuditLog(tmp_path, clock, keep_s=86400.0, budget_bytes=100_000, file_bytes=1000)
+    log = AuditLog(tmp_path, clock, keep_s=86400.0, budget_bytes=100_000, file_bytes=1000, least_bytes=3000)
     log.open(None)
     for number in range(20):
         log.append([entry(str(number))])

@@ -139,6 +139,14 @@ def test_what_cannot_be_done_yet_says_so(rig: Rig, name: str, code: str) -> None
     play(rig, script)
 
 
+def test_an_alarm_that_is_not_there_is_not_acknowledged(rig: Rig) -> None:
+    async def script(desk: Desk) -> None:
+        reply = await desk.handle(rig.request("alarm.acknowledge", {"rule": "gas_lek", "device": "gas"}))
+        assert said(reply) == ("rejected", "unknown_alarm")
+
+    play(rig, script)
+
+
 def test_a_daemon_without_the_means_says_so(rig: Rig) -> None:
     rig.able = False
     cases: list[tuple[str, dict[str, Any]]] = [
