@@ -41,7 +41,7 @@ from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.remote.acts import Means
 from gateway.remote.audit_log import AuditLog
-from gateway.remote.by_hand import by_hand
+from gateway.remote.by_hand import LOCAL, by_hand
 from gateway.remote.desk import Desk, counters_in
 from gateway.remote.doors import Doors, left_on
 from gateway.remote.rights import Right, visible
@@ -250,8 +250,8 @@ def _desk(
 
     def sees(uplink: str, point: PointId) -> bool:
         model = uplinks.get(uplink)
-        if model is None:  # the local API's own users see everything
-            return True
+        if model is None:
+            return uplink == LOCAL  # who may open the socket may read everything there
         about, hidden = config.points[point], model.pseudonym_key_file is not None
         return visible(model.only, pseudonyms=hidden, device=config.device(about.device), point=about)
 

@@ -47,6 +47,7 @@ class Status(enum.StrEnum):
     OK = "ok"  # carried out, and it reads back
     REJECTED = "rejected"  # refused, by us or by the device: nothing has changed
     FAILED = "failed"  # it has not come about: nothing could be sent, or another value reads back
+    EXPIRED = "expired"  # its time was over before it could be sent: nothing has changed
     UNKNOWN = "unknown"  # sent, and nobody knows what became of it
 
 
@@ -75,6 +76,7 @@ class Code(enum.StrEnum):
     INTERRUPTED = "interrupted"  # the daemon stopped before it was known
     NOT_READ_BACK = "not_read_back"
     DIFFERS = "differs"  # from what was written
+    EXPIRED = "expired"  # while it waited for the line
     NOT_AT_REST = "not_at_rest"  # a pulse was begun, and its end is not confirmed
 
 
@@ -90,6 +92,8 @@ class Command:
     reason: str
     via: str
     """The way it came: ``local``, or the uplink."""
+    expires_s: float | None = None
+    """Monotonic; what has not left by then stays here."""
 
     @classmethod
     def local(cls, request: Mapping[str, Any], id_: str) -> Command:
@@ -123,6 +127,7 @@ class Plan:
     point: PointId
     value: Value
     settle_s: float
+    expires_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +180,7 @@ def decide(
     for interlock in interlocks:
         if (why := interlock(command, target.point)) is not None:
             return Refusal(Code.INTERLOCK, why)
-    return Plan(target.point.id, value, target.settle_s)
+    return Plan(target.point.id, value, target.settle_s, command.expires_s)
 
 
 def _rights(command: Command, target: Target) -> Refusal | None:
@@ -477,6 +482,8 @@ class Commands:
 
         async def act() -> None:
             nonlocal sent
+            if plan.expires_s is not None and self.clock.monotonic_s() > plan.expires_s:
+                return
             sent = True
             self._written_s[point.id] = self.clock.monotonic_s()
             try:
@@ -492,7 +499,7 @@ class Commands:
             return Outcome(Status.REJECTED, Code.REFUSED, exc.advice())
         except DriverError as exc:
             return exc if sent else Outcome(Status.FAILED, Code.LINE_LOST, exc.advice())
-        return None
+        return None if sent else Outcome(Status.EXPIRED, Code.EXPIRED)
 
     def _restore(self, point: PointId, written_s: float | None) -> None:
         """A device that has refused has moved nothing that must settle."""

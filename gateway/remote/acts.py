@@ -14,7 +14,7 @@ from gateway.commands import Command, Commands, Outcome, Plan
 from gateway.model import Device, Lane, Point, PointId
 from gateway.remote.codes import WORDS, Code
 from gateway.remote.doors import Doors
-from gateway.remote.order import Order, refused
+from gateway.remote.order import TOLERANCE_MS, Order, refused
 from gateway.remote.rights import EVERY, Right, opens_gas
 from gateway.uplink.dialect import Reply
 
@@ -61,7 +61,10 @@ class Asked:
     means: Means
 
     def command(self, point: PointId, value: object, reason: str) -> Command:
-        return Command(self.order.id, point, value, self.order.key, reason, self.uplink)
+        clock = self.means.clock
+        left_s = (self.order.expires_ms + TOLERANCE_MS - clock.now_ms()) / 1000
+        who = self.order.key
+        return Command(self.order.id, point, value, who, reason, self.uplink, clock.monotonic_s() + left_s)
 
 
 # ---------------------------------------------------------------------- arguments

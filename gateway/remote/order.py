@@ -29,6 +29,7 @@ class Order:
     args: Mapping[str, Any]
     counter: int
     issued_ms: int
+    expires_ms: int
     document: Mapping[str, Any]
     """All of what was signed."""
 
@@ -57,7 +58,7 @@ def order_in(signed: Signed, id_: str, here: Here, last_counter: int) -> Order |
         return refused(Code.NOT_OURS)
     if order.id != id_:
         return refused(Code.WRONG_ID)
-    untimely = _untimely(order.issued_ms, said["expires_ms"], here)
+    untimely = _untimely(order, here)
     if untimely is not None:
         return untimely
     if order.counter <= last_counter:
@@ -75,10 +76,20 @@ def _shaped(signed: Signed) -> Order | None:
         return None
     if not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
         return None
-    return Order(str(said["id"]), signed.key, str(command), args, said["counter"], said["issued_ms"], said)
+    return Order(
+        str(said["id"]),
+        signed.key,
+        str(command),
+        args,
+        said["counter"],
+        said["issued_ms"],
+        said["expires_ms"],
+        said,
+    )
 
 
-def _untimely(issued_ms: int, expires_ms: int, here: Here) -> Reply | None:
+def _untimely(order: Order, here: Here) -> Reply | None:
+    issued_ms, expires_ms = order.issued_ms, order.expires_ms
     if here.trust is ClockState.UNKNOWN:
         return refused(Code.CLOCK, f"{WORDS[Code.CLOCK].en}; it shows {here.now_ms} ms")
     if not 0 < expires_ms - issued_ms <= LONGEST_MS:

@@ -65,6 +65,7 @@ class Wire:
     fails: dict[Value, Exception] = field(default_factory=dict)
     """What a write of the value ends with."""
     deaf: bool = False
+    busy_s: float = 0.0
     on_write: Callable[[], None] | None = None
 
     @property
@@ -72,6 +73,7 @@ class Wire:
         return dict.fromkeys(DEVICES, self)
 
     async def command(self, device: str, action: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(self.busy_s)
         await action()
 
     async def read(self, device: str, points: Sequence[PointId]) -> Sequence[Reading]:

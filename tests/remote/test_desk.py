@@ -24,7 +24,7 @@ from gateway.remote.desk import ARRIVALS, COMMAND_BYTES, CONFIG_BYTES, REMEMBERE
 from gateway.remote.order import LONGEST_MS, TOLERANCE_MS
 from gateway.remote.rights import Right
 from gateway.remote.signature import public_key, seal
-from gateway.sim.operator import Operator
+from gateway.sim.operator import Operator, private_key
 from gateway.uplink.dialect import Reply, Request
 from remote.rig import ALL, DOOR, FLAP, GATEWAY, LAMP, LEVEL, LOCK, SITE, UPLINK, VALVE, Rig
 from support.virtual_time import run
@@ -383,7 +383,9 @@ def test_a_command_that_met_a_full_disk_is_not_done_and_not_done_later_either(ri
         rig.disk.refusing = False
         await asyncio.sleep(5.0)
         assert said(await desk.handle(request)) == ("rejected", "not_audited"), "the first answer again"
-        assert rig.wire.writes == []
+        rig.disk.refusing = True
+        assert said(await desk.handle(rig.request("reload"))) == ("rejected", "not_audited")
+        assert (rig.wire.writes, rig.done) == ([], [])
 
     play(rig, script)
 
@@ -662,6 +664,21 @@ def test_what_is_sent_and_not_confirmed_is_unknown_and_not_sent_again(rig: Rig) 
     play(rig, script)
 
 
+def test_what_waits_for_the_line_until_it_has_expired_is_not_sent(rig: Rig) -> None:
+    async def script(desk: Desk) -> None:
+        rig.wire.busy_s = 64.0
+        assert said(await desk.handle(rig.write())) == ("ok", "confirmed"), "60 s, and 5 for the clocks"
+        rig.wire.busy_s = 66.0
+        assert said(await desk.handle(rig.write(value=False))) == ("expired", "expired")
+        door = await desk.handle(rig.request("door.release", {"point": DOOR.id, "reason": "x"}))
+        assert said(door) == ("expired", "expired")
+        await asyncio.sleep(200.0)
+        assert [each[1:] for each in rig.wire.writes] == [(LAMP.id, True)]
+        assert rig.audited()[-1]["result"] == "expired"
+
+    play(rig, script)
+
+
 # ---------------------------------------------------------------------- nothing undocumented
 
 
@@ -676,3 +693,11 @@ def test_the_table_the_configuration_and_the_words_agree() -> None:
     assert [code for code in Code if f"`{code}`" not in readme] == []
     assert [name for name in ACTS if f"`{name}`" not in readme] == []
     assert CommandCode.NOT_AT_REST in readme
+
+
+def test_a_key_is_kept_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    made = Operator(SITE, GATEWAY, private=private_key(tmp_path / "ops.key"))
+    again = Operator(SITE, GATEWAY, private=private_key(tmp_path / "ops.key"))
+    assert made.public == again.public
+    assert (tmp_path / "ops.key").stat().st_mode & 0o777 == 0o600
+    assert len(public_key(made.public)) == 32

@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,20 @@ async def audit(site: RelaySite, *arguments: str) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
+RULE = """format: rules/1
+rules:
+- {id: warm, when: "heat.setpoint >= 21 °C", priority: low, message: {zh: 偏热, en: warm}}
+"""
+
+
 def test_a_signed_command_goes_all_the_way_and_a_removed_key_does_not(tmp_path: Path) -> None:
     old, new = Operator("jiayuan", "gw1"), Operator("jiayuan", "gw1", key="ops-2027")
 
     async def main() -> None:
-        async with (
-            relay_site(tmp_path, remote_section(old, new)) as site,
-            Child((*DAEMON, "run", "--config", str(site.config)), tmp_path / "log"),
-        ):
+        async with relay_site(tmp_path, remote_section(old, new)) as site, AsyncExitStack() as stack:
+            (site.config / "rules").mkdir()
+            (site.config / "rules" / "warm.yaml").write_text(RULE, encoding="utf-8")
+            await stack.enter_async_context(Child((*DAEMON, "run", "--config", str(site.config)), tmp_path / "log"))
             await running(site.store)
             await polled(site, HEATER)
             envelope = signed(old, "write", point="heat.setpoint", value=21.5, reason="night")
@@ -105,6 +112,12 @@ def test_a_signed_command_goes_all_the_way_and_a_removed_key_does_not(tmp_path: 
             ]  # fmt: skip
             answer = await order(site, signed(old, "alarm.acknowledge", rule="nothing"))
             assert (answer["status"], answer["code"]) == ("rejected", "unknown_alarm")
+            async with asyncio.timeout(60):
+                while not await local_api.ask(site.store, {"op": "alarms"}):
+                    await asyncio.sleep(0.05)
+            answer = await order(site, signed(old, "alarm.acknowledge", rule="warm"))
+            assert (answer["status"], answer["result"]["state"]) == ("ok", "acked")
+            await local_api.ask(site.store, {"op": "acknowledge", "rule": "warm", "who": "li"})
             # the key goes, and is refused as soon as that is loaded
             change(site, remote_section(old, new), remote_section(new))
             answer = await order(site, signed(old, "reload"))
@@ -122,7 +135,10 @@ def test_a_signed_command_goes_all_the_way_and_a_removed_key_does_not(tmp_path: 
             code, out = await audit(site, "verify", "--json")
             assert (code, json.loads(out)["ok"]) == (0, True), out
             code, out = await audit(site, "show", "--json")
-            kinds = [json.loads(line)["kind"] for line in out.splitlines()]
+            entries = [json.loads(line) for line in out.splitlines()]
+            kinds = [entry["kind"] for entry in entries]
+            seen = [(entry["who"], entry["what"]["rule"]) for entry in entries if entry["kind"] == "alarm.acknowledged"]
+            assert seen == [("ops-2026", "warm"), ("li", "warm")]
             assert kinds[:4] == ["remote.accepted", "command.requested", "command.done", "remote.done"]
             assert "remote.refused" in kinds
             assert len(site.writes()) == 1
