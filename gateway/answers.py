@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from gateway.clock import Clock
 from gateway.commands import Command, Commands, as_item
 from gateway.config.load import Configuration, LinePlan
 from gateway.envelope import reading_item
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreError
 from gateway.field import read_now, read_raw
 from gateway.health import Health, status_item
 from gateway.ids import uuid7
@@ -31,6 +32,8 @@ from gateway.local_api import Handler
 from gateway.messages import AlarmHealth, HealthMessage
 from gateway.model import Event, Place, PointId, Reading
 from gateway.pipeline import Pipeline
+from gateway.remote.chain import Entry
+from gateway.remote.trail import Trail
 from gateway.supervisor import Line
 from gateway.tap import LineTap
 
@@ -51,6 +54,7 @@ class Answers:
     pipeline: Pipeline
     commands: Commands
     clock: Clock
+    trail: Trail
     _taps: dict[str, LineTap] = field(init=False)
     _audited_s: dict[str, float] = field(init=False, default_factory=dict)
 
@@ -143,8 +147,8 @@ class Answers:
         now_s, now_ms = self.clock.monotonic_s(), self.clock.now_ms()
         if now_s - self._audited_s.get(line, -AUDIT_EVERY_S) >= AUDIT_EVERY_S:
             self._audited_s[line] = now_s
-            about = {"line": line, "who": who, "bytes": question[:64].hex()}
-            self.pipeline.note(Event(uuid7(now_ms), "line.raw_access", now_ms, None, Place(), about))
+            about = {"line": line, "who": who, "via": "local", "bytes": question[:64].hex()}
+            self.trail.note(Event(uuid7(now_ms), "line.raw_access", now_ms, None, Place(), about))
 
     async def _tap(self, request: Mapping[str, Any]) -> dict[str, Any]:
         following, lost, pieces = self._taps[_named(self.lines, request)].listen(request.get("after"))
@@ -157,10 +161,22 @@ class Answers:
     async def _acknowledge(self, request: Mapping[str, Any]) -> AlarmHealth:
         rule, device = str(request.get("rule", "")), request.get("device")
         try:
-            await self.pipeline.acknowledge(rule, device, str(request.get("who", "")))
-            return status_item(self.pipeline.engine.alarm(rule, device))
+            return await self.acknowledge(rule, device, str(request.get("who", "")), "local")
         except KeyError:
             raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
+
+    async def acknowledge(self, rule: str, device: str | None, who: str, via: str) -> AlarmHealth:
+        """*via*: ``local``, or the uplink.  Raises KeyError when there is no such alarm."""
+        await self.pipeline.acknowledge(rule, device, who)
+        found = status_item(self.pipeline.engine.alarm(rule, device))
+        what = {"rule": rule, "device": device, "state": str(found["state"])}
+        with suppress(StoreError):  # said in the log; the alarm's own journal has it
+            await self.trail.write(Entry(self.clock.now_ms(), "alarm.acknowledged", who, via, what, "ok"))
+        return found
+
+    async def read_points(self, points: Sequence[PointId]) -> Sequence[Mapping[str, object]]:
+        """Raises GatewayError."""
+        return await self._read({"points": list(points)})
 
     async def _write(self, request: Mapping[str, Any]) -> dict[str, Any]:
         command = Command.local(request, uuid7(self.clock.now_ms()))

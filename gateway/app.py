@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -35,17 +36,24 @@ from gateway.field import drivers_on, links_on, open_line
 from gateway.health import Health
 from gateway.identity import Identities
 from gateway.ids import uuid7
-from gateway.model import Event, Gap, Place, Value
+from gateway.model import Event, Gap, Lane, Place, PointId, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
+from gateway.remote.acts import Means
+from gateway.remote.audit_log import AuditLog
+from gateway.remote.by_hand import LOCAL, by_hand
+from gateway.remote.desk import Desk, counters_in
+from gateway.remote.doors import Doors, left_on
+from gateway.remote.rights import Right, visible
+from gateway.remote.trail import Trail, anchor_in
 from gateway.self_watch import Findings, SelfWatch
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
 from gateway.timekeeper import Timekeeper
 from gateway.uplink.contract import Identity
-from gateway.uplink.dialect import Subject
+from gateway.uplink.dialect import Reply, Request, Subject
 from gateway.uplink.dialects.choose import dialect_of, view_of
 from gateway.uplink.mqtt import MqttUplink
 from gateway.uplink.privacy import View
@@ -64,12 +72,19 @@ FIRST_HEALTH_S = 5.0
 """After the start: soon, so that whoever commissions the box sees it."""
 COMMIT_S = 10.0
 """At the end: for the group that is on its way to the disk."""
+RELOAD_S = 1.0
+"""After a reload was ordered from afar: for the answer to leave."""
 COMMANDS_S = 5.0
 """At the end: for the exchange of a command that has begun."""
 
 
-async def run(config: Configuration, clock: GatewayClock, stop: asyncio.Event) -> None:
-    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug."""
+async def run(
+    config: Configuration, clock: GatewayClock, stop: asyncio.Event, reload: Callable[[float], str] | None = None
+) -> None:
+    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug.
+
+    reload: start anew with the configuration on disk, so many seconds from now; returns what is wrong with it.
+    """
     started_ms = clock.now_ms()
     identity = Identity(
         config.site.id, config.gateway.id, version("compound-gateway"), config.digest, uuid7(started_ms)
@@ -102,21 +117,32 @@ async def run(config: Configuration, clock: GatewayClock, stop: asyncio.Event) -
         _recall_registers(lines, saved, clock)
         uplinks: dict[str, MqttUplink] = {}
         watch = await _self_watch(config, store, pipeline, uplinks, clock)
-        uplinks |= _uplinks(config, store, identity, pipeline, clock, started_ms, watch.hurry)
         health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
+        trail = Trail(
+            AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
+            pipeline,
+            clock,
+            anchor_in(saved),
+        )
         commands = Commands(
             config.points,
             {device.id: device.place for device in config.devices},
             config.allow_write,
             {device: line for line in lines for device in line.drivers},
-            pipeline,
+            trail,
             clock,
             identities.wrong,
         )
-        answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, commands, clock)
+        by_id = {line.id: line for line in lines}
+        answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
+        doors = Doors(commands, pipeline, clock, left_on(saved))
+        views = {model.id: _view(model, config) for model in config.uplinks}
+        desk = _desk(config, answers, doors, trail, saved, uplinks, views, reload)
+        uplinks |= _uplinks(config, store, identity, pipeline, clock, started_ms, views, watch.hurry, desk.handle)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, answers.handlers()),
+            trail,
+            local_api.serve(config.store.path, {**answers.handlers(), "remote": partial(by_hand, desk)}),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -126,6 +152,9 @@ async def run(config: Configuration, clock: GatewayClock, stop: asyncio.Event) -
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(_keep_registers(lines, pipeline, clock)),
                 group.create_task(watch.run()),
+                group.create_task(trail.run()),
+                group.create_task(desk.run()),
+                group.create_task(doors.run()),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -134,13 +163,16 @@ async def run(config: Configuration, clock: GatewayClock, stop: asyncio.Event) -
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
+            desk.stop()
             commands.stop()
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMMANDS_S):
                     await commands.ended()
+                    await desk.ended()
             await _cancel(polling)
             await commands.ended()  # a line that is closed tells whoever waits for it
             _remember_registers(lines, pipeline, clock)
+            await trail.settled()
             async with pipeline.at_rest(COMMIT_S):
                 await _cancel(committing)
             await pipeline.drain()
@@ -210,7 +242,9 @@ def _uplinks(
     pipeline: Pipeline,
     clock: GatewayClock,
     started_ms: int,
+    views: Mapping[str, tuple[View, UplinkError | None]],
     hurry: Callable[[], None],
+    on_request: Callable[[Request], Awaitable[Reply]],
 ) -> dict[str, MqttUplink]:
     def quarantined(envelope: Envelope, why: str) -> None:
         pipeline.note(
@@ -219,7 +253,7 @@ def _uplinks(
         hurry()
 
     def uplink(model: UplinkModel) -> MqttUplink:
-        view, barred = _view(model, config)
+        view, barred = views[model.id]
         subject = Subject(
             uplink=model.id,
             identity=identity,
@@ -231,7 +265,16 @@ def _uplinks(
             started_ms=lambda: started_ms + (clock.correction.shift_ms if clock.correction else 0),
         )
         dialect = dialect_of(model, subject)
-        return MqttUplink(model, store, dialect, clock, on_quarantine=quarantined, view=view, barred=barred)
+        return MqttUplink(
+            model,
+            store,
+            dialect,
+            clock,
+            on_quarantine=quarantined,
+            view=view,
+            barred=barred,
+            on_request=on_request,
+        )
 
     return {model.id: uplink(model) for model in config.uplinks}
 
@@ -261,6 +304,62 @@ async def _self_watch(
         return findings.values(status, losses, clock.state(), clock.monotonic_s(), failing=failing)
 
     return SelfWatch(config.device(config.gateway.id), look, pipeline.submit, clock)
+
+
+def _desk(
+    config: Configuration,
+    answers: Answers,
+    doors: Doors,
+    trail: Trail,
+    saved: Mapping[str, bytes],
+    uplinks: Mapping[str, MqttUplink],
+    views: Mapping[str, tuple[View, UplinkError | None]],
+    reload: Callable[[float], str] | None,
+) -> Desk:
+    models = {model.id: model for model in config.uplinks}
+
+    def sees(uplink: str, point: PointId) -> bool:
+        """A command must not get around what the platform is sent otherwise; nor around a pseudonym."""
+        if uplink not in views:
+            return uplink == LOCAL  # who may open the socket may read everything there
+        only, about = models[uplink].only, config.points[point]
+        hidden = models[uplink].pseudonym_key_file is not None
+        shown = visible(only, pseudonyms=hidden, device=config.device(about.device), point=about)
+        return shown and views[uplink][0].point(point) == point
+
+    async def rebirth(uplink: str) -> None:
+        if uplink in uplinks:
+            uplinks[uplink].introduce()
+
+    async def resend(uplink: str, lane: Lane, first: int, last: int) -> None:
+        if uplink in uplinks:
+            uplinks[uplink].resend(lane, first, last)
+
+    means = Means(
+        config.points,
+        {device.id: device for device in config.devices},
+        answers.commands,
+        doors,
+        {door.point: door.pulse for door in config.remote.doors},
+        answers.read_points,
+        answers.acknowledge,
+        sees,
+        answers.clock,
+        rebirth,
+        resend,
+        reload=None if reload is None else partial(reload, RELOAD_S),
+    )
+    return Desk(
+        config.site.id,
+        config.gateway.id,
+        {key.id: Right.of(key) for key in config.remote.keys},
+        means,
+        trail,
+        answers.clock,
+        counters_in(saved),
+        config.remote.commands_per_minute,
+        config.remote.outputs_per_minute,
+    )
 
 
 async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:

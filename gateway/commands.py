@@ -47,6 +47,7 @@ class Status(enum.StrEnum):
     OK = "ok"  # carried out, and it reads back
     REJECTED = "rejected"  # refused, by us or by the device: nothing has changed
     FAILED = "failed"  # it has not come about: nothing could be sent, or another value reads back
+    EXPIRED = "expired"  # its time was over before it could be sent: nothing has changed
     UNKNOWN = "unknown"  # sent, and nobody knows what became of it
 
 
@@ -75,6 +76,8 @@ class Code(enum.StrEnum):
     INTERRUPTED = "interrupted"  # the daemon stopped before it was known
     NOT_READ_BACK = "not_read_back"
     DIFFERS = "differs"  # from what was written
+    EXPIRED = "expired"  # while it waited for the line
+    NOT_AT_REST = "not_at_rest"  # a pulse was begun, and its end is not confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class Command:
     reason: str
     via: str
     """The way it came: ``local``, or the uplink."""
+    expires_s: float | None = None
+    """Monotonic; what has not left by then stays here."""
 
     @classmethod
     def local(cls, request: Mapping[str, Any], id_: str) -> Command:
@@ -122,6 +127,16 @@ class Plan:
     point: PointId
     value: Value
     settle_s: float
+    expires_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The value is to hold for a moment only (a door release)."""
+
+    hold_s: float
+    rest: Value
+    """What is written afterwards, whatever became of the first write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +180,7 @@ def decide(
     for interlock in interlocks:
         if (why := interlock(command, target.point)) is not None:
             return Refusal(Code.INTERLOCK, why)
-    return Plan(target.point.id, value, target.settle_s)
+    return Plan(target.point.id, value, target.settle_s, command.expires_s)
 
 
 def _rights(command: Command, target: Target) -> Refusal | None:
@@ -348,8 +363,11 @@ class Commands:
         plan = self._decide(command)
         return await self._refused(command, plan) if isinstance(plan, Refusal) else plan
 
-    async def execute(self, command: Command) -> Outcome:
-        """Carry *command* out, or refuse it.  Both ways end in the audit before this returns."""
+    async def execute(self, command: Command, pulse: Pulse | None = None) -> Outcome:
+        """Carry *command* out, or refuse it.  Both ways end in the audit before this returns.
+
+        With *pulse* the point is brought to rest again, also when the caller is cancelled meanwhile.
+        """
         plan = self._decide(command)
         if isinstance(plan, Refusal):
             return await self._refused(command, plan)
@@ -357,7 +375,7 @@ class Commands:
         self._idle.clear()
         outcome: Outcome | None = None
         try:
-            outcome = await self._carry_out(command, plan)
+            outcome = await self._carry_out(command, plan, pulse)
             await self._close(command, outcome)
         except asyncio.CancelledError:
             if outcome is None:
@@ -368,6 +386,19 @@ class Commands:
             if not self._under_way:
                 self._idle.set()
         return outcome
+
+    async def rest(self, point: PointId, value: Value) -> Outcome:
+        """End a pulse, now: also while stopping, and as soon after the last write as need be.
+
+        Nobody is asked, because whoever began the pulse was.  *point* is one that a driver can write.
+        """
+        driver = self._driver(self.points[point])
+        plan = Plan(point, value, 0.0 if driver is None else driver.settle_s(point))
+        answer = await self._write(plan)
+        if isinstance(answer, Outcome):
+            return answer
+        await self._wait(plan.settle_s)
+        return judge(plan, answer, await self._read_back(plan))
 
     def stop(self) -> None:
         """Nothing is begun any more; what has been sent is not waited for longer than its exchange takes."""
@@ -403,20 +434,43 @@ class Commands:
         driver = self.buses[point.device].drivers[point.device]
         return driver if isinstance(driver, Writable) else None
 
-    async def _carry_out(self, command: Command, plan: Plan) -> Outcome:
+    async def _carry_out(self, command: Command, plan: Plan, pulse: Pulse | None) -> Outcome:
         try:
             await self.audit.record(self._event("command.requested", command, {}))
         except StoreError as exc:
             return Outcome(Status.REJECTED, Code.NOT_AUDITED, exc.advice())
         if self._stopping.is_set():
             return Outcome(Status.REJECTED, Code.STOPPING)
+        if pulse is not None:
+            return await self._pulse(plan, pulse)
         answer = await self._write(plan)
         if isinstance(answer, Outcome):
             return answer
-        with suppress(TimeoutError):
-            async with asyncio.timeout(plan.settle_s):
-                await self._stopping.wait()
+        await self._wait(plan.settle_s)
         return judge(plan, answer, None if self._stopping.is_set() else await self._read_back(plan))
+
+    async def _wait(self, seconds: float) -> None:
+        """Less when the daemon stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _pulse(self, plan: Plan, pulse: Pulse) -> Outcome:
+        moved = True
+        try:
+            answer = await self._write(plan)
+            moved = not isinstance(answer, Outcome)
+            if isinstance(answer, Outcome):
+                return answer
+            await self._wait(pulse.hold_s)
+        finally:
+            rested = await self.rest(plan.point, pulse.rest) if moved else None
+        assert rested is not None
+        if rested.status is not Status.OK:
+            return Outcome(Status.UNKNOWN, Code.NOT_AT_REST, f"{rested.code} {rested.detail}".rstrip())
+        if answer is not None:
+            return Outcome(Status.UNKNOWN, _code_of(answer), answer.advice(), rested.read_back)
+        return rested
 
     async def _write(self, plan: Plan) -> Outcome | DriverError | None:
         """Send it once.  An outcome when it is known, else what went wrong afterwards; None: the device confirmed."""
@@ -428,6 +482,8 @@ class Commands:
 
         async def act() -> None:
             nonlocal sent
+            if plan.expires_s is not None and self.clock.monotonic_s() > plan.expires_s:
+                return
             sent = True
             self._written_s[point.id] = self.clock.monotonic_s()
             try:
@@ -443,7 +499,7 @@ class Commands:
             return Outcome(Status.REJECTED, Code.REFUSED, exc.advice())
         except DriverError as exc:
             return exc if sent else Outcome(Status.FAILED, Code.LINE_LOST, exc.advice())
-        return None
+        return None if sent else Outcome(Status.EXPIRED, Code.EXPIRED)
 
     def _restore(self, point: PointId, written_s: float | None) -> None:
         """A device that has refused has moved nothing that must settle."""

@@ -61,6 +61,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     ),
     "gateway.remote": (
         *VOCABULARY,
+        "drivers.base",
         "gateway.commands",
         "gateway.config",
         "gateway.envelope",
@@ -114,6 +115,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.local_api",
         "gateway.messages",
         "gateway.pipeline",
+        "gateway.remote.chain",
+        "gateway.remote.trail",
         "gateway.supervisor",
         "gateway.tap",
     ),

@@ -30,6 +30,8 @@ from gateway.identity import Identities
 from gateway.ids import uuid7
 from gateway.model import Event, Lane, Point, PointId, Reading, Record
 from gateway.quality import QualityGate
+from gateway.remote.audit_log import AuditLog
+from gateway.remote.trail import Trail, anchor_in
 from gateway.store.log import Store
 
 log = structlog.get_logger()
@@ -50,6 +52,7 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
         audit = StoreAudit(store, config.points, clock)
         if store.recovery is not None:
             await audit.record(store_replaced(store.recovery, clock.now_ms()))
+        trail = await _trail(config, store, audit, clock)
         plan = next(line for line in config.lines if any(each.device.id == device for each in line.devices))
         connection = open_line(plan)
         links = links_on(plan, connection)
@@ -59,13 +62,19 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
         line = DirectLine(connection, links, drivers_on(plan, links, clock), QualityGate(points, identities), audit)
         places = {each.id: each.place for each in config.devices}
         try:
-            await line.identify(device)
-            yield Commands(points, places, config.allow_write, {device: line}, audit, clock, identities.wrong)
+            async with trail:
+                await line.identify(device)
+                yield Commands(points, places, config.allow_write, {device: line}, trail, clock, identities.wrong)
         finally:
             try:
                 await audit.flush()
             except StoreError as exc:  # what was sent is sent, and its outcome is still to be told
                 log.error("the audit could not be completed", error=exc.advice())
+
+
+async def _trail(config: Configuration, store: Store, audit: StoreAudit, clock: Clock) -> Trail:
+    files = AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget)
+    return Trail(files, audit, clock, anchor_in(await store.state()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +111,13 @@ class DirectLine:
 
 @dataclass(slots=True)
 class StoreAudit:
-    """Records straight into the store (commands.Audit); readings wait for the next event or the end."""
+    """Records straight into the store (trail.Journal); readings wait for the next event or the end."""
 
     store: Store
     points: Mapping[PointId, Point]
     clock: Clock
     _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=dict)
+    _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
 
     def keep(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
@@ -115,6 +125,9 @@ class StoreAudit:
 
     def note(self, *records: Event) -> None:
         self._waiting.setdefault(Lane.EVENT, []).extend(records)
+
+    def remember(self, key: str, value: bytes | None) -> None:
+        self._saved[key] = value
 
     async def record(self, event: Event) -> None:
         self.note(event)
@@ -125,8 +138,8 @@ class StoreAudit:
         encoder, trust = Encoder(self.points), self.clock.state()
         lanes = [lane for lane in Lane if lane in self._waiting]
         drafts = [draft for lane in lanes for draft in encoder.drafts(lane, self._waiting[lane], trust)]
-        await self.store.commit(drafts)
-        self._waiting = {}
+        await self.store.commit(drafts, self._saved)
+        self._waiting, self._saved = {}, {}
 
 
 def _refuse_strangers(directory: Path) -> None:

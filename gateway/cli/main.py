@@ -22,6 +22,7 @@ _COMMANDS = {
     "page": ("gateway.cli.page", "本地只读页面 / a read-only page in the browser beside the box"),
     "decode": ("gateway.cli.decode", "解释报文 / explain captured frames"),
     "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),
+    "audit": ("gateway.cli.audit", "核验与查看审计 / verify and show who did what"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
     "simulate": ("gateway.cli.simulate", "仅运行虚拟小区或参考平台 / the virtual compound alone, or a platform"),

@@ -40,19 +40,22 @@ async def _run(config: Configuration, shell: Shell) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     following: list[Configuration] = []
+    later: list[asyncio.TimerHandle] = []
 
     def terminate() -> None:
         following.clear()
         loop.remove_signal_handler(signal.SIGHUP)
         stop.set()
 
-    def reload() -> None:
+    def reload(after_s: float = 0.0) -> str:
+        """What is wrong; or nothing, and it starts anew *after_s* from now."""
         try:
             following[:] = [load(shell.config)]
         except ConfigFaults as exc:
             log.error("configuration not reloaded, the old one stays", faults=exc.render("en"))
-            return
-        stop.set()
+            return exc.render("en")
+        later.append(loop.call_later(after_s, stop.set))
+        return ""
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, terminate)
@@ -63,4 +66,6 @@ async def _run(config: Configuration, shell: Shell) -> None:
         config = following.pop()
         stop.clear()
         log.info("configuration", directory=str(shell.config), digest=config.digest)
-        await app.run(config, clock, stop)
+        await app.run(config, clock, stop, reload)
+        while later:  # a stop that was meant for the run that has just ended
+            later.pop().cancel()

@@ -34,6 +34,7 @@ STATUS_WORDS: Mapping[str, Text] = {
     Status.OK: Text("完成", "done"),
     Status.REJECTED: Text("被拒绝，未改变任何状态", "rejected, nothing has changed"),
     Status.FAILED: Text("未成功", "failed"),
+    Status.EXPIRED: Text("已过期，未改变任何状态", "expired, nothing has changed"),
     Status.UNKNOWN: Text("结果不明，请到现场核实，不会自动重试", "unknown: go and look; it is not tried again"),
 }
 CODE_WORDS: Mapping[str, Text] = {
@@ -65,6 +66,8 @@ CODE_WORDS: Mapping[str, Text] = {
     Code.INTERRUPTED: Text("已发送，随后中断", "interrupted after it was sent"),
     Code.NOT_READ_BACK: Text("设备已确认，但无法回读", "the device has confirmed it, but it could not be read back"),
     Code.DIFFERS: Text("设备已确认，但回读的值不同", "the device has confirmed it, but another value reads back"),
+    Code.EXPIRED: Text("等待线路时已过期，未发送", "its time was over while it waited for the line; nothing was sent"),
+    Code.NOT_AT_REST: Text("脉冲已开始，但未能确认已复位", "a pulse was begun, and nobody knows whether it has ended"),
 }
 
 

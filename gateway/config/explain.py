@@ -238,6 +238,11 @@ _FORMS = {
         Text("有效的编号", "a valid id"),
         Text("1–48 个字母、数字、_ 或 -", "1 to 48 letters, digits, _ or -"),
     ),
+    "public key": (
+        "E-VALUE",
+        Text(" Ed25519 公钥", "an Ed25519 public key"),
+        Text("32 字节的 base64，共 44 个字符", "base64 of its 32 bytes, 44 characters"),
+    ),
 }
 
 _MAPPING = _type("若干“键: 值”行", 'a group of "key: value" lines')

@@ -24,9 +24,11 @@ from pydantic import BaseModel, ValidationError
 from gateway.config.explain import explain, parse
 from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, no_such_file, quoted
 from gateway.config.models import (
+    AuditModel,
     DeviceModel,
     GatewayModel,
     LineModel,
+    RemoteModel,
     SiteFile,
     SiteModel,
     StoreModel,
@@ -35,6 +37,7 @@ from gateway.config.models import (
 )
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
+from gateway.config.remote import remote_faults
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
@@ -63,6 +66,8 @@ class Configuration:
     ourselves: Device
     """The gateway, as one more device that rules watch."""
     rules: RuleSet
+    remote: RemoteModel
+    audit: AuditModel
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
@@ -122,6 +127,8 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
     if parts.file is not None:
         report.extend(_timezone_faults(site, parts.file.site))
     devices = tuple(plan.device for line in lines for plan in line.devices)
+    if parts.file is not None:
+        report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
     watched = devices if ourselves is None else (*devices, ourselves)
     rules, rule_bytes = read_rule_files(directory, watched, report, complete=not report.failed)
@@ -139,6 +146,8 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
         devices=devices,
         ourselves=ourselves,
         rules=rules,
+        remote=parts.file.remote,
+        audit=parts.file.audit,
         digest=_digest(files),
     ), faults
 

@@ -5,8 +5,10 @@ These models know nothing of files or of each other's cross references; load.py 
 
 from __future__ import annotations
 
+import base64
 import re
 import zoneinfo
+from contextlib import suppress
 from datetime import time, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -253,6 +255,67 @@ class DeviceModel(BaseModel):
     """Points of this device that commands may write; everything else is refused, whatever the profile says."""
 
 
+Command = Literal[
+    "help",
+    "time",
+    "read",
+    "write",
+    "door.release",
+    "alarm.acknowledge",
+    "alarm.shelve",
+    "alarm.reset",
+    "rebirth",
+    "resend",
+    "reload",
+    "config.apply",
+    "bundle",
+]
+
+
+def _public_key(text: str) -> str:
+    with suppress(ValueError):
+        if len(base64.b64decode(text, validate=True)) == 32:
+            return text
+    raise ValueError("public key")
+
+
+class RemoteKeyModel(Model):
+    """Somebody who may command this gateway from afar.  Taken out here, the key is refused from the next reload on."""
+
+    id: Id
+    public: Annotated[str, AfterValidator(_public_key)]
+    """Ed25519 public key, base64 of its 32 bytes."""
+    commands: list[Command]
+    devices: list[Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_-]{1,48})$")]] = []
+    """Devices it may read and command; ``"*"`` for all of them."""
+
+
+class DoorModel(Model):
+    """A door that may be released from afar: a relay that is on for a moment."""
+
+    point: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}\.[a-z][a-z0-9_]{0,47}$")]
+    """The relay; its device's allow_write must name it."""
+    pulse: Annotated[float, Field(ge=0.2, le=5), BeforeValidator(parse_duration), _DURATION_TEXT] = 3.0
+
+
+class RemoteModel(Model):
+    """Commands from afar.  Without a key there are none."""
+
+    keys: list[RemoteKeyModel] = []
+    doors: list[DoorModel] = []
+    commands_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
+    """Of each key."""
+    outputs_per_minute: Annotated[int, Field(ge=1, le=60)] = 2
+    """Of each key: what moves something."""
+
+
+class AuditModel(Model):
+    keep: Annotated[Seconds, Field(ge=86400)] = 180 * 86400.0
+    """The law asks for six months of logs."""
+    budget: Bytes = 64 * 2**20
+    """Beyond it the oldest goes before its time, which is said; 4 MiB are kept in any case."""
+
+
 class SiteFile(Model):
     """site.yaml"""
 
@@ -263,6 +326,8 @@ class SiteFile(Model):
     uplinks: list[UplinkModel] = []
     lines: list[LineModel] = []
     devices: list[DeviceModel] = []
+    remote: RemoteModel = RemoteModel()
+    audit: AuditModel = AuditModel()
 
 
 class ProfilePoint(BaseModel):

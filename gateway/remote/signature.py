@@ -26,7 +26,7 @@ DEEPEST = 16
 
 
 class NotSigned(GatewayError):
-    """The document proves nothing.  *code*: ``malformed``, ``unknown_key`` or ``bad_signature``."""
+    """The document proves nothing.  *code*: ``malformed``, ``unsigned``, ``unknown_key`` or ``bad_signature``."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -49,16 +49,28 @@ def opened(body: bytes, keys: Mapping[str, bytes], longest: int) -> Signed:
         raise NotSigned("malformed", f"{len(body)} bytes, at most {longest} are read")
     outer = _object(body)
     text, key, sig = outer.get("signed"), outer.get("key"), outer.get("sig")
+    if text is None and sig is None:
+        raise NotSigned("unsigned", "the document is not signed")
     if not isinstance(text, str) or not isinstance(key, str) or not isinstance(sig, str):
         raise NotSigned("malformed", "signed, key and sig must be texts")
     if key not in keys:
         raise NotSigned("unknown_key", f"there is no key {key[:48]!r} here")
     try:
         signature = base64.b64decode(sig, validate=True)
+        if base64.b64encode(signature).decode() != sig:  # spare bits of the last letter: one signature, one spelling
+            raise ValueError
         Ed25519PublicKey.from_public_bytes(keys[key]).verify(signature, text.encode())
     except (binascii.Error, ValueError, InvalidSignature):
         raise NotSigned("bad_signature", "the signature does not fit the text and the key") from None
     return Signed(_object(text.encode()), key)
+
+
+def public_key(text: str) -> bytes:
+    """The 32 bytes of a public key in base64.  Raises ValueError."""
+    found = base64.b64decode(text, validate=True)
+    if len(found) != KEY_BYTES:
+        raise ValueError(f"{len(found)} bytes instead of {KEY_BYTES}")
+    return found
 
 
 def seal(document: Mapping[str, Any], key: str, private: Ed25519PrivateKey) -> bytes:
@@ -71,9 +83,10 @@ def seal(document: Mapping[str, Any], key: str, private: Ed25519PrivateKey) -> b
 def _object(text: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+        deep = _depth(found) > DEEPEST
     except (ValueError, RecursionError) as exc:
         raise NotSigned("malformed", f"not JSON: {exc}") from None
-    if not isinstance(found, dict) or _depth(found) > DEEPEST:
+    if not isinstance(found, dict) or deep:
         raise NotSigned("malformed", f"not a JSON object of at most {DEEPEST} levels")
     return found
 

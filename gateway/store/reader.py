@@ -19,7 +19,7 @@ from gateway.errors import StoreCorrupt, StoreError
 from gateway.model import Lane
 from gateway.store.database import APPLICATION_ID, lenient_text, pragma, scripts, translated
 from gateway.store.disk import used_bytes
-from gateway.store.lanes import StoreStats, load_cursors, load_epoch, load_lanes, survey
+from gateway.store.lanes import StoreStats, load_cursors, load_epoch, load_lanes, state_crc, survey
 from gateway.store.recovery import FILE
 from gateway.store.restamp import STATE_KEY, Pending
 from gateway.store.rows import COLUMNS, Row, intact
@@ -109,6 +109,12 @@ class Reader:
         """Oldest first; damaged ones, and those that stand for a damaged one, are left out."""
         for _, rows in self._chunks(lane, f"AND to_ms >= {since_ms:d}"):
             yield from (row for row in rows if intact(self.epoch, lane, row) and row.items)
+
+    def state(self) -> Mapping[str, bytes]:
+        """Saved state of others; what is damaged is left out."""
+        with self._snapshot():
+            rows = self._connection.execute("SELECT key, value, crc FROM state").fetchall()
+        return {key: value for key, value, crc in rows if state_crc(key, value) == crc}
 
     def verify(self, checked: Callable[[Lane, int], None]) -> Iterator[Finding]:
         """Everything that is wrong; *checked* hears of progress: the lane and how many rows more."""

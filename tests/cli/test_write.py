@@ -22,6 +22,7 @@ from gateway.commands import Code, Status
 from gateway.config.load import load
 from gateway.errors import StoreError
 from gateway.model import Lane
+from gateway.remote.chain import Anchor, read_line
 from gateway.sim.process import Child
 from gateway.store import lock, reader
 from support.relay_site import BOARD, DEAF, HEATER, SILENT_DEVICE, RelaySite, relay_site
@@ -264,7 +265,10 @@ def test_without_a_daemon_the_line_is_opened_here_and_the_audit_kept_all_the_sam
                 ("board.relay1", "requested"), ("board.relay1", "confirmed"), ("board.relay2", "not_allowed"),
                 ("heat.setpoint", "requested"), ("heat.setpoint", "no_answer"),
             ]  # fmt: skip
+            chained = [read_line(line) for line in (site.store / "audit.log").read_bytes().splitlines()]
+            assert [each.entry["kind"] for each in chained if each] == [item["kind"] for item in audit(site)]
             with reader.opened(site.store) as store:
+                assert Anchor.from_bytes(store.state()["audit/head"]) == (1, len(chained), chained[-1].head.hash)
                 shown = [item for row in store.rows(Lane.TELEMETRY, 0) for item in json.loads(row.items)]
             assert [(item["p"], item["v"]) for item in shown] == [("board.relay1", False), ("board.relay1", True)]
 

@@ -207,7 +207,7 @@ def test_every_message_of_a_running_gateway_keeps_the_contract(tmp_path: Path) -
     assert (states[0], states[-1]) == ("online", "stopping")
     replies = {t.rsplit("/", 1)[-1]: json.loads(p) for t, p, _ in messages if "/reply/" in t}
     assert replies["rebirth"]["status"] == "ok"
-    assert (replies["c-17"]["status"], replies["c-17"]["code"]) == ("rejected", "unsupported")
+    assert (replies["c-17"]["status"], replies["c-17"]["code"]) == ("rejected", "unsigned")
     for lane in Lane:
         seqs = [json.loads(p)["seq"] for t, p, _ in messages if t.endswith(f"/{lane}")]
         assert seqs == list(range(1, len(seqs) + 1)), lane
