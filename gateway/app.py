@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -38,6 +38,7 @@ from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
+from gateway.remote.configuration import Remote, RemoteConfiguration
 from gateway.store.log import Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
@@ -62,8 +63,11 @@ COMMANDS_S = 5.0
 """At the end: for the exchange of a command that has begun."""
 
 
-async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
-    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug."""
+async def run(config: Configuration, clock: Clock, stop: asyncio.Event, remote: Remote | None = None) -> None:
+    """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug.
+
+    remote: how *config* was chosen, where another may come from afar.
+    """
     started_ms = clock.now_ms()
     identity = Identity(
         config.site.id, config.gateway.id, version("compound-gateway"), config.digest, uuid7(started_ms)
@@ -104,9 +108,12 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
             identities.wrong,
         )
         answers = Answers(config, {line.id: line for line in lines}, connections, health, pipeline, commands, clock)
+        configuring = None if remote is None else RemoteConfiguration(remote, pipeline, _connected(uplinks), clock)
         pipeline.note(*_history(identity, started_ms, store.recovery))
         async with (
-            local_api.serve(config.store.path, answers.handlers()),
+            local_api.serve(
+                config.store.path, {**answers.handlers(), **(configuring.handlers() if configuring else {})}
+            ),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -114,6 +121,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(_keep_registers(lines, pipeline, clock)),
+                *([group.create_task(configuring.run())] if configuring else []),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -205,6 +213,10 @@ def _uplinks(
         model.id: MqttUplink(model, store, identity, catalog, clock, started_ms=started_ms, on_quarantine=quarantined)
         for model in config.uplinks
     }
+
+
+def _connected(uplinks: Mapping[str, MqttUplink]) -> Callable[[], Set[str]]:
+    return lambda: {name for name, uplink in uplinks.items() if uplink.status.connected}
 
 
 async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:
