@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -183,9 +184,12 @@ class Record:
     def from_bytes(cls, data: bytes) -> Record:
         """Raises ValueError."""
         try:
-            return TypeAdapter(cls).validate_json(data)
+            found = _adapter().validate_json(data)
         except ValidationError as exc:
             raise ValueError(f"not a record of configurations: {exc.error_count()} faults") from None
+        if b'"format"' not in data:
+            raise ValueError("not a record of configurations: no format")
+        return found
 
     def as_item(self, local_digest: str) -> Mapping[str, Any]:
         """The message ``config/reported``.  *local_digest*: of the local files, as they were read at the start."""
@@ -196,6 +200,12 @@ class Record:
         }
         outcome = self.outcome or Outcome(Fate.RUNNING, 0, 0, local_digest)
         return {"v": 1, **outcome.as_item(), "running": running, "highest": self.highest}
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    """Made once; it takes longer than reading."""
+    return TypeAdapter(Record)
 
 
 def _shortened(history: tuple[Outcome, ...]) -> tuple[Outcome, ...]:

@@ -70,7 +70,7 @@ class Versions:
 
     def save(self, record: Record) -> None:
         """Raises OSError; the old record is whole then."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, exist_ok=True)
         new = self._root / f"{_RECORD}.new"
         _write(new, record.to_bytes())
         os.replace(new, self._root / _RECORD)
@@ -82,7 +82,8 @@ class Versions:
     def staged(self, files: Mapping[str, bytes]) -> Iterator[Path]:
         """*files* in a directory of their own, gone afterwards unless kept.  Raises OSError."""
         versions = self._root / "versions"
-        versions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._root, versions):
+            folder.mkdir(mode=0o700, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix=_NEW, dir=versions))
         try:
             for name, content in files.items():
