@@ -94,8 +94,8 @@ def _refusal_of_content(configuration: Configuration, staged: Path, local: Local
         message = Text(
             f"不能改变身份 {local.site}/{local.gateway}", f"it must stay {local.site}/{local.gateway}: another identity"
         )
-        steps = ("gateway", "id") if configuration.site.id == local.site else ("site", "id")
-        return _at(document, steps, "identity", message)
+        section = "gateway" if configuration.site.id == local.site else "site"
+        return _at(document, (section, "id"), "identity", message)
     if configuration.store.path != local.store:
         message = Text("不能改变存储目录", "the store's directory cannot be changed from afar")
         return _at(document, ("store", "path"), "store", message)
