@@ -210,11 +210,11 @@ def _adapter() -> TypeAdapter[Record]:
 
 def _shortened(history: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
     """The latest; however many rejected ones come, what became of the last one that was tried stays known."""
-    kept = history[-MOST_HISTORY:]
-    if any(outcome.fate is not Fate.REJECTED for outcome in kept):
+    older, kept = history[:-MOST_HISTORY], history[-MOST_HISTORY:]
+    tried = [outcome for outcome in older if outcome.fate is not Fate.REJECTED]
+    if not tried or any(outcome.fate is not Fate.REJECTED for outcome in kept):
         return kept
-    tried = [outcome for outcome in history if outcome.fate is not Fate.REJECTED]
-    return (*tried[-1:], *kept[1:])
+    return (tried[-1], *kept[1:])
 
 
 _LOCAL_EDIT = Text(

@@ -74,7 +74,11 @@ def test_nothing_is_tried_that_is_not_newer_than_all_before() -> None:
 
 
 def test_many_rejections_do_not_push_out_what_became_of_the_last_one_tried() -> None:
-    record = tried(Record(), 4).confirmed(11)
+    record = Record()
+    for number in range(MOST_HISTORY + 5):
+        record = record.rejected(Outcome(Fate.REJECTED, number, number))
+        assert [each.version for each in record.history] == list(range(number + 1))[-MOST_HISTORY:]
+    record = tried(record, 4).confirmed(11)
     for number in range(3 * MOST_HISTORY):
         record = record.rejected(Outcome(Fate.REJECTED, number, number))
     assert len(record.history) == MOST_HISTORY

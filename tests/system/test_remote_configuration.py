@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from drivers.modbus.config import Table
 from drivers.modbus.simulator import ModbusBank, SimUnit
 from gateway import local_api
+from gateway.cli.config import command as config_command
 from gateway.sim import tcp
 from gateway.sim.faults import FaultBoard
 from gateway.sim.process import Child
+from gateway.store.reader import opened
 from support.broker import Broker, broker, free_port
 from support.remote_site import RULES, files, site_yaml, uplink, write
 from support.sealed import STRANGER, document
@@ -106,11 +109,11 @@ class Rig:
                     return
                 await asyncio.sleep(0.05)
 
-    def events(self) -> list[dict[str, Any]]:
-        """That concern configurations, of a daemon that has ended."""
+    def events(self, kind: str = "config.") -> list[dict[str, Any]]:
+        """Whose kind begins so, of a daemon that has ended."""
         with closing(sqlite3.connect(self.store / "store.db")) as store:
             rows = store.execute("SELECT items FROM event ORDER BY seq").fetchall()
-        return [event for (items,) in rows for event in json.loads(items) if event["kind"].startswith("config.")]
+        return [event for (items,) in rows for event in json.loads(items) if event["kind"].startswith(kind)]
 
 
 @asynccontextmanager
@@ -172,6 +175,50 @@ def test_a_good_document_is_tried_confirmed_and_kept_and_a_local_edit_takes_over
                 assert await daemon.stop() == 0
             kinds = [(event["kind"], event["attributes"]["version"]) for event in site.events()]
             assert kinds == [("config.on_trial", 5), ("config.applied", 5), ("config.rolled_back", 5)]
+
+    asyncio.run(main())
+
+
+def test_at_the_box_a_document_is_applied_looked_at_and_taken_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with rig(tmp_path) as site, site.daemon(LONG_WINDOW_S) as daemon:
+
+            async def typed(*arguments: str) -> tuple[int, str, str]:
+                done = await asyncio.to_thread(
+                    CliRunner().invoke, config_command, [*arguments, "--config", str(site.config)]
+                )
+                return done.exit_code, done.stdout, done.stderr
+
+            await site.well()
+            assert (await typed("history", "--lang", "en"))[1] == "no configuration has come from afar\n"
+            assert "no difference" in (await typed("diff", "--lang", "en"))[1]
+            carried = tmp_path / "carried.json"
+            carried.write_bytes(document(1, files(site.site(), rules=RULES.replace("level >", "levle >"))))
+            code, out, _ = await typed("apply", str(carried), "--lang", "zh")
+            assert (code, "被拒绝" in out, "rules/water.yaml:5:9: E-POINT" in out) == (1, True, True)
+            carried.write_bytes(document(2, files(site.site(name="Carried"))))
+            code, out, _ = await typed("apply", str(carried), "--json")
+            assert (code, json.loads(out)["state"]) == (0, "on_trial")
+            await site.started(2)
+            await site.well()
+            code, out, _ = await typed("show", "--lang", "en")
+            assert code == 0
+            assert "version 2 from afar is running" in out
+            assert "on trial" in out
+            code, out, _ = await typed("diff")
+            assert [line[:1] for line in out.splitlines() if "佳园" in line] == ["-", "+"]
+            code, _, err = await typed("apply", str(carried), "--lang", "en")
+            assert (code, "on trial" in err) == (1, True)
+            code, out, _ = await typed("rollback", "--reason", "not asked for", "--by", "li", "--lang", "en")
+            assert (code, "rolled back here by li: not asked for" in out) == (0, True)
+            await site.started(3)
+            await site.well()
+            history = json.loads((await typed("history", "--json"))[1])["history"]
+            assert [each["state"] for each in history] == ["rejected", "on_trial", "rolled_back"]
+            code, _, err = await typed("rollback", "--reason", "x", "--lang", "en")
+            assert (code, "nothing to go back to" in err) == (1, True)
+            assert await daemon.stop() == 0
+            assert (await typed("show", "--lang", "en"))[::2] == (1, "the daemon is not running\n")
 
     asyncio.run(main())
 
@@ -254,8 +301,10 @@ def test_a_daemon_that_dies_twice_in_the_window_comes_back_with_the_old_configur
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("times", [pytest.param(50), pytest.param(500, marks=pytest.mark.long)])
-def test_reloading_often_leaks_no_descriptor(tmp_path: Path, times: int) -> None:
+@pytest.mark.parametrize(
+    "times", [pytest.param(50), pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+)
+def test_reloading_often_leaks_no_descriptor_and_loses_nothing(tmp_path: Path, times: int) -> None:
     async def main() -> None:
         async with rig(tmp_path) as site, site.daemon() as daemon:
             await site.well()
@@ -268,5 +317,9 @@ def test_reloading_often_leaks_no_descriptor(tmp_path: Path, times: int) -> None
             await site.well()
             assert len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before
             assert await daemon.stop() == 0
+            kinds = [event["kind"] for event in site.events("gateway.")]
+            assert kinds == ["gateway.started"] * (times + 1)
+            with opened(site.store) as store:
+                assert list(store.verify(lambda lane, rows: None)) == []
 
     asyncio.run(main())
