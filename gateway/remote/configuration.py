@@ -167,8 +167,12 @@ class RemoteConfiguration:
     # ------------------------------------------------------------------ what the uplinks use
 
     async def desired(self, body: bytes, uplink: str) -> None:
-        """A document has come over *uplink*.  It is dealt with in its turn; of several that wait the newest counts."""
-        self._put(_Letter(body, uplink))
+        """A document has come over *uplink*.  It is dealt with in its turn; of several that wait the newest counts.
+
+        An empty one is none: somebody has cleared the retained message.
+        """
+        if body:
+            self._put(_Letter(body, uplink))
 
     def reported(self) -> bytes:
         """The message for ``config/reported``, retained."""

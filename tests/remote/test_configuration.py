@@ -277,6 +277,16 @@ def test_documents_of_strangers_cost_an_event_a_minute_and_nothing_on_disk(site:
     run(main())
 
 
+def test_a_retained_message_that_is_cleared_is_no_document(site: Path) -> None:
+    async def main() -> None:
+        async with daemon(site) as first:
+            await first.service.desired(b"", "platform")
+            await asyncio.sleep(10)
+            assert first.published == []
+
+    run(main())
+
+
 def test_a_bad_document_sent_again_is_answered_again_and_is_one_event(site: Path) -> None:
     async def main() -> None:
         bad = document(2, files(SITE.replace("profile: probe", "profile: prob")))
@@ -295,6 +305,7 @@ def test_gone_back_by_hand(site: Path) -> None:
     async def main() -> None:
         record = await on_trial(site)
         async with daemon(site, record) as second:
+            await asyncio.sleep(1)
             answer = second.service.handlers()
             with pytest.raises(GatewayError, match="who and reason"):
                 await answer["config_rollback"]({"who": "li"})
