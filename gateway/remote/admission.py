@@ -45,12 +45,9 @@ class Local:
         """Raises OSError."""
         directory = configuration.directory
         named = frozenset(_real(directory, file) for _, file in _named_files(configuration))
-        files = read_files(directory)
-        keys = None
-        if b"remote" in files["site.yaml"]:  # a large file takes seconds to read
-            keys = _keys(read_yaml(directory / "site.yaml", "site.yaml", limit_bytes=SITE_BYTES)[0])
+        digest = digest_of(read_files(directory))
         site, gateway = configuration.site.id, configuration.gateway.id
-        return cls(directory, site, gateway, configuration.store.path, digest_of(files), named, keys)
+        return cls(directory, site, gateway, configuration.store.path, digest, named, _keys_in(directory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +86,30 @@ def refusal_of_files(staged: Path, local: Local, uplink: str) -> Refusal | None:
 
 
 def _refusal_of_content(configuration: Configuration, staged: Path, local: Local, uplink: str) -> Refusal | None:
-    document, _ = read_yaml(staged / "site.yaml", "site.yaml", limit_bytes=SITE_BYTES)
     if (configuration.site.id, configuration.gateway.id) != (local.site, local.gateway):
         message = Text(
             f"不能改变身份 {local.site}/{local.gateway}", f"it must stay {local.site}/{local.gateway}: another identity"
         )
         section = "gateway" if configuration.site.id == local.site else "site"
-        return _at(document, (section, "id"), "identity", message)
+        return _at(staged, (section, "id"), "identity", message)
     if configuration.store.path != local.store:
         message = Text("不能改变存储目录", "the store's directory cannot be changed from afar")
-        return _at(document, ("store", "path"), "store", message)
-    if _keys(document) != local.keys:
+        return _at(staged, ("store", "path"), "store", message)
+    if _keys_in(staged) != local.keys:
         message = Text(
             "不能改变 remote.keys：密钥只在本机修改", "remote.keys can only be changed on the gateway itself"
         )
-        return _at(document, ("remote", "keys"), "keys", message)
+        return _at(staged, ("remote", "keys"), "keys", message)
     if uplink and uplink not in {each.id for each in configuration.uplinks}:
         message = Text(f"缺少送来此配置的上行 {uplink}", f"it lacks {uplink}, the uplink over which it came")
-        return _at(document, ("uplinks",), "uplink", message)
+        return _at(staged, ("uplinks",), "uplink", message)
     for steps, file in _named_files(configuration):
         if not _may_be_named(local, file):
             message = Text(
                 "只能引用本机配置目录中或本机配置已引用的文件",
                 "only files in the local configuration's directory, or named by it, can be referred to from afar",
             )
-            return _at(document, steps, "file", message)
+            return _at(staged, steps, "file", message)
     return None
 
 
@@ -141,14 +137,23 @@ def _real(directory: Path, file: Path) -> Path:
     return Path(os.path.realpath(directory / file))
 
 
-def _keys(document: Document) -> Any:
+def _keys_in(directory: Path) -> Any:
+    """``remote.keys`` of site.yaml.  A large file takes seconds to parse, so one without the word is not parsed."""
+    if b"remote" not in (directory / "site.yaml").read_bytes():
+        return None
+    document = _site_file(directory)
     remote = document.data.get("remote") if isinstance(document.data, Mapping) else None
     return remote.get("keys") if isinstance(remote, Mapping) else None
 
 
-def _at(document: Document, steps: Steps, code: str, message: Text) -> Refusal:
+def _at(directory: Path, steps: Steps, code: str, message: Text) -> Refusal:
+    document = _site_file(directory)
     fault = document.fault(document.known(steps), "E-REMOTE", message)
-    return Refusal(code, message, (_placed(fault, Path(".")),))
+    return Refusal(code, message, (_placed(fault, directory),))
+
+
+def _site_file(directory: Path) -> Document:
+    return read_yaml(directory / "site.yaml", "site.yaml", limit_bytes=SITE_BYTES)[0]
 
 
 def _placed(fault: config_faults.Fault, staged: Path) -> Fault:

@@ -57,7 +57,7 @@ class Rig:
 
     def daemon(self, window_s: float = WINDOW_S) -> Child:
         argv = (sys.executable, "-m", "support.configured_daemon", str(self.config), str(window_s))
-        env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+        env = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
         return Child(argv, self.directory / "daemon.log", env=env)
 
     def site(self, port: int | None = None, **more: Any) -> str:
