@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -43,6 +43,7 @@ from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.remote.acts import Means
 from gateway.remote.audit_log import AuditLog
 from gateway.remote.by_hand import LOCAL, by_hand
+from gateway.remote.configuration import Remote, RemoteConfiguration
 from gateway.remote.desk import Desk, counters_in
 from gateway.remote.doors import Doors, left_on
 from gateway.remote.rights import Right, visible
@@ -79,11 +80,16 @@ COMMANDS_S = 5.0
 
 
 async def run(
-    config: Configuration, clock: GatewayClock, stop: asyncio.Event, reload: Callable[[float], str] | None = None
+    config: Configuration,
+    clock: GatewayClock,
+    stop: asyncio.Event,
+    reload: Callable[[float], str] | None = None,
+    remote: Remote | None = None,
 ) -> None:
     """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug.
 
     reload: start anew with the configuration on disk, so many seconds from now; returns what is wrong with it.
+    remote: how *config* was chosen, where another may come from afar.
     """
     started_ms = clock.now_ms()
     identity = Identity(
@@ -137,12 +143,20 @@ async def run(
         answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
         doors = Doors(commands, pipeline, clock, left_on(saved))
         views = {model.id: _view(model, config) for model in config.uplinks}
-        desk = _desk(config, answers, doors, trail, saved, uplinks, views, reload)
-        uplinks |= _uplinks(config, store, identity, pipeline, clock, started_ms, views, watch.hurry, desk.handle)
+        configuring = None if remote is None else RemoteConfiguration(remote, pipeline, _connected(uplinks), clock)
+        desk = _desk(config, answers, doors, trail, saved, uplinks, views, reload, configuring)
+        uplinks |= _uplinks(
+            config, store, identity, pipeline, clock, started_ms, views, watch.hurry, desk.handle, configuring
+        )
         pipeline.note(*_history(identity, started_ms, store.recovery))
+        handlers: dict[str, local_api.Handler] = {
+            **answers.handlers(),
+            "remote": partial(by_hand, desk),
+            **(configuring.handlers() if configuring else {}),
+        }
         async with (
             trail,
-            local_api.serve(config.store.path, {**answers.handlers(), "remote": partial(by_hand, desk)}),
+            local_api.serve(config.store.path, handlers),
             asyncio.TaskGroup() as group,
         ):
             services = [
@@ -155,6 +169,7 @@ async def run(
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),
+                *([group.create_task(configuring.run())] if configuring else []),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -245,6 +260,7 @@ def _uplinks(
     views: Mapping[str, tuple[View, UplinkError | None]],
     hurry: Callable[[], None],
     on_request: Callable[[Request], Awaitable[Reply]],
+    configuring: RemoteConfiguration | None,
 ) -> dict[str, MqttUplink]:
     def quarantined(envelope: Envelope, why: str) -> None:
         pipeline.note(
@@ -263,6 +279,7 @@ def _uplinks(
             epoch=lambda: store.epoch,
             clock=clock,
             started_ms=lambda: started_ms + (clock.correction.shift_ms if clock.correction else 0),
+            reported=(lambda: None) if configuring is None else configuring.reported,
         )
         dialect = dialect_of(model, subject)
         return MqttUplink(
@@ -274,9 +291,18 @@ def _uplinks(
             view=view,
             barred=barred,
             on_request=on_request,
+            on_desired=None if configuring is None else configuring.desired,
         )
 
-    return {model.id: uplink(model) for model in config.uplinks}
+    made = {model.id: uplink(model) for model in config.uplinks}
+
+    def reported(_: bytes) -> None:
+        for each in made.values():
+            each.introduce()
+
+    if configuring is not None:
+        configuring.on_reported = reported
+    return made
 
 
 def _view(model: UplinkModel, config: Configuration) -> tuple[View, UplinkError | None]:
@@ -315,6 +341,7 @@ def _desk(
     uplinks: Mapping[str, MqttUplink],
     views: Mapping[str, tuple[View, UplinkError | None]],
     reload: Callable[[float], str] | None,
+    configuring: RemoteConfiguration | None,
 ) -> Desk:
     models = {model.id: model for model in config.uplinks}
 
@@ -348,6 +375,7 @@ def _desk(
         rebirth,
         resend,
         reload=None if reload is None else partial(reload, RELOAD_S),
+        apply_config=None if configuring is None else configuring.desired,
     )
     return Desk(
         config.site.id,
@@ -360,6 +388,10 @@ def _desk(
         config.remote.commands_per_minute,
         config.remote.outputs_per_minute,
     )
+
+
+def _connected(uplinks: Mapping[str, MqttUplink]) -> Callable[[], Set[str]]:
+    return lambda: {name for name, uplink in uplinks.items() if uplink.status.connected}
 
 
 async def _keep_registers(lines: Sequence[Line], pipeline: Pipeline, clock: Clock) -> None:

@@ -14,6 +14,7 @@ from gateway.cli.site import configuration_of
 from gateway.clock import SystemClock
 from gateway.config.load import load
 from gateway.logs import configure
+from gateway.remote.configuration import in_force
 from gateway.web.catalog import Catalog
 from gateway.web.daemon import Daemon
 
@@ -72,7 +73,9 @@ def _address(shell: Shell, host: str) -> ipaddress.IPv4Address | ipaddress.IPv6A
 def _daemon(shell: Shell) -> Daemon:
     """Keeps of the configuration only what the page needs: of ten thousand devices the rest takes more."""
     config = configuration_of(shell)
-    return Daemon(config.store.path, Catalog.of(config), lambda: Catalog.of(load(shell.config)), SystemClock())
+    return Daemon(
+        config.store.path, Catalog.of(config), lambda: Catalog.of(in_force(load(shell.config))), SystemClock()
+    )
 
 
 async def _serve(shell: Shell, daemon: Daemon, host: str, port: int, *, exposed: bool) -> None:

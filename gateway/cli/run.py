@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import signal
+from collections.abc import Callable
 from typing import Literal
 
 import click
@@ -11,12 +13,14 @@ import structlog
 
 from gateway import app
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
-from gateway.cli.site import configuration_of
+from gateway.cli.site import local_configuration
 from gateway.clock import GatewayClock
 from gateway.config.faults import ConfigFaults
 from gateway.config.load import Configuration, load
 from gateway.errors import StoreError
 from gateway.logs import configure
+from gateway.remote.configuration import Remote, Terms, begin
+from gateway.remote.record import Record
 
 log = structlog.get_logger()
 
@@ -26,20 +30,31 @@ log = structlog.get_logger()
 @command_options
 def command(shell: Shell, log_form: Literal["auto", "json", "console"]) -> None:
     configure(log_form)
-    config = configuration_of(shell)
+    config = local_configuration(shell)
     try:
-        asyncio.run(_run(config, shell))
+        asyncio.run(serve(shell, config, terms_of))
     except StoreError as exc:
         shell.complain(f"存储不可用：{exc.advice()}", f"the store cannot be used: {exc.advice()}")
         shell.stop(FOUND_WRONG)
     shell.stop(FINE)
 
 
-async def _run(config: Configuration, shell: Shell) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP starts anew with the configuration on disk, if that is valid."""
+def terms_of(config: Configuration) -> Terms:
+    """On which *config* lets itself be replaced from afar: by nobody, as long as no key may."""
+    may = [key for key in config.remote.keys if "config.apply" in key.commands or "*" in key.commands]
+    return Terms({key.id: base64.b64decode(key.public) for key in may}, config.remote.window)
+
+
+async def serve(shell: Shell, config: Configuration, terms: Callable[[Configuration], Terms]) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP starts anew with the configuration on disk, if that is valid.
+
+    config: the local one, which another from afar may stand in for.  terms: on which it may, by the local one.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    following: list[Configuration] = []
+    clock = GatewayClock.of(config.store.path)
+    following: list[Configuration] = [config]
+    known: list[Record] = []
     later: list[asyncio.TimerHandle] = []
 
     def terminate() -> None:
@@ -57,15 +72,27 @@ async def _run(config: Configuration, shell: Shell) -> None:
         later.append(loop.call_later(after_s, stop.set))
         return ""
 
+    def restart(record: Record) -> None:
+        """For a configuration from afar; the local one may be half edited at this moment, and is as it was then."""
+        if stop.is_set():
+            return
+        known[:] = [record]
+        try:
+            following[:] = [load(shell.config)]
+        except ConfigFaults as exc:
+            log.error("the local configuration has faults, what was read before counts", faults=exc.render("en"))
+            following[:] = [config]
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, terminate)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    clock = GatewayClock.of(config.store.path)
-    following.append(config)
     while following:
         config = following.pop()
         stop.clear()
-        log.info("configuration", directory=str(shell.config), digest=config.digest)
-        await app.run(config, clock, stop, reload)
+        begun = begin(config, clock.now_ms(), known.pop() if known else None)
+        source = "local" if begun.record.running.local else f"version {begun.record.running.number}"
+        log.info("configuration", directory=str(shell.config), source=source, digest=begun.configuration.digest)
+        await app.run(begun.configuration, clock, stop, reload, Remote(begun, terms(config), restart))
         while later:  # a stop that was meant for the run that has just ended
             later.pop().cancel()

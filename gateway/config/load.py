@@ -98,9 +98,12 @@ class Configuration:
         return frozenset(point for line in self.lines for plan in line.devices for point in plan.allow_write)
 
 
-def load(directory: Path) -> Configuration:
-    """Raises ConfigFaults with all faults of all files.  Warnings do not stop it."""
-    configuration, faults = examine(directory)
+def load(directory: Path, base: Path | None = None) -> Configuration:
+    """Raises ConfigFaults with all faults of all files.  Warnings do not stop it.
+
+    base: what the names of files in it are relative to, where that is not *directory*.
+    """
+    configuration, faults = examine(directory, base)
     if configuration is None:
         raise ConfigFaults(faults)
     return configuration
@@ -111,8 +114,9 @@ def check(directory: Path) -> list[Fault]:
     return examine(directory)[1]
 
 
-def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
-    """The configuration, None when it has faults; and every fault and warning."""
+def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | None, list[Fault]]:
+    """The configuration, None when it has faults; and every fault and warning.  *base*: as for ``load``."""
+    base = directory if base is None else base
     report = Report()
     site, content = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
     report.extend(site.faults)
@@ -123,7 +127,7 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
     profiles.check_own()
     check_unique("uplinks", parts.uplinks, site, report)
     for index, uplink in parts.uplinks.items():
-        report.extend(_uplink_faults(site, ("uplinks", index), uplink, directory))
+        report.extend(_uplink_faults(site, ("uplinks", index), uplink, base))
     if parts.file is not None:
         report.extend(_timezone_faults(site, parts.file.site))
     devices = tuple(plan.device for line in lines for plan in line.devices)
@@ -140,8 +144,8 @@ def examine(directory: Path) -> tuple[Configuration | None, list[Fault]]:
         directory=directory,
         site=parts.file.site,
         gateway=parts.file.gateway,
-        store=parts.file.store.model_copy(update={"path": directory / parts.file.store.path}),
-        uplinks=tuple(_resolved(uplink, directory) for uplink in parts.file.uplinks),
+        store=parts.file.store.model_copy(update={"path": base / parts.file.store.path}),
+        uplinks=tuple(_resolved(uplink, base) for uplink in parts.file.uplinks),
         lines=lines,
         devices=devices,
         ourselves=ourselves,

@@ -307,6 +307,8 @@ class RemoteModel(Model):
     """Of each key."""
     outputs_per_minute: Annotated[int, Field(ge=1, le=60)] = 2
     """Of each key: what moves something."""
+    window: Annotated[Seconds, Field(ge=10, le=3600)] = 120.0
+    """How long a configuration from afar (a key with ``config.apply``) is on trial before it counts."""
 
 
 class AuditModel(Model):

@@ -47,8 +47,8 @@ class Means:
     """Uplink, lane, first and last number: send these envelopes once more.  Raises ValueError: too many."""
     reload: Callable[[], str] | None = None
     """Read the configuration anew and start with it in a moment; what is wrong with it where it cannot be."""
-    apply_config: Callable[[str, Order], Awaitable[Reply]] | None = None
-    """Uplink, and the order with its whole document."""
+    apply_config: Callable[[bytes, str], Awaitable[None]] | None = None
+    """The signed document, and the uplink it came over; what becomes of it is reported elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,8 @@ class ResendArgs(Args):
 
 
 class ConfigArgs(Args):
-    """Whoever applies the document checks what is in it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    document: str
+    """As on ``config/desired``: signed for itself.  Whoever applies it checks what is in it."""
 
 
 Do: TypeAlias = Callable[[Asked, Any], Awaitable[Reply]]
@@ -246,7 +245,8 @@ async def _reload(asked: Asked, args: Args) -> Reply:
 async def _apply(asked: Asked, args: ConfigArgs) -> Reply:
     if asked.means.apply_config is None:
         return refused(Code.UNSUPPORTED)
-    return await asked.means.apply_config(asked.uplink, asked.order)
+    await asked.means.apply_config(args.document.encode(), asked.uplink)
+    return Reply("ok", "", "taken; what becomes of it is on config/reported")
 
 
 async def _cannot(why: str, asked: Asked, args: Args) -> Reply:

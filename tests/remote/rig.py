@@ -25,7 +25,7 @@ from gateway.remote.rights import Right
 from gateway.remote.signature import public_key
 from gateway.remote.trail import Trail, anchor_in
 from gateway.sim.operator import Operator
-from gateway.uplink.dialect import Reply, Request
+from gateway.uplink.dialect import Request
 from rules.definition import read_rules
 from rules.engine import Engine, Instant
 from support.clock import LoopClock, ManualClock
@@ -206,9 +206,8 @@ class Rig:
             self.done.append(("reload",))
             return self.faults
 
-        async def apply(uplink: str, order: Any) -> Reply:
-            self.done.append(("apply", order.document["config"]))
-            return Reply("ok", "applied")
+        async def apply(document: bytes, uplink: str) -> None:
+            self.done.append(("apply", document, uplink))
 
         means = Means(
             POINTS, DEVICES, self.commands, doors, self.pulses, read, acknowledge,

@@ -151,7 +151,7 @@ def test_a_daemon_without_the_means_says_so(rig: Rig) -> None:
     rig.able = False
     cases: list[tuple[str, dict[str, Any]]] = [
         ("rebirth", {}), ("resend", {"lane": "event", "from_seq": 1, "to_seq": 2}), ("reload", {}),
-        ("config.apply", {"x": 1}),
+        ("config.apply", {"document": "x"}),
     ]  # fmt: skip
 
     async def script(desk: Desk) -> None:
@@ -164,10 +164,10 @@ def test_a_daemon_without_the_means_says_so(rig: Rig) -> None:
 
 def test_a_configuration_may_be_large_and_a_command_not(rig: Rig) -> None:
     async def script(desk: Desk) -> None:
-        document = rig.operator.document("", {}, rig.now_ms(), kind="config", config="x" * 100_000)
+        document = rig.operator.document("", {"document": "x" * 100_000}, rig.now_ms(), kind="config")
         body = seal(document, rig.operator.key, rig.operator.private)
-        assert said(await desk.handle(Request(UPLINK, document["id"], body))) == ("ok", "applied")
-        assert rig.done == [("apply", "x" * 100_000)]
+        assert said(await desk.handle(Request(UPLINK, document["id"], body))) == ("ok", "")
+        assert rig.done == [("apply", b"x" * 100_000, UPLINK)]
         large = rig.request("read", {"points": [LAMP.id], "fill": "x" * COMMAND_BYTES})
         assert said(await desk.handle(large)) == ("rejected", "too_large")
         huge = Request(UPLINK, "big", b"x" * (CONFIG_BYTES + 1))

@@ -111,14 +111,16 @@ def test_a_box_that_boots_in_1970_collects_from_second_0_and_delivers_it_with_th
     for lane in ("billing", "telemetry"):
         for item in items(seen, lane):
             assert "c" not in item
+            if item["p"].startswith("gw1."):
+                continue  # what the gateway says of itself
             # taken after this answer and before the next question, however long the machine stood still in between
             early_ms = device.served_ms[item["v"]] + round(1000 * AHEAD_S) - item["t"]
-            late_ms = item["t"] - device.served_ms.get(item["v"] + 1, 2**62) - round(1000 * AHEAD_S)
+            late_ms = item["t"] - [*device.served_ms, 2**62][item["v"] + 1] - round(1000 * AHEAD_S)
             errors_ms[lane, item["v"]] = max(0, early_ms, late_ms)
     assert len(errors_ms) > 80
     assert {lane for lane, _ in errors_ms} == {"billing", "telemetry"}
     assert min(value for _, value in errors_ms) == 0, "from the first answer on"
-    assert max(map(abs, errors_ms.values())) <= 2000
+    assert not {key: error for key, error in errors_ms.items() if error > 2000}
     for lane in ("billing", "telemetry"):
         seqs = seen.seqs(lane)
         assert seqs == list(range(1, len(seqs) + 1))
