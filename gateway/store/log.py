@@ -28,15 +28,20 @@ from gateway.store import lock, recovery
 from gateway.store.database import translated
 from gateway.store.disk import Disk
 from gateway.store.lanes import Cursors, LaneStats, StoreStats
-from gateway.store.writer import Writer
+from gateway.store.writer import Keeping, Writer
 
-__all__ = ["LaneStats", "Store", "StoreStats"]
+__all__ = ["Keeping", "LaneStats", "Store", "StoreStats"]
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
+TEND_S = 20.0
+"""So often files that were removed are noticed even when nothing is committed."""
+FORGET_S = 600.0
+"""So often rows are deleted for their age."""
 _NO_STATE: Mapping[str, bytes | None] = MappingProxyType({})
+_KEEPING = Keeping()
 
 
 class _Worker(aiosqlite.Connection):
@@ -66,13 +71,21 @@ class Store:
     """Known once entered.  A new one begins only when the store was lost or had to be replaced."""
 
     def __init__(
-        self, directory: Path, *, budget_bytes: int, boot_id: str, uplinks: Sequence[str], clock: Clock
+        self,
+        directory: Path,
+        *,
+        budget_bytes: int,
+        boot_id: str,
+        uplinks: Sequence[str],
+        clock: Clock,
+        keeping: Keeping = _KEEPING,
     ) -> None:
         self._directory = directory
         self._budget_bytes = budget_bytes
         self._boot_id = boot_id
         self._uplinks = tuple(uplinks)
         self._clock = clock
+        self._keeping = keeping
         self._cursors: Cursors = {}
         self._commits = 0
         self._committed = asyncio.Event()
@@ -152,6 +165,10 @@ class Store:
     def last_seq(self, lane: Lane) -> int:
         return self._writer.lanes[lane].last.seq
 
+    def first_seq(self, lane: Lane) -> int:
+        """The lowest that ``after`` can still return; one more than ``last_seq`` when the lane is empty."""
+        return self._writer.lanes[lane].trimmed.seq + 1
+
     async def wait_for_commit(self, seen: int) -> int:
         """The number of commits as soon as it is larger than *seen*.
 
@@ -164,6 +181,28 @@ class Store:
     async def stats(self) -> StoreStats:
         return await self._call(Writer.stats)
 
+    # ------------------------------------------------------------------ care
+
+    async def tend(self) -> None:
+        """Look after the files until cancelled.  Raises StoreCorrupt when they are damaged, removed or replaced."""
+        due_s = self._clock.monotonic_s()
+        while True:
+            await asyncio.sleep(TEND_S)
+            try:
+                await self._call(Writer.check_files)
+                if self._clock.monotonic_s() >= due_s:
+                    due_s = self._clock.monotonic_s() + FORGET_S
+                    await self.forget_old()
+            except StoreCorrupt:
+                raise
+            except StoreError as fault:
+                log.warning("old envelopes not deleted", error=fault.advice())
+
+    async def forget_old(self) -> None:
+        """Delete what every uplink has and is older than is to be kept.  Raises StoreError."""
+        while await self._call(Writer.forget_old):
+            pass  # a step at a time, so that commits come in between
+
     # ------------------------------------------------------------------ the thread
 
     async def _call(self, act: Callable[[Writer], T]) -> T:
@@ -173,6 +212,7 @@ class Store:
         """Runs in the thread.  After an error of the disk the same handle is not trusted again."""
         try:
             if self._suspect:
+                self._writer.check_files()  # opened again, SQLite would make a new file in the place of a removed one
                 self._writer.close()
                 self._writer = self._open_writer()
                 self._suspect = False
@@ -218,6 +258,7 @@ class Store:
             cursors=self._cursors,
             clock=self._clock,
             on_commit=self._on_commit,
+            keeping=self._keeping,
         )
 
     def _on_commit(self) -> None:

@@ -28,6 +28,7 @@ from gateway.store.database import (
     pragma,
     scripts,
     translated,
+    understood,
 )
 from gateway.store.disk import Limits, sync_directory
 from gateway.store.lanes import load_cursors, load_epoch, load_lanes
@@ -74,6 +75,7 @@ def prepare(directory: Path, limits: Limits, uplinks: Sequence[str], clock: Cloc
 def remember_damage(directory: Path, text: str) -> None:
     """Have the next start replace the store, even if a quick look at it finds nothing."""
     with suppress(OSError):
+        directory.mkdir(mode=0o700, exist_ok=True)  # it may be what was removed
         _marker(directory / FILE).write_text(text)
 
 
@@ -117,10 +119,10 @@ def _examine(path: Path, limits: Limits, clock: Clock) -> Fault | None:
 
 def _examine_content(connection: sqlite3.Connection, wal: bytes, size: int, clock: Clock) -> Fault | None:
     version = pragma(connection, "user_version")
-    if version > len(scripts()):
-        return Fault(f"the store has schema version {version}, this program knows {len(scripts())}", newer=True)
     if version < 0:
         return Fault(f"schema version {version}")
+    if not understood(connection):
+        return Fault(f"the store has schema version {version}, this program knows {len(scripts())}", newer=True)
     if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         return Fault("a database, but not a store")
     if version > 0 and pragma(connection, "application_id") != APPLICATION_ID:

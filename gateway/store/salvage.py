@@ -17,7 +17,7 @@ from gateway.model import Lane
 from gateway.store.database import lenient_text
 from gateway.store.disk import Limits
 from gateway.store.lanes import Cursors, load_cursors, load_epoch, state_crc
-from gateway.store.rows import COLUMNS, PAGE_BYTES, Row, footprint, intact, sealed
+from gateway.store.rows import COLUMNS, PAGE_BYTES, VALUES, Row, columns, footprint, intact, sealed
 
 log = structlog.get_logger()
 
@@ -72,16 +72,14 @@ class _Copier:
     def state(self, state: Mapping[str, bytes]) -> None:
         rows = [(key, value, state_crc(key, value)) for key, value in state.items()]
         self._target.execute("BEGIN IMMEDIATE")
-        self._target.executemany("INSERT INTO state VALUES (?, ?, ?)", rows)
+        self._target.executemany("INSERT INTO state (key, value, crc) VALUES (?, ?, ?)", rows)
         self._target.execute("COMMIT")
 
     def lane(self, lane: Lane, rows: Iterator[Row]) -> int:
         """How many were copied."""
         before = self._target.total_changes
         self._target.execute("BEGIN IMMEDIATE")
-        self._target.executemany(
-            f"INSERT INTO {lane} ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._renumbered(lane, rows)
-        )
+        self._target.executemany(f"INSERT INTO {lane} {VALUES}", self._renumbered(lane, rows))
         self._target.execute("COMMIT")
         return self._target.total_changes - before
 
@@ -125,10 +123,10 @@ def _intact_rows(
 ) -> Iterator[Row]:
     """In order, each once.  A damaged page ends a scan or leads it round in circles: begin again behind the last good
     row, in growing steps."""
-    step = 1
+    step, wanted = 1, _columns(connection, lane)
     while step < _LARGEST_STEP and not expired():
         try:
-            for values in connection.execute(f"SELECT {COLUMNS} FROM {lane} WHERE seq > ? ORDER BY seq", (floor,)):
+            for values in connection.execute(f"SELECT {wanted} FROM {lane} WHERE seq > ? ORDER BY seq", (floor,)):
                 row = Row._make(values)
                 if expired():
                     return
@@ -142,6 +140,15 @@ def _intact_rows(
             floor, step = floor + step, step * 2
         else:
             return
+
+
+def _columns(connection: sqlite3.Connection, lane: Lane) -> str:
+    """By trying: the version that a damaged file says of itself may be wrong."""
+    try:
+        connection.execute(f"SELECT {COLUMNS} FROM {lane} LIMIT 0").fetchall()
+    except sqlite3.Error:
+        return columns(1)
+    return COLUMNS
 
 
 def _without_old_numbers(row: Row) -> Row:

@@ -184,6 +184,7 @@ def test_a_newer_schema_is_set_aside_whole(tmp_path: Path) -> None:
             await log.commit(drafts(Lane.EVENT, range(5)))
         with sqlite3.connect(tmp_path / "store.db") as connection:
             connection.execute("PRAGMA user_version = 99")
+            connection.execute("UPDATE meta SET value = '99' WHERE key = 'readable_from'")
         connection.close()
         async with store(tmp_path) as log:
             assert log.recovery is not None
