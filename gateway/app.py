@@ -38,7 +38,7 @@ from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
 from gateway.pipeline import Pipeline
 from gateway.quality import Change, QualityGate, RegisterChange
-from gateway.store.log import Store
+from gateway.store.log import Keeping, Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
 from gateway.uplink.contract import Identity, catalog_payload
@@ -74,6 +74,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
         boot_id=identity.boot_id,
         uplinks=[uplink.id for uplink in config.uplinks],
         clock=clock,
+        keeping=Keeping(config.store.shares.parts(), config.store.keep),
     )
     async with store:
         saved = await store.state()
@@ -114,6 +115,7 @@ async def run(config: Configuration, clock: Clock, stop: asyncio.Event) -> None:
                 group.create_task(_publish_health(health)),
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(_keep_registers(lines, pipeline, clock)),
+                group.create_task(store.tend()),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]

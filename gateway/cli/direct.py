@@ -30,7 +30,7 @@ from gateway.identity import Identities
 from gateway.ids import uuid7
 from gateway.model import Event, Lane, Point, PointId, Reading, Record
 from gateway.quality import QualityGate
-from gateway.store.log import Store
+from gateway.store.log import Keeping, Store
 
 log = structlog.get_logger()
 
@@ -45,6 +45,7 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
         boot_id=uuid7(clock.now_ms()),
         uplinks=[uplink.id for uplink in config.uplinks],
         clock=clock,
+        keeping=Keeping(config.store.shares.parts()),
     )
     async with store:
         audit = StoreAudit(store, config.points, clock)
