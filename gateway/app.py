@@ -288,7 +288,7 @@ def store_replaced(recovery: Recovery, now_ms: int) -> Event:
     saved = recovery.salvage
     damage: dict[str, Value | None] = {
         "fault": recovery.fault,
-        "kept": recovery.moved_to.name,
+        "kept": recovery.moved_to.name if recovery.moved_to else None,
         "salvaged": sum(saved.envelopes.values()),
         "complete": saved.complete,
     }

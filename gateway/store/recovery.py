@@ -49,7 +49,8 @@ class Recovery:
     """What happened to a store that could not be used."""
 
     fault: str
-    moved_to: Path
+    moved_to: Path | None
+    """Where it is kept; None when there was nothing left of it."""
     salvage: Salvage
 
 
@@ -153,7 +154,8 @@ def _replace(path: Path, fault: Fault, limits: Limits, uplinks: Sequence[str], c
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         path.with_name(path.name + "-wal").rename(aside.with_name(aside.name + "-wal"))
-    with suppress(FileNotFoundError):
+    kept = path.exists()
+    if kept:
         path.rename(aside)
     new.rename(path)
     _marker(path).unlink(missing_ok=True)
@@ -162,11 +164,11 @@ def _replace(path: Path, fault: Fault, limits: Limits, uplinks: Sequence[str], c
     log.error(
         "store replaced",
         fault=fault.text,
-        moved_to=str(aside),
+        moved_to=str(aside) if kept else None,
         salvaged=sum(salvage.envelopes.values()),
         complete=salvage.complete,
     )
-    return Recovery(fault.text, aside, salvage)
+    return Recovery(fault.text, aside if kept else None, salvage)
 
 
 def _forget_oldest(path: Path) -> None:

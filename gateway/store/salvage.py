@@ -40,6 +40,8 @@ def copy_intact(
 
     What cannot be read is passed over.  Raises sqlite3.Error only for the *target*.
     """
+    if not source.exists():
+        return Salvage({}, False)
     copied: dict[Lane, int] = {}
     copier = _Copier(target, limits.file_pages * PAGE_BYTES * 4 // 5, clock)
     with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as connection:

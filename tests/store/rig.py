@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.clock import Clock
 from gateway.envelope import Draft, Envelope
 from gateway.model import Lane
-from gateway.store.log import Store
+from gateway.store.log import Keeping, Store
 from support.clock import ManualClock
 
 BOOT = "01980000-0000-7000-8000-000000000001"
@@ -16,9 +17,22 @@ MIB = 2**20
 
 
 def store(
-    directory: Path, *, uplinks: Sequence[str] = ("main",), budget_bytes: int = 64 * MIB, boot_id: str = BOOT
+    directory: Path,
+    *,
+    uplinks: Sequence[str] = ("main",),
+    budget_bytes: int = 64 * MIB,
+    boot_id: str = BOOT,
+    clock: Clock | None = None,
+    keeping: Keeping | None = None,
 ) -> Store:
-    return Store(directory, budget_bytes=budget_bytes, boot_id=boot_id, uplinks=uplinks, clock=ManualClock())
+    return Store(
+        directory,
+        budget_bytes=budget_bytes,
+        boot_id=boot_id,
+        uplinks=uplinks,
+        clock=clock or ManualClock(),
+        keeping=keeping or Keeping(),
+    )
 
 
 def draft(lane: Lane, mark: int, size: int = 200, records: int = 1) -> Draft:

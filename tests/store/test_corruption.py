@@ -91,6 +91,7 @@ async def survive(directory: Path, before: dict[bytes, Envelope]) -> str:
                 if log.recovery is None:
                     assert found == known
                 else:
+                    assert log.recovery.moved_to is not None
                     assert log.recovery.moved_to.exists()
                     assert sum(log.recovery.salvage.envelopes.values()) == len(found)
                     assert len({id(envelope) for envelope in known}) == len(found), "something came twice"
@@ -115,6 +116,7 @@ def test_what_checks_is_salvaged_under_new_numbers_and_a_new_epoch(tmp_path: Pat
         async with store(tmp_path) as log:
             assert log.epoch != next(iter(before.values())).epoch
             assert log.recovery is not None
+            assert log.recovery.moved_to is not None
             assert log.recovery.moved_to.read_bytes()[:6] == b"SQLite"
             found = [envelope for lane in ROWS for envelope in await everything(log, lane)]
             assert [e.items for e in found] == [e.items for e in before.values()]
@@ -188,6 +190,7 @@ def test_a_newer_schema_is_set_aside_whole(tmp_path: Path) -> None:
         connection.close()
         async with store(tmp_path) as log:
             assert log.recovery is not None
+            assert log.recovery.moved_to is not None
             assert ".newer-" in log.recovery.moved_to.name
             assert log.last_seq(Lane.EVENT) == 0
             kept = sqlite3.connect(log.recovery.moved_to)
