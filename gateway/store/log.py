@@ -215,6 +215,7 @@ class Store:
                 self._writer.check_files()  # opened again, SQLite would make a new file in the place of a removed one
                 self._writer.close()
                 self._writer = self._open_writer()
+                self._writer.settle()
                 self._suspect = False
             return act(self._writer)
         except sqlite3.Error as exc:

@@ -191,6 +191,15 @@ class Writer:
             found[path] = status.st_dev, status.st_ino
         return found
 
+    def settle(self) -> None:
+        """Bring what the log holds into the file, which fails while the disk cannot sync.  Raises sqlite3.Error.
+
+        A transaction that was refused because it could not be synced is in the log all the same, and appears when the
+        file is opened again.  Writing more before the disk works would add one with every attempt, until copies of the
+        same records have pushed out everything else.
+        """
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def _changed_cursors(self) -> Cursors:
         return {key: seq for key, seq in self._cursors.copy().items() if seq != self._saved_cursors.get(key)}
 
