@@ -136,5 +136,6 @@ def test_a_slow_disk_does_not_hold_up_the_loop(tmp_path: Path, goal: int) -> Non
     told = write(tmp_path, goal, 1, "fdatasync:delay_enter=300000")
     lag_s, turns = float(told.said("lag")[0]), int(told.said("lag")[1])
     assert turns > 10 * goal, "the loop went on turning"
-    assert lag_s < 0.15, "half of what waiting for a single sync would show, on a machine with other work"
+    print(f"lag p99 {1000 * lag_s:.1f} ms in {turns} turns")
+    assert lag_s < 0.25, "every wait for a sync would show as 300 ms; the rest is room for a busy machine"
     assert asyncio.run(check(tmp_path, told)) == 0

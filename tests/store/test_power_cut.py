@@ -23,8 +23,7 @@ import asyncio, sys
 from pathlib import Path
 import gateway.store.writer as writer
 from gateway.model import Lane
-from store.rig import MIB, draft, store
-from store.test_thinning import minute
+from store.rig import MIB, draft, minute, store
 
 def connect(path, limits, original=writer.connect):
     connection = original(path, limits)

@@ -15,29 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clock import ClockState
-from gateway.envelope import MAX_ITEMS_BYTES, Draft, Encoder, Envelope
-from gateway.model import Lane, Point, Quality, Reading, Reason, Text, ValueKind
+from gateway.envelope import MAX_ITEMS_BYTES, Envelope
+from gateway.model import Lane, Reading
 from gateway.store.log import Store
 from gateway.store.reader import opened
 from gateway.store.thinning import LEVELS, Standing, halved, joined, packed, readings
-from store.rig import MIB, announced, draft, drafts, everything, store
+from store.rig import ENCODER, MIB, POINTS, announced, draft, drafts, everything, minute, reading, store
 
-POINTS = {
-    f"m-{number}.power": Point(f"m-{number}.power", ValueKind.TEXT, Text("功率", "power"), 60, "kW")
-    for number in range(40)
-}
-ENCODER = Encoder(POINTS)
 NASTY = '"},{"p":"m-1.power","q":"bad","raw":"'
-QUALITIES = ((Quality.GOOD, None), (Quality.UNCERTAIN, Reason.JUMP), (Quality.BAD, Reason.NO_ANSWER))
 Item = Mapping[str, Any]
-
-
-def reading(number: int, t: int, kind: int = 0, value: float | str = 1.5) -> Reading:
-    quality, reason = QUALITIES[kind]
-    raw = b"" if quality is Quality.GOOD else t.to_bytes(6)
-    known = None if quality is Quality.BAD else value
-    return Reading(f"m-{number}.power", known, t, t, quality, reason, raw)
-
 
 some_readings = st.lists(
     st.builds(
@@ -126,12 +112,6 @@ def test_what_is_not_made_of_readings_has_none(items: bytes) -> None:
 
 
 # ---------------------------------------------------------------------- in the store
-
-
-def minute(t: int) -> list[Draft]:
-    """All points once; every hundredth reading of a point is bad."""
-    all_points = [reading(number, t * 60_000, 2 if (t + number) % 100 == 99 else 0) for number in range(len(POINTS))]
-    return list(ENCODER.drafts(Lane.TELEMETRY, all_points, ClockState.SYNCED))
 
 
 async def pour(log: Store, minutes: range) -> None:
