@@ -28,6 +28,7 @@ from gateway.store import lock, recovery
 from gateway.store.database import translated
 from gateway.store.disk import Disk
 from gateway.store.lanes import Cursors, LaneStats, StoreStats
+from gateway.store.salvage import note_epoch
 from gateway.store.writer import Keeping, Writer
 
 __all__ = ["Keeping", "LaneStats", "Store", "StoreStats"]
@@ -247,6 +248,7 @@ class Store:
             self._writer = self._open_writer()
         except sqlite3.Error as exc:
             raise translated(exc) from exc
+        note_epoch(self._directory, self._writer.epoch)
         self._disk.hold_ballast()
         return self._writer.connection
 

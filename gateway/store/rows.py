@@ -91,6 +91,11 @@ def pages_for(drafts: Iterable[Draft], boot_id: str) -> int:
     return overflow + leaves + interior
 
 
+def local_bytes(payload: int) -> int:
+    """How much of a row's content stays in its leaf page."""
+    return _split(payload)[0]
+
+
 def _split(payload: int) -> tuple[int, int]:
     """Bytes in the leaf page, overflow pages."""
     if payload <= _INLINE_LIMIT:
