@@ -10,6 +10,7 @@ envelope again under its new name, which is a duplicate and no loss.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -22,6 +23,7 @@ from gateway.clock import Clock
 from gateway.errors import StoreCorrupt
 from gateway.store.database import (
     APPLICATION_ID,
+    code_of,
     connect,
     means_damage,
     migrate,
@@ -111,11 +113,16 @@ def _examine(path: Path, limits: Limits, clock: Clock) -> Fault | None:
         with closing(connect(path, limits)) as connection:
             return _examine_content(connection, wal, path.stat().st_size, clock)
     except sqlite3.Error as exc:
-        if not means_damage(exc):
+        if not means_damage(exc) and not _refuses_writing(exc, path):
             raise
         return Fault(str(exc))
     except StoreCorrupt as exc:
         return Fault(str(exc))
+
+
+def _refuses_writing(error: sqlite3.Error, path: Path) -> bool:
+    """SQLite takes a file whose header names an unknown format for read-only, though everything else could write it."""
+    return code_of(error) & 0xFF == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
 
 
 def _examine_content(connection: sqlite3.Connection, wal: bytes, size: int, clock: Clock) -> Fault | None:
@@ -137,6 +144,9 @@ def _examine_content(connection: sqlite3.Connection, wal: bytes, size: int, cloc
         if found != "ok":
             return Fault(str(found).strip())
     migrate(connection, clock)
+    connection.execute("BEGIN")
+    connection.execute("UPDATE meta SET value = value")  # fails where the file cannot be written
+    connection.rollback()
     epoch = load_epoch(connection)
     lanes = load_lanes(connection, epoch)
     for (uplink, lane), seq in load_cursors(connection, epoch).items():

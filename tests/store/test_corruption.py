@@ -133,6 +133,16 @@ async def survive(directory: Path, before: dict[bytes, Envelope]) -> tuple[str, 
     raise AssertionError("damage was found twice")
 
 
+@pytest.mark.parametrize("offset", [18, 19])
+def test_a_header_that_makes_the_file_read_only_is_damage(tmp_path: Path, offset: int) -> None:
+    """SQLite reads such a file and refuses to write: the daemon would run and accept nothing for ever."""
+    before = asyncio.run(fill(tmp_path))
+    content = bytearray((tmp_path / "store.db").read_bytes())
+    content[offset] ^= 0x10
+    (tmp_path / "store.db").write_bytes(content)
+    assert asyncio.run(survive(tmp_path, before)) == ("replaced", set(before))
+
+
 def test_what_checks_is_salvaged_under_new_numbers_and_a_new_epoch(tmp_path: Path) -> None:
     before = asyncio.run(fill(tmp_path))
     with sqlite3.connect(tmp_path / "store.db") as connection:
