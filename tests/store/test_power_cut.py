@@ -86,6 +86,7 @@ def judged(found: list[Cut]) -> Counter[tuple[str, str]]:
 def test_what_was_accepted_survives_every_power_cut(tmp_path: Path, count: int) -> None:
     found = recorded(tmp_path, "FULL", commits=count // 4, count=count)
     outcomes = judged(found)
+    print(f"{count} power cuts: {dict(outcomes)}")
     assert outcomes.total() == count
     assert {outcome for outcome, _ in outcomes} == {"kept"}, outcomes
     assert min(outcomes.values()) >= count // 5, "each way was tried"
@@ -99,4 +100,5 @@ def test_the_replay_would_find_losses(tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
     for (outcome, _), number in judged(found).items():
         outcomes[outcome.partition(":")[0]] += number
+    print(f"synchronous=NORMAL: {dict(outcomes)}")
     assert outcomes["lost"] + outcomes["replaced"] >= 5, outcomes
