@@ -133,6 +133,39 @@ async def survive(directory: Path, before: dict[bytes, Envelope]) -> tuple[str, 
     raise AssertionError("damage was found twice")
 
 
+@pytest.mark.parametrize("lost", ["page 1", "page 1 and the epoch", "every page of the tree above"])
+def test_rows_are_carved_out_of_the_pages(tmp_path: Path, lost: str) -> None:
+    """Also those that are in the log only, together with state and cursors."""
+
+    async def scenario() -> None:
+        living, damaged = tmp_path / "living", tmp_path / "damaged"
+        damaged.mkdir()
+        async with store(living) as log:
+            accepted = [*await log.commit(drafts(Lane.EVENT, range(300), 900), {"journal": b"kept"})]
+            accepted += await log.commit(drafts(Lane.EVENT, range(300, 320), 9000))
+            await log.acknowledge("main", {Lane.EVENT: 30})
+            accepted += await log.commit(drafts(Lane.EVENT, range(320, 340)))
+            for name in ("store.db", "store.db-wal", "store.epoch"):
+                shutil.copy(living / name, damaged / name)
+        content = bytearray((damaged / "store.db").read_bytes())
+        tree = [0] if "page 1" in lost else [at for at in range(0, len(content), 4096) if content[at] in (0x05, 0x53)]
+        for at in tree:
+            content[at : at + 4096] = bytes(4096)
+        if "epoch" in lost:
+            hidden = log.epoch.encode()
+            wal = (damaged / "store.db-wal").read_bytes().replace(hidden, b"?" * len(hidden))
+            (damaged / "store.db-wal").write_bytes(wal)
+            content = bytearray(content.replace(hidden, b"?" * len(hidden)))
+        (damaged / "store.db").write_bytes(content)
+        (damaged / "store.damaged").write_text("for the test")
+        async with store(damaged) as log:
+            assert log.recovery is not None
+            assert [e.items for e in await everything(log, Lane.EVENT)] == [e.items for e in accepted[30:]]
+            assert await log.state() == {"journal": b"kept"}
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("offset", [18, 19])
 def test_a_header_that_makes_the_file_read_only_is_damage(tmp_path: Path, offset: int) -> None:
     """SQLite reads such a file and refuses to write: the daemon would run and accept nothing for ever."""

@@ -103,9 +103,8 @@ async def whole(directory: Path, last_event: int, last_bulk: int, started: float
         assert log.last_seq(Lane.BULK) == 2 * log.last_seq(Lane.EVENT), "a transaction is whole or not there"
         assert int((await log.state()).get("mark", b"0")) == log.last_seq(Lane.EVENT)
         events = await everything(log, Lane.EVENT)
-        assert [e.seq for e in events] == list(range(1, log.last_seq(Lane.EVENT) + 1))
         assert [json.loads(e.items)[0]["t"] for e in events] == [e.seq for e in events]
-        gone: dict[str, list[int]] = {Lane.BULK: [], Lane.TELEMETRY: []}
+        gone: dict[str, list[int]] = {lane: [] for lane in Lane}
         for gap in await announced(log):
             gone[str(gap["lane"])] += range(int(str(gap["from_seq"])), int(str(gap["to_seq"])) + 1)
         for lane, numbers in gone.items():
