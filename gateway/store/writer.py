@@ -150,7 +150,7 @@ class Writer:
         try:
             for lane, upto in aged.items():
                 self._trim(lanes, lane, upto)
-            gaps = self._make_room(lanes, self._pages_needed(drafts, state)) if drafts or state or not aged else ()
+            gaps = () if aged else self._make_room(lanes, self._pages_needed(drafts, state))
             rows = [self._append(lanes, draft) for draft in (*drafts, *self._announcement(gaps))]
             self._insert(rows)
             self._bury(lanes, graves)
