@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from support.broker import missing
 
 CALLS = "openat,pwrite64,write,fdatasync,fsync,ftruncate,rename,unlink"
 WAYS = ("none", "prefix", "subset", "torn")
@@ -32,6 +35,13 @@ class Call(NamedTuple):
     path: str
     texts: tuple[bytes, ...]
     arguments: str
+
+
+def need_strace() -> None:
+    """Skips the test where it is missing or may not trace, but fails it where CI promises it."""
+    found = shutil.which("strace")
+    if found is None or subprocess.run([found, "-qq", "-o", "/dev/null", "true"], check=False).returncode:
+        missing("strace, or the right to trace,")
 
 
 def record(program: str, directory: Path, log: Path) -> list[Call]:

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +20,8 @@ import pytest
 
 from gateway.model import Lane
 from gateway.store.reader import opened
+from store.power import need_strace
 from store.rig import MIB, announced, everything, store
-from support.broker import missing
 
 READY_S = 5.0
 CHILD = """
@@ -158,8 +157,7 @@ def test_killed_in_the_middle_of_an_eviction(tmp_path: Path, statement: str, kil
 @pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_killed_while_the_log_is_emptied(tmp_path: Path, kills: int) -> None:
     """Only a checkpoint writes into the file itself; the kernel stops the process at one of those writes."""
-    if shutil.which("strace") is None:
-        missing("strace")
+    need_strace()
     chance = random.Random(kills)
     epochs = set()
     for _ in range(kills):

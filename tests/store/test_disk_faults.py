@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Lane
+from store.power import need_strace
 from store.rig import MIB, everything, store
-from support.broker import missing
 
 WRITER = """
 import asyncio, sys
@@ -75,8 +74,7 @@ class Told:
 def write(directory: Path, goal: int, patience: int, *inject: str) -> Told:
     tests = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"}
-    if shutil.which("strace") is None:
-        missing("strace")
+    need_strace()
     faults = [part for fault in inject for part in ("-e", f"inject={fault}")]
     trace = ",".join(fault.partition(":")[0] for fault in inject)
     only = [part for name in ("store.db", "store.db-wal") for part in ("-P", str(directory / name))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -13,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Lane
-from store.power import Cut, cuts, record
+from store.power import Cut, cuts, need_strace, record
 from store.rig import MIB, everything, store
-from support.broker import missing
 
 SEED = 20261127
 WRITER = """
@@ -45,8 +43,7 @@ asyncio.run(main())
 
 
 def recorded(tmp_path: Path, synchronous: str, commits: int, count: int) -> list[Cut]:
-    if shutil.which("strace") is None:
-        missing("strace")
+    need_strace()
     directory = tmp_path / "recorded"
     directory.mkdir()
     calls = record(WRITER.format(synchronous=synchronous, commits=commits), directory, tmp_path / "strace.log")

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gateway import local_api
 from gateway.envelope import Draft
 from gateway.model import Lane
 from gateway.sim import site
@@ -43,6 +44,18 @@ class Backlog:
     def daemon(self) -> Child:
         argv = (sys.executable, "-m", "gateway.cli.main", "run", "--config", str(self.directory / "config"))
         return Child(argv, self.directory / "log", env={**os.environ, "PYTHONUNBUFFERED": "1"})
+
+    async def answering(self, daemon: Child) -> None:
+        """Until it can be stopped in order; the first may have delivered everything while it stopped."""
+        async with asyncio.timeout(30.0):
+            while True:
+                assert daemon.running, daemon.last_words()
+                try:
+                    await local_api.ask(self.directory / "store", {"op": "status"}, timeout_s=2.0)
+                except local_api.NotRunning:
+                    await asyncio.sleep(0.05)
+                else:
+                    return
 
     async def arrived(self, envelopes: int, daemon: Child, limit_s: float) -> None:
         async with asyncio.timeout(limit_s):
@@ -81,19 +94,20 @@ async def fill(directory: Path, envelopes: int) -> dict[tuple[str, str], int]:
     return last
 
 
-@pytest.mark.parametrize("envelopes", [3000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("envelopes", [5000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_a_stop_in_the_middle_of_a_drain_loses_nothing(tmp_path: Path, envelopes: int) -> None:
     """A5: SIGTERM while they are being delivered."""
 
     async def main() -> None:
         async with backlog(tmp_path, envelopes) as waiting:
             async with waiting.daemon() as daemon:
-                await waiting.arrived(envelopes // 5, daemon, 60.0)
+                await waiting.arrived(envelopes // 10, daemon, 60.0)
                 started = time.monotonic()
                 assert await daemon.stop() == 0, daemon.last_words()
                 took_s = time.monotonic() - started
             arrived = waiting.ledger.envelopes
             async with waiting.daemon() as daemon:
+                await waiting.answering(daemon)
                 await waiting.arrived(envelopes + 1, daemon, 120.0)
                 await waiting.subscriber.complete(waiting.last, 60.0)
                 assert await daemon.stop() == 0, daemon.last_words()
