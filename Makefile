@@ -2,7 +2,7 @@
 # Both need only Python >= 3.11, make and a package index.
 SHELL := /bin/sh
 BIN := .venv/bin
-.PHONY: run test check bench lock clean
+.PHONY: run test test-long check bench lock clean
 
 run:
 	@sh packaging/venv.sh run
@@ -12,6 +12,11 @@ test:
 	@sh packaging/venv.sh dev
 	@sh packaging/test_tools.sh
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-long:
+	@sh packaging/venv.sh dev
+	@sh packaging/test_tools.sh
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 check:
 	@sh packaging/venv.sh dev

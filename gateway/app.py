@@ -49,7 +49,7 @@ from gateway.remote.doors import Doors, left_on
 from gateway.remote.rights import Right, visible
 from gateway.remote.trail import Trail, anchor_in
 from gateway.self_watch import Findings, SelfWatch
-from gateway.store.log import Store
+from gateway.store.log import Keeping, Store
 from gateway.store.recovery import Recovery
 from gateway.supervisor import Line
 from gateway.timekeeper import Timekeeper
@@ -101,6 +101,7 @@ async def run(
         boot_id=identity.boot_id,
         uplinks=[uplink.id for uplink in config.uplinks],
         clock=clock,
+        keeping=Keeping(config.store.shares.parts(), config.store.keep),
     )
     async with store:
         saved = await store.state()
@@ -170,6 +171,7 @@ async def run(
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),
                 *([group.create_task(configuring.run())] if configuring else []),
+                group.create_task(store.tend()),
             ]
             delivering = [group.create_task(uplink.run()) for uplink in uplinks.values()]
             committing = [group.create_task(pipeline.run())]
@@ -473,7 +475,7 @@ def store_replaced(recovery: Recovery, now_ms: int) -> Event:
     saved = recovery.salvage
     damage: dict[str, Value | None] = {
         "fault": recovery.fault,
-        "kept": recovery.moved_to.name,
+        "kept": recovery.moved_to.name if recovery.moved_to else None,
         "salvaged": sum(saved.envelopes.values()),
         "complete": saved.complete,
     }

@@ -32,7 +32,7 @@ from gateway.model import Event, Lane, Point, PointId, Reading, Record
 from gateway.quality import QualityGate
 from gateway.remote.audit_log import AuditLog
 from gateway.remote.trail import Trail, anchor_in
-from gateway.store.log import Store
+from gateway.store.log import Keeping, Store
 
 log = structlog.get_logger()
 
@@ -47,6 +47,7 @@ async def commands_without_daemon(config: Configuration, device: str, clock: Clo
         boot_id=uuid7(clock.now_ms()),
         uplinks=[uplink.id for uplink in config.uplinks],
         clock=clock,
+        keeping=Keeping(config.store.shares.parts()),
     )
     async with store:
         audit = StoreAudit(store, config.points, clock)

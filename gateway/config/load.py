@@ -130,6 +130,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         report.extend(_uplink_faults(site, ("uplinks", index), uplink, base))
     if parts.file is not None:
         report.extend(_timezone_faults(site, parts.file.site))
+        report.extend(_store_faults(site, parts.file.store))
     devices = tuple(plan.device for line in lines for plan in line.devices)
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
@@ -298,6 +299,17 @@ def _timezone_faults(document: Document, site: SiteModel) -> Iterable[Fault]:
             message = Text(f"未知的时区 {quoted(site.timezone)}", f"unknown time zone {quoted(site.timezone)}")
             hint = did_you_mean(site.timezone, known)
             yield document.fault(("site", "timezone"), "E-VALUE", message, hint)
+
+
+def _store_faults(document: Document, store: StoreModel) -> Iterable[Fault]:
+    if store.shares.total > 100:
+        all_of_them = ", ".join(f"{lane} {percent}" for lane, percent in store.shares.model_dump().items())
+        message = Text(
+            f"各通道合计 {store.shares.total}%，超过 100%：{all_of_them}",
+            f"the lanes together have {store.shares.total} %, more than 100 %: {all_of_them}",
+        )
+        hint = Text("减小一些；未写的通道取默认值", "lower some of them; a lane that is not written has its default")
+        yield document.fault(("store", "shares"), "E-VALUE", message, hint, key=True)
 
 
 def _resolved(uplink: UplinkModel, directory: Path) -> UplinkModel:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from gateway.model import Lane
+
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,48}$"
 DURATION_PATTERN = r"^(\s*[0-9]+(\.[0-9]+)?\s*(ms|s|min|h|d))+\s*$"
 SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KiB|MB|MiB|GB|GiB)\s*$"
@@ -73,6 +75,7 @@ Latency = Annotated[float, Field(ge=0, le=5), BeforeValidator(parse_duration), _
 Patience = Annotated[float, Field(ge=0, le=86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Times = Annotated[tuple[time, ...], BeforeValidator(parse_times), _TIMES_TEXT]
 Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
+Percent = Annotated[int, Field(ge=0, le=100)]
 Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
 
 
@@ -111,10 +114,36 @@ class GatewayModel(Model):
     synchronised; then it leaves, marked.  ``0 s`` where nothing sets the clock."""
 
 
+class SharesModel(Model):
+    """Per cent of the budget that a lane's delivered history may keep when room is needed.
+
+    What some platform still waits for may take all of it.
+    """
+
+    alarm: Percent = 10
+    event: Percent = 20
+    gap: Percent = 5
+    billing: Percent = 30
+    telemetry: Percent = 25
+    bulk: Percent = 10
+
+    @property
+    def total(self) -> int:
+        return sum(self.model_dump().values())
+
+    def parts(self) -> dict[Lane, float]:
+        """Each as a part of one."""
+        return {Lane(lane): percent / 100 for lane, percent in self.model_dump().items()}
+
+
 class StoreModel(Model):
     path: Path = Path("/var/lib/gateway")
     """Directory, writable by the gateway's user."""
     budget: Bytes = 512 * 2**20
+    shares: SharesModel = SharesModel()
+    """Together at most 100."""
+    keep: Annotated[float, Field(ge=86400), BeforeValidator(parse_duration), _DURATION_TEXT] = 90 * 86400.0
+    """What every platform has is deleted when it is older."""
 
 
 class TlsModel(Model):

@@ -51,7 +51,7 @@ def _as_written(part: dict[str, Any]) -> None:
             value.pop("default", None)
         default = value.get("default")
         if value.get("pattern") == DURATION_PATTERN and default is not None:
-            value["default"] = f"{default:g}s"
+            value["default"] = f"{default:.10g}s"
         if value.get("pattern") == SIZE_PATTERN and default is not None:
             value["default"] = f"{default // 2**20} MiB"
 

@@ -74,8 +74,17 @@ def connect(path: Path, limits: Limits) -> sqlite3.Connection:
     return connection
 
 
+def understood(connection: sqlite3.Connection) -> bool:
+    """Whether this program may work on the file, which may be older or, after a rollback, newer than itself."""
+    version = pragma(connection, "user_version")
+    if version <= len(scripts()):
+        return version >= 0
+    found = connection.execute("SELECT value FROM meta WHERE key = 'readable_from'").fetchone()
+    return found is not None and str(found[0]).isdecimal() and int(found[0]) <= len(scripts())
+
+
 def migrate(connection: sqlite3.Connection, clock: Clock) -> None:
-    """Bring the schema to our version, each step in one transaction.  The caller has refused newer files."""
+    """Bring the schema to our version, each step in one transaction.  A newer file stays as it is."""
     version = pragma(connection, "user_version")
     for number, script in enumerate(scripts()[version:], start=version + 1):
         first = _founding(uuid7(clock.now_ms())) if number == 1 else ""
@@ -84,7 +93,9 @@ def migrate(connection: sqlite3.Connection, clock: Clock) -> None:
 
 def _founding(epoch: str) -> str:
     lanes = "".join(f"INSERT INTO lane VALUES ('{lane}', 0, 0, 0, 0, 0, 0);\n" for lane in Lane)
-    return f"{lanes}INSERT INTO meta VALUES ('epoch', '{epoch}');\nPRAGMA application_id = {APPLICATION_ID};"
+    return (
+        f"{lanes}INSERT INTO meta (key, value) VALUES ('epoch', '{epoch}');\nPRAGMA application_id = {APPLICATION_ID};"
+    )
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:

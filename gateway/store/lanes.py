@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.errors import StoreCorrupt
 from gateway.model import Lane
-from gateway.store.rows import COLUMNS, Row, intact
+from gateway.store.rows import Row, columns, intact
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Held:
     evicted: int = 0
     evicted_items: int = 0
     damaged: int = 0
+    thinned_items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class LaneStats:
     evicted_items: int
     damaged: int
     """Envelopes found damaged since the epoch began."""
+    thinned_items: int = 0
+    """Readings taken out of envelopes, since the epoch began, before every uplink had acknowledged them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def _lane_item(stats: LaneStats) -> dict[str, Any]:
         "evicted": stats.evicted,
         "evicted_items": stats.evicted_items,
         "damaged": stats.damaged,
+        "thinned_items": stats.thinned_items,
     }
 
 
@@ -115,6 +119,16 @@ def load_cursors(connection: sqlite3.Connection, epoch: str) -> Cursors:
     return cursors
 
 
+def row_columns(connection: sqlite3.Connection) -> str:
+    """What to select from a lane's table."""
+    return columns(_version(connection))
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
 def cursor_crc(epoch: str, uplink: str, lane: str, seq: int) -> int:
     return zlib.crc32(f"{epoch} {uplink} {lane} {seq}".encode())
 
@@ -125,7 +139,13 @@ def state_crc(key: str, value: bytes) -> int:
 
 def load_lanes(connection: sqlite3.Connection, epoch: str) -> dict[Lane, Held]:
     """Raises StoreCorrupt when what the lanes say of themselves does not fit together."""
-    saved = {row[0]: row[1:] for row in connection.execute("SELECT * FROM lane")}
+    thinned = "thinned_records" if _version(connection) >= 2 else "0"
+    saved = {
+        row[0]: row[1:]
+        for row in connection.execute(
+            f"SELECT name, seq, total_records, total_bytes, evicted, evicted_records, damaged, {thinned} FROM lane"
+        )
+    }
     lanes = {}
     for lane in Lane:
         row = saved.get(str(lane))
@@ -137,7 +157,7 @@ def load_lanes(connection: sqlite3.Connection, epoch: str) -> dict[Lane, Held]:
 
 
 def _last(connection: sqlite3.Connection, epoch: str, lane: Lane, trimmed: Mark) -> Mark:
-    found = connection.execute(f"SELECT {COLUMNS} FROM {lane} ORDER BY seq DESC LIMIT 1").fetchone()
+    found = connection.execute(f"SELECT {row_columns(connection)} FROM {lane} ORDER BY seq DESC LIMIT 1").fetchone()
     first = connection.execute(f"SELECT seq FROM {lane} ORDER BY seq LIMIT 1").fetchone()
     if found is None or first is None:
         return trimmed
@@ -177,4 +197,5 @@ def _survey_lane(
         evicted=held.evicted,
         evicted_items=held.evicted_items,
         damaged=held.damaged,
+        thinned_items=held.thinned_items,
     )

@@ -29,15 +29,21 @@ from gateway.store.database import translated
 from gateway.store.disk import Disk
 from gateway.store.lanes import Cursors, LaneStats, StoreStats
 from gateway.store.rows import Row
-from gateway.store.writer import Writer
+from gateway.store.salvage import note_epoch
+from gateway.store.writer import Keeping, Writer
 
-__all__ = ["LaneStats", "Store", "StoreStats"]
+__all__ = ["Keeping", "LaneStats", "Store", "StoreStats"]
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
+TEND_S = 20.0
+"""So often files that were removed are noticed even when nothing is committed."""
+FORGET_S = 600.0
+"""So often rows are deleted for their age."""
 _NO_STATE: Mapping[str, bytes | None] = MappingProxyType({})
+_KEEPING = Keeping()
 
 
 class _Worker(aiosqlite.Connection):
@@ -67,13 +73,21 @@ class Store:
     """Known once entered.  A new one begins only when the store was lost or had to be replaced."""
 
     def __init__(
-        self, directory: Path, *, budget_bytes: int, boot_id: str, uplinks: Sequence[str], clock: Clock
+        self,
+        directory: Path,
+        *,
+        budget_bytes: int,
+        boot_id: str,
+        uplinks: Sequence[str],
+        clock: Clock,
+        keeping: Keeping = _KEEPING,
     ) -> None:
         self._directory = directory
         self._budget_bytes = budget_bytes
         self._boot_id = boot_id
         self._uplinks = tuple(uplinks)
         self._clock = clock
+        self._keeping = keeping
         self._cursors: Cursors = {}
         self._commits = 0
         self._committed = asyncio.Event()
@@ -188,6 +202,10 @@ class Store:
             return held.last.seq
         return min(held.last.seq, max(self._held[lane] - 1, held.trimmed.seq))
 
+    def first_seq(self, lane: Lane) -> int:
+        """The lowest that ``after`` can still return; one more than ``last_seq`` when the lane is empty."""
+        return self._writer.lanes[lane].trimmed.seq + 1
+
     async def wait_for_commit(self, seen: int) -> int:
         """The number of commits as soon as it is larger than *seen*.
 
@@ -200,6 +218,28 @@ class Store:
     async def stats(self) -> StoreStats:
         return await self._call(Writer.stats)
 
+    # ------------------------------------------------------------------ care
+
+    async def tend(self) -> None:
+        """Look after the files until cancelled.  Raises StoreCorrupt when they are damaged, removed or replaced."""
+        due_s = self._clock.monotonic_s()
+        while True:
+            await asyncio.sleep(TEND_S)
+            try:
+                await self._call(Writer.check_files)
+                if self._clock.monotonic_s() >= due_s:
+                    due_s = self._clock.monotonic_s() + FORGET_S
+                    await self.forget_old()
+            except StoreCorrupt:
+                raise
+            except StoreError as fault:
+                log.warning("old envelopes not deleted", error=fault.advice())
+
+    async def forget_old(self) -> None:
+        """Delete what every uplink has and is older than is to be kept.  Raises StoreError."""
+        while await self._call(Writer.forget_old):
+            pass  # a step at a time, so that commits come in between
+
     # ------------------------------------------------------------------ the thread
 
     async def _call(self, act: Callable[[Writer], T]) -> T:
@@ -209,8 +249,10 @@ class Store:
         """Runs in the thread.  After an error of the disk the same handle is not trusted again."""
         try:
             if self._suspect:
+                self._writer.check_files()  # opened again, SQLite would make a new file in the place of a removed one
                 self._writer.close()
                 self._writer = self._open_writer()
+                self._writer.settle()
                 self._suspect = False
             return act(self._writer)
         except sqlite3.Error as exc:
@@ -248,6 +290,7 @@ class Store:
             self._writer = self._open_writer()
         except sqlite3.Error as exc:
             raise translated(exc) from exc
+        note_epoch(self._directory, self._writer.epoch)
         self._disk.hold_ballast()
         return self._writer.connection
 
@@ -260,6 +303,7 @@ class Store:
             cursors=self._cursors,
             clock=self._clock,
             on_commit=self._on_commit,
+            keeping=self._keeping,
         )
 
     def _on_commit(self) -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from gateway.errors import StoreCorrupt, StoreError
 from gateway.model import Lane
-from gateway.store.database import APPLICATION_ID, lenient_text, pragma, scripts, translated
+from gateway.store.database import APPLICATION_ID, lenient_text, pragma, translated, understood
 from gateway.store.disk import used_bytes
-from gateway.store.lanes import StoreStats, load_cursors, load_epoch, load_lanes, state_crc, survey
+from gateway.store.lanes import StoreStats, load_cursors, load_epoch, load_lanes, row_columns, state_crc, survey
 from gateway.store.recovery import FILE
 from gateway.store.restamp import STATE_KEY, Pending
-from gateway.store.rows import COLUMNS, Row, intact
+from gateway.store.rows import Row, intact
 
 _CHUNK = 500
 
@@ -69,8 +69,8 @@ def opened(directory: Path) -> Iterator[Reader]:
 def _refuse_strangers(connection: sqlite3.Connection, path: Path) -> None:
     if pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreError(f"{path} is not a store of this program")
-    version = pragma(connection, "user_version")
-    if version > len(scripts()):
+    if not understood(connection):
+        version = pragma(connection, "user_version")
         raise StoreError(f"{path} was written by a newer program (schema {version})", hint="use that program")
 
 
@@ -81,6 +81,7 @@ class Reader:
         self._connection = connection
         self._directory = directory
         self.epoch = load_epoch(connection)
+        self._columns = row_columns(connection)
 
     def status(self, budget_bytes: int = 0) -> StoreStats:
         """As the daemon's own, but for acknowledgements that it has not written yet."""
@@ -151,7 +152,7 @@ class Reader:
             with self._snapshot():
                 found = self._connection.execute("SELECT seq FROM lane WHERE name = ?", (lane,)).fetchone()
                 rows = self._connection.execute(
-                    f"SELECT {COLUMNS} FROM {lane} WHERE seq > ? {condition} ORDER BY seq LIMIT {_CHUNK}", (seq,)
+                    f"SELECT {self._columns} FROM {lane} WHERE seq > ? {condition} ORDER BY seq LIMIT {_CHUNK}", (seq,)
                 ).fetchall()
             if found is None:
                 raise StoreCorrupt(f"lane {lane} has no entry")

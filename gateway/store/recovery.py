@@ -10,6 +10,7 @@ envelope again under its new name, which is a duplicate and no loss.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -22,12 +23,14 @@ from gateway.clock import Clock
 from gateway.errors import StoreCorrupt
 from gateway.store.database import (
     APPLICATION_ID,
+    code_of,
     connect,
     means_damage,
     migrate,
     pragma,
     scripts,
     translated,
+    understood,
 )
 from gateway.store.disk import Limits, sync_directory
 from gateway.store.lanes import load_cursors, load_epoch, load_lanes
@@ -48,7 +51,8 @@ class Recovery:
     """What happened to a store that could not be used."""
 
     fault: str
-    moved_to: Path
+    moved_to: Path | None
+    """Where it is kept; None when there was nothing left of it."""
     salvage: Salvage
 
 
@@ -74,6 +78,7 @@ def prepare(directory: Path, limits: Limits, uplinks: Sequence[str], clock: Cloc
 def remember_damage(directory: Path, text: str) -> None:
     """Have the next start replace the store, even if a quick look at it finds nothing."""
     with suppress(OSError):
+        directory.mkdir(mode=0o700, exist_ok=True)  # it may be what was removed
         _marker(directory / FILE).write_text(text)
 
 
@@ -108,19 +113,24 @@ def _examine(path: Path, limits: Limits, clock: Clock) -> Fault | None:
         with closing(connect(path, limits)) as connection:
             return _examine_content(connection, wal, path.stat().st_size, clock)
     except sqlite3.Error as exc:
-        if not means_damage(exc):
+        if not means_damage(exc) and not _refuses_writing(exc, path):
             raise
         return Fault(str(exc))
     except StoreCorrupt as exc:
         return Fault(str(exc))
 
 
+def _refuses_writing(error: sqlite3.Error, path: Path) -> bool:
+    """SQLite takes a file whose header names an unknown format for read-only, though everything else could write it."""
+    return code_of(error) & 0xFF == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK)
+
+
 def _examine_content(connection: sqlite3.Connection, wal: bytes, size: int, clock: Clock) -> Fault | None:
     version = pragma(connection, "user_version")
-    if version > len(scripts()):
-        return Fault(f"the store has schema version {version}, this program knows {len(scripts())}", newer=True)
     if version < 0:
         return Fault(f"schema version {version}")
+    if not understood(connection):
+        return Fault(f"the store has schema version {version}, this program knows {len(scripts())}", newer=True)
     if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         return Fault("a database, but not a store")
     if version > 0 and pragma(connection, "application_id") != APPLICATION_ID:
@@ -134,6 +144,9 @@ def _examine_content(connection: sqlite3.Connection, wal: bytes, size: int, cloc
         if found != "ok":
             return Fault(str(found).strip())
     migrate(connection, clock)
+    connection.execute("BEGIN")
+    connection.execute("UPDATE meta SET value = value")  # fails where the file cannot be written
+    connection.rollback()
     epoch = load_epoch(connection)
     lanes = load_lanes(connection, epoch)
     for (uplink, lane), seq in load_cursors(connection, epoch).items():
@@ -151,7 +164,8 @@ def _replace(path: Path, fault: Fault, limits: Limits, uplinks: Sequence[str], c
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         path.with_name(path.name + "-wal").rename(aside.with_name(aside.name + "-wal"))
-    with suppress(FileNotFoundError):
+    kept = path.exists()
+    if kept:
         path.rename(aside)
     new.rename(path)
     _marker(path).unlink(missing_ok=True)
@@ -160,11 +174,11 @@ def _replace(path: Path, fault: Fault, limits: Limits, uplinks: Sequence[str], c
     log.error(
         "store replaced",
         fault=fault.text,
-        moved_to=str(aside),
+        moved_to=str(aside) if kept else None,
         salvaged=sum(salvage.envelopes.values()),
         complete=salvage.complete,
     )
-    return Recovery(fault.text, aside, salvage)
+    return Recovery(fault.text, aside if kept else None, salvage)
 
 
 def _forget_oldest(path: Path) -> None:

@@ -23,35 +23,69 @@ class Extent:
     last: int
     size: Callable[[int], int]
     """Bytes of the rows ``trimmed + 1 .. seq``; asked for a few seq only, since each answer costs a look-up."""
+    share_bytes: int = 0
+    """So much of its acknowledged rows stays while any lane has more than its share."""
+    droppable: int | None = None
+    """acknowledged..last: what lies behind must be thinned before it is dropped; None: nothing must."""
 
 
-def cuts(extents: Sequence[Extent], needed: int) -> dict[Lane, int]:
-    """How far to trim which lanes so that at least *needed* bytes go, or everything when there is less.
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    upto: Mapping[Lane, int]
+    """How far to trim which lanes."""
+    thin: Lane | None = None
+    """This lane has to be thinned, since the trims do not free enough and whatever comes next in the order is worth
+    more than every second of its readings."""
 
-    First what every uplink has, then what some uplink still wants; in both passes lane by lane in eviction order and
-    oldest first, never a row more than needed.
+
+def cuts(extents: Sequence[Extent], needed: int) -> Cuts:
+    """What to trim so that at least *needed* bytes go, or everything that may when there is less.
+
+    First what every uplink has, beyond the lane's share and then all of it; then what some uplink still wants; in each
+    pass lane by lane in eviction order and oldest first, never a row more than needed.
     """
     upto: dict[Lane, int] = {}
     for extent, start, end in _stages(extents):
         if needed <= 0:
             break
+        if start == end:
+            return Cuts(upto, extent.lane)
         before = extent.size(start) if start > extent.trimmed else 0
         # The first seq with which enough would be freed; the last of the run when not even that is enough.
         stop = start + 1 + bisect.bisect_left(range(start + 1, end), before + needed, key=extent.size)
         upto[extent.lane] = stop
         needed -= extent.size(stop) - before
-    return upto
+    return Cuts(upto)
 
 
 def _stages(extents: Sequence[Extent]) -> Iterator[tuple[Extent, int, int]]:
-    """The runs of rows ``start + 1 .. end`` in the order in which they may go."""
+    """The runs of rows ``start + 1 .. end`` in the order in which they may go; an empty one where thinning is due."""
     ordered = sorted(extents, key=lambda extent: EVICTION_ORDER.index(extent.lane))
+    begun: dict[Lane, int] = {}
     for extent in ordered:
-        if extent.trimmed < extent.acknowledged:
-            yield extent, extent.trimmed, extent.acknowledged
+        begun[extent.lane] = _beyond_share(extent)
+        if extent.trimmed < begun[extent.lane]:
+            yield extent, extent.trimmed, begun[extent.lane]
     for extent in ordered:
-        if extent.acknowledged < extent.last:
-            yield extent, extent.acknowledged, extent.last
+        if begun[extent.lane] < extent.acknowledged:
+            yield extent, begun[extent.lane], extent.acknowledged
+    for extent in ordered:
+        end = extent.last if extent.droppable is None else extent.droppable
+        if extent.acknowledged < end:
+            yield extent, extent.acknowledged, end
+        if end < extent.last:
+            yield extent, end, end
+
+
+def _beyond_share(extent: Extent) -> int:
+    """Up to where acknowledged rows must go until the rest is within the share; *trimmed* when it is."""
+    if extent.trimmed == extent.acknowledged:
+        return extent.trimmed
+    excess = extent.size(extent.acknowledged) - extent.share_bytes
+    if excess <= 0:
+        return extent.trimmed
+    rows = range(extent.trimmed + 1, extent.acknowledged)
+    return extent.trimmed + 1 + bisect.bisect_left(rows, excess, key=extent.size)
 
 
 def merged(gaps: Iterable[Gap]) -> list[Gap]:

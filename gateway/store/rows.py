@@ -32,15 +32,29 @@ class Row(NamedTuple):
     total_records: int
     total_bytes: int
     crc: int
+    thinned: int = 0
+    """How often every second reading was taken out of it."""
 
 
 COLUMNS = ", ".join(Row._fields)
+VALUES = f"({COLUMNS}) VALUES ({', '.join('?' * len(Row._fields))})"
+"""Of a statement that inserts a row."""
+_ADDED_IN_2 = ("thinned",)
+
+
+def columns(version: int) -> str:
+    """What to select from a file of this schema version, which may be older than the program."""
+    return (
+        COLUMNS if version >= 2 else ", ".join(f"0 AS {name}" if name in _ADDED_IN_2 else name for name in Row._fields)
+    )
 
 
 def seal(epoch: str, lane: Lane, row: Row) -> int:
-    """CRC-32 over everything the row says and where it belongs."""
+    """CRC-32 over everything the row says and where it belongs; as in version 1 for a row that is not thinned."""
     head = f"{epoch} {lane} {row.seq} {row.boot_id} {row.records} {row.from_ms} {row.to_ms} "
     head += f"{row.total_records} {row.total_bytes} "
+    if row.thinned:
+        head += f"{row.thinned} "
     return zlib.crc32(row.items, zlib.crc32(head.encode()))
 
 
@@ -75,6 +89,11 @@ def pages_for(drafts: Iterable[Draft], boot_id: str) -> int:
     leaves = sum(min(len(sizes), 2 * sum(sizes) // _USABLE + 1) for sizes in inline.values())
     interior = sum(2 + len(sizes) // 100 for sizes in inline.values())
     return overflow + leaves + interior
+
+
+def local_bytes(payload: int) -> int:
+    """How much of a row's content stays in its leaf page."""
+    return _split(payload)[0]
 
 
 def _split(payload: int) -> tuple[int, int]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import groupby
+from dataclasses import astuple, dataclass, field, replace
+from itertools import groupby, takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 
-from gateway.clock import Clock
+from gateway.clock import Clock, ClockState
 from gateway.envelope import Draft, Encoder, Envelope
-from gateway.errors import StoreCorrupt, StoreFull
+from gateway.errors import StoreCorrupt, StoreError, StoreFull
 from gateway.model import Gap, Lane
+from gateway.store.ageing import Cutoff, Doubt, judged, old_prefix, probe_seq
 from gateway.store.database import code_of, connect, pragma
 from gateway.store.disk import Disk, used_bytes
 from gateway.store.lanes import (
@@ -35,7 +37,8 @@ from gateway.store.lanes import (
     survey,
 )
 from gateway.store.retention import Extent, announcements, cuts, merged
-from gateway.store.rows import COLUMNS, PAGE_BYTES, Row, envelope, footprint, intact, pages_for, sealed
+from gateway.store.rows import COLUMNS, PAGE_BYTES, VALUES, Row, envelope, footprint, intact, pages_for, sealed
+from gateway.store.thinning import LEVELS, Standing, halved, joined, packed, readings
 
 log = structlog.get_logger()
 
@@ -43,7 +46,24 @@ _EVICTION_SHARE = 64
 """An eviction frees this part of the file beyond what is needed, so that it is rare and its announcements are few."""
 _GAP_PAGES = 4
 """Room for the announcement of an eviction."""
+_THINNED_LANE = Lane.TELEMETRY
+_THINNING_BYTES = 2**20
+"""Thinned at once: takes about 20 ms on the development machine, so an alarm is not held up noticeably."""
+_THINNING_ROWS = 1000
+_AGED_ROWS = 500
+"""Deleted for their age at once."""
+_PROBES = 3
 _START_AGAIN = "start the daemon again: it salvages what it can"
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is kept for how long, and what for when there is no room."""
+
+    shares: Mapping[Lane, float] = field(default_factory=dict)
+    """Lane -> part of the file, 0..1, that its acknowledged rows may keep under pressure."""
+    age_s: float | None = None
+    """Acknowledged rows are deleted when they are older; None: when their room is needed."""
 
 
 class Writer:
@@ -57,6 +77,7 @@ class Writer:
         cursors: Cursors,
         clock: Clock,
         on_commit: Callable[[], None],
+        keeping: Keeping,
     ) -> None:
         """*cursors*: acknowledged so far, shared with the event loop, which raises them; filled here from the file.
 
@@ -68,6 +89,9 @@ class Writer:
         self._uplinks = tuple(uplinks)
         self._clock = clock
         self._on_commit = on_commit
+        self._keeping = keeping
+        self._standing: dict[int, Mapping[bytes, Standing]] = {}
+        self._doubts: dict[Lane, Doubt] = {}
         self._encoder = Encoder({})
         self._cursors = cursors
         self.connection = connect(path, disk.limits)
@@ -76,6 +100,7 @@ class Writer:
             self.epoch = load_epoch(self.connection)
             self.lanes: Mapping[Lane, Held] = load_lanes(self.connection, self.epoch)
             self._saved_cursors = self._adopt_cursors()
+            self._files = self._present_files()
             opened = True
         finally:
             if not opened:
@@ -111,15 +136,21 @@ class Writer:
             self._transaction((), {}, ())
 
     def _transaction(
-        self, drafts: Sequence[Draft], state: Mapping[str, bytes | None], graves: Sequence[tuple[Lane, Row]]
+        self,
+        drafts: Sequence[Draft],
+        state: Mapping[str, bytes | None],
+        graves: Sequence[tuple[Lane, Row]],
+        aged: Mapping[Lane, int] = MappingProxyType({}),
     ) -> Sequence[Envelope]:
         connection = self.connection
-        self._check_file()
+        self.check_files()
         lanes = dict(self.lanes)
         cursors = self._changed_cursors()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            gaps = self._make_room(lanes, self._pages_needed(drafts, state))
+            for lane, upto in aged.items():
+                self._trim(lanes, lane, upto)
+            gaps = () if aged else self._make_room(lanes, self._pages_needed(drafts, state))
             rows = [self._append(lanes, draft) for draft in (*drafts, *self._announcement(gaps))]
             self._insert(rows)
             self._bury(lanes, graves)
@@ -132,7 +163,7 @@ class Writer:
         self._saved_cursors |= cursors
         self._on_commit()
         for gap in gaps:
-            log.warning("store full, envelopes dropped", lane=str(gap.lane), first=gap.from_seq, last=gap.to_seq)
+            log.warning("no room", done=gap.reason, lane=str(gap.lane), first=gap.from_seq, last=gap.to_seq)
         self._disk.hold_ballast()
         return [envelope(self.epoch, lane, row) for lane, row in rows[: len(drafts)]]
 
@@ -156,7 +187,7 @@ class Writer:
         return rows[-1].seq if len(rows) == limit else None, len(changed)
 
     def _replace(self, lane: Lane, rows: Sequence[Row]) -> None:
-        self._check_file()
+        self.check_files()
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             self.connection.executemany(
@@ -169,33 +200,58 @@ class Writer:
                 self.connection.rollback()
         self._on_commit()
 
-    def _check_file(self) -> None:
-        """SQLite would go on writing into a file that somebody has deleted, and all of it would be lost at the end."""
-        if not self._path.exists():
-            raise StoreCorrupt(f"{self._path} has been removed", hint="start the daemon again: it makes a new store")
+    def check_files(self) -> None:
+        """SQLite would go on writing into files that somebody has deleted, and all of it would be lost at the end.
+
+        Raises StoreCorrupt, StoreError.
+        """
+        found = self._present_files()
+        for path, identity in self._files.items():
+            if found.get(path) != identity:
+                what = "replaced" if path in found else "removed"
+                raise StoreCorrupt(f"{path} has been {what}", hint="start the daemon again: it makes a new store")
+
+    def _present_files(self) -> Mapping[Path, tuple[int, int]]:
+        """Each file that holds what is accepted -> device and inode."""
+        found = {}
+        for path in (self._path, self._path.with_name(self._path.name + "-wal")):
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as exc:
+                raise StoreError(f"{path} cannot be looked at: {exc}", hint="look at the disk") from exc
+            found[path] = status.st_dev, status.st_ino
+        return found
+
+    def settle(self) -> None:
+        """Bring what the log holds into the file, which fails while the disk cannot sync.  Raises sqlite3.Error.
+
+        A transaction that was refused because it could not be synced is in the log all the same, and appears when the
+        file is opened again.  Writing more before the disk works would add one with every attempt, until copies of the
+        same records have pushed out everything else.
+        """
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _changed_cursors(self) -> Cursors:
         return {key: seq for key, seq in self._cursors.copy().items() if seq != self._saved_cursors.get(key)}
 
-    def _append(self, lanes: dict[Lane, Held], draft: Draft) -> tuple[Lane, Row]:
-        held = lanes[draft.lane]
-        last = Mark(
-            held.last.seq + 1,
-            held.last.items + draft.count,
-            held.last.bytes + footprint(self._boot_id, draft.items),
-        )
+    def _append(self, lanes: dict[Lane, Held], draft: Draft, boot_id: str = "", thinned: int = 0) -> tuple[Lane, Row]:
+        """*boot_id*: of records that another start of the daemon made."""
+        held, boot = lanes[draft.lane], boot_id or self._boot_id
+        last = Mark(held.last.seq + 1, held.last.items + draft.count, held.last.bytes + footprint(boot, draft.items))
         lanes[draft.lane] = replace(held, last=last)
-        row = Row(
-            last.seq, self._boot_id, draft.items, draft.count, draft.from_ms, draft.to_ms, last.items, last.bytes, 0
+        content = (draft.items, draft.count, draft.from_ms, draft.to_ms)
+        return draft.lane, sealed(
+            self.epoch, draft.lane, Row(last.seq, boot, *content, last.items, last.bytes, 0, thinned)
         )
-        return draft.lane, sealed(self.epoch, draft.lane, row)
 
     def _insert(self, rows: Sequence[tuple[Lane, Row]]) -> None:
         by_lane: dict[Lane, list[Row]] = defaultdict(list)
         for lane, row in rows:
             by_lane[lane].append(row)
         for lane, lane_rows in by_lane.items():
-            self.connection.executemany(f"INSERT INTO {lane} ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", lane_rows)
+            self.connection.executemany(f"INSERT INTO {lane} {VALUES}", lane_rows)
 
     def _save(self, state: Mapping[str, bytes | None], cursors: Cursors) -> None:
         for key, value in state.items():
@@ -203,10 +259,11 @@ class Writer:
                 self.connection.execute("DELETE FROM state WHERE key = ?", (key,))
             else:
                 self.connection.execute(
-                    "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (key, value, state_crc(key, value))
+                    "INSERT OR REPLACE INTO state (key, value, crc) VALUES (?, ?, ?)",
+                    (key, value, state_crc(key, value)),
                 )
         self.connection.executemany(
-            "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO cursor (uplink, lane, seq, crc) VALUES (?, ?, ?, ?)",
             [(uplink, lane, seq, cursor_crc(self.epoch, uplink, lane, seq)) for (uplink, lane), seq in cursors.items()],
         )
 
@@ -222,29 +279,40 @@ class Writer:
         capacity = min(self._disk.limits.file_pages, size + self._disk.spare_pages())
         if self._used_pages() + needed_pages <= capacity:
             return ()
-        goal = capacity - needed_pages - _GAP_PAGES
+        goal, spare = capacity - needed_pages - _GAP_PAGES, capacity // _EVICTION_SHARE
         gaps: list[Gap] = []
-        surplus = self._used_pages() - goal + capacity // _EVICTION_SHARE
+        thinnings = 2 + 4 * needed_pages * PAGE_BYTES // self._thinning_bytes()
+        surplus = self._used_pages() - goal + spare
         while surplus > 0:
-            trims = cuts([self._extent(lane, held) for lane, held in lanes.items()], surplus * PAGE_BYTES)
-            if not trims:
+            extents = [self._extent(lane, held, thinnings > 0) for lane, held in lanes.items()]
+            found = cuts(extents, surplus * PAGE_BYTES)
+            if not found.upto and found.thin is None:
                 raise StoreFull(
                     f"no room for {needed_pages} pages of {PAGE_BYTES} bytes",
                     hint="free space on the disk, or raise store.budget",
                 )
-            for lane, upto in trims.items():
+            for lane, upto in found.upto.items():
                 gaps += self._trim(lanes, lane, upto)
             surplus = self._used_pages() - goal
+            if found.thin is not None and found.thin not in found.upto and surplus > 0:
+                gaps.append(self._thin(lanes, found.thin))
+                thinnings -= 1
+                surplus = self._used_pages() - goal
+                if surplus > 0 and not thinnings:  # content that cannot be thinned is dropped, and that rarely
+                    surplus += spare
         return merged(gaps)
 
     def _used_pages(self) -> int:
         return pragma(self.connection, "page_count") - pragma(self.connection, "freelist_count")
 
-    def _extent(self, lane: Lane, held: Held) -> Extent:
+    def _extent(self, lane: Lane, held: Held, may_thin: bool) -> Extent:
         def size(seq: int) -> int:
             return self._mark(lane, held, seq).bytes - held.trimmed.bytes
 
-        return Extent(lane, held.trimmed.seq, self._acknowledged(lane, held), held.last.seq, size)
+        acknowledged = self._acknowledged(lane, held)
+        share_bytes = int(self._keeping.shares.get(lane, 0.0) * self._disk.limits.file_pages * PAGE_BYTES)
+        droppable = self._thinned_out(lane, held, acknowledged) if may_thin and lane is _THINNED_LANE else None
+        return Extent(lane, held.trimmed.seq, acknowledged, held.last.seq, size, share_bytes, droppable)
 
     def _acknowledged(self, lane: Lane, held: Held) -> int:
         """Up to where every uplink has; without uplinks nobody waits for anything."""
@@ -283,6 +351,104 @@ class Writer:
         lanes[lane] = after
         return gaps
 
+    # ------------------------------------------------------------------ thin
+
+    def _thinning_bytes(self) -> int:
+        return min(_THINNING_BYTES, self._disk.limits.file_pages * PAGE_BYTES // 16)
+
+    def _thinned_out(self, lane: Lane, held: Held, after: int) -> int:
+        """Up to where, at least, the rows behind *after* cannot be thinned further."""
+        run = self._intact_run(lane, after, self._thinning_bytes(), _THINNING_ROWS) if after < held.last.seq else ()
+        return after + sum(1 for _ in takewhile(lambda row: not _thinnable(row), run))
+
+    def _thin(self, lanes: dict[Lane, Held], lane: Lane) -> Gap:
+        """Replace the oldest rows that somebody still waits for by half of their readings, at the lane's end."""
+        rows, ahead = self._oldest_waiting(lane, self._acknowledged(lane, lanes[lane]))
+        level, last = rows[0].thinned, rows[-1]
+        self.connection.execute(f"DELETE FROM {lane} WHERE seq <= ?", (last.seq,))
+        lanes[lane] = replace(lanes[lane], trimmed=Mark(last.seq, last.total_records, last.total_bytes))
+        halves = [
+            (boot_id, draft)
+            for boot_id, run in groupby(rows, key=lambda row: row.boot_id)
+            for draft in self._halves(lane, level, list(run), ahead)
+        ]
+        self._insert([self._append(lanes, draft, boot_id, level + 1) for boot_id, draft in halves])
+        dropped = sum(row.records for row in rows) - sum(draft.count for _, draft in halves)
+        lanes[lane] = replace(lanes[lane], thinned_items=lanes[lane].thinned_items + dropped)
+        self._save_lane(lane, lanes[lane])
+        return Gap("thinned", *_span_ms(rows), lane, rows[0].seq, last.seq, dropped)
+
+    def _oldest_waiting(self, lane: Lane, after: int) -> tuple[Sequence[Row], Sequence[Row]]:
+        """The next rows behind *after* that were thinned equally often, not many; and about as many that follow."""
+        found = self._intact_run(lane, after, 2 * self._thinning_bytes(), 2 * _THINNING_ROWS)
+        count = size = 0
+        for row in found[:_THINNING_ROWS]:
+            if count and (row.thinned != found[0].thinned or size >= self._thinning_bytes() or not _thinnable(row)):
+                break
+            count, size = count + 1, size + len(row.items)
+        return found[:count], found[count:]
+
+    def _intact_run(self, lane: Lane, after: int, limit_bytes: int, limit_rows: int) -> Sequence[Row]:
+        """The next rows, at least one, until one is damaged.  Raises StoreCorrupt when that is the first."""
+        rows = [self._row(lane, after + 1)]
+        size = len(rows[0].items)
+        for values in self.connection.execute(
+            f"SELECT {COLUMNS} FROM {lane} WHERE seq > ? ORDER BY seq LIMIT ?", (after + 1, limit_rows)
+        ):
+            row = Row._make(values)
+            if size >= limit_bytes or not intact(self.epoch, lane, row):
+                break
+            rows.append(row)
+            size += len(row.items)
+        return rows
+
+    def _halves(self, lane: Lane, level: int, rows: Sequence[Row], ahead: Sequence[Row]) -> Iterator[Draft]:
+        kept, self._standing[level] = halved(
+            [readings(row.items) for row in rows],
+            (readings(row.items) for row in ahead if _made_of_readings(row)),
+            self._standing.get(level, {}),
+        )
+        for group in packed(kept):
+            yield Draft(lane, joined(group), len(group), *_span_ms(rows))
+
+    # ------------------------------------------------------------------ grow old
+
+    def forget_old(self) -> bool:
+        """Delete some of what every uplink has and is too old; whether there may be more to delete at once.
+
+        Raises StoreCorrupt, StoreFull, sqlite3.Error.
+        """
+        if self._keeping.age_s is None or self._clock.state() is not ClockState.SYNCED:
+            self._doubts.clear()
+            return False
+        now_ms = self._clock.now_ms()
+        cutoff = Cutoff(now_ms - round(self._keeping.age_s * 1000), now_ms)
+        more = False
+        for lane, held in self.lanes.items():
+            upto = self._aged(lane, held, cutoff)
+            if upto is not None:
+                self._transaction((), {}, (), {lane: upto})
+                more = more or upto - held.trimmed.seq >= _AGED_ROWS
+        return more
+
+    def _aged(self, lane: Lane, held: Held, cutoff: Cutoff) -> int | None:
+        """Up to where the lane's rows are too old and may go."""
+        acknowledged = self._acknowledged(lane, held)
+        probe = probe_seq(held.trimmed.seq, held.last.seq)
+        unusual = any(cutoff.old(to_ms) for _, to_ms in self._times(lane, probe - 1, acknowledged, _PROBES))
+        known = self._doubts.pop(lane, None)
+        allowed, doubt = judged(unusual, known, self._clock.monotonic_s())
+        if doubt is not None:
+            self._doubts[lane] = doubt
+        if doubt is not None and known is None:
+            log.warning("much is too old at once, looked at again before it is deleted", lane=str(lane))
+        return old_prefix(self._times(lane, held.trimmed.seq, acknowledged, _AGED_ROWS), cutoff) if allowed else None
+
+    def _times(self, lane: Lane, after: int, upto: int, limit: int) -> Sequence[tuple[int, int]]:
+        return self.connection.execute(
+            f"SELECT seq, to_ms FROM {lane} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, upto, limit)
+        ).fetchall()
+
     def _announced_in(self, lane: Lane, first: int, last: int) -> Sequence[Gap]:
         if lane is not Lane.GAP:
             return ()
@@ -291,8 +457,9 @@ class Writer:
     def _save_lane(self, lane: Lane, held: Held) -> None:
         mark = held.trimmed
         self.connection.execute(
-            "INSERT OR REPLACE INTO lane VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (lane, mark.seq, mark.items, mark.bytes, held.evicted, held.evicted_items, held.damaged),
+            "INSERT OR REPLACE INTO lane (name, seq, total_records, total_bytes, evicted, evicted_records, damaged,"
+            " thinned_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (lane, *astuple(mark), held.evicted, held.evicted_items, held.damaged, held.thinned_items),
         )
 
     def _announcement(self, gaps: Sequence[Gap]) -> Iterator[Draft]:
@@ -375,12 +542,23 @@ class Writer:
         for lane, row in graves:
             if row.seq <= lanes[lane].trimmed.seq:
                 continue
-            self.connection.execute(
-                f"INSERT OR REPLACE INTO {lane} ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
-            )
+            self.connection.execute(f"INSERT OR REPLACE INTO {lane} {VALUES}", row)
             lanes[lane] = replace(lanes[lane], damaged=lanes[lane].damaged + 1)
         for lane in {lane for lane, _ in graves}:
             self._save_lane(lane, lanes[lane])
 
     def close(self) -> None:
         self.connection.close()
+
+
+def _thinnable(row: Row) -> bool:
+    return row.thinned < LEVELS and _made_of_readings(row)
+
+
+def _made_of_readings(row: Row) -> bool:
+    """Not so a row that stands for a damaged one: it is empty."""
+    return len(readings(row.items)) == row.records > 0
+
+
+def _span_ms(rows: Sequence[Row]) -> tuple[int, int]:
+    return min(row.from_ms for row in rows), max(row.to_ms for row in rows)

@@ -245,17 +245,34 @@ def test_a_kill_in_the_middle_leaves_each_row_old_or_new_and_the_rest_is_done_la
 def test_rows_that_were_evicted_while_held_are_announced_and_hold_nobody_up(tmp_path: Path) -> None:
     async def main() -> None:
         async with store(tmp_path, budget_bytes=2 * 2**20) as opened:
+            opened.hold({Lane.BILLING: 1})
+            big = [draft(Lane.BILLING, *(reading(n) for n in range(500)))]
+            for _ in range(60):
+                await opened.commit(big)
+            stats = (await opened.stats()).lanes[Lane.BILLING]
+            assert stats.evicted > 0
+            assert (await opened.after(Lane.BILLING, 0, 50), opened.last_seq(Lane.BILLING)) == ((), stats.evicted)
+            assert await restamp_lane(opened, pending_of(opened), Lane.BILLING, TRUE) == stats.envelopes
+            opened.release(Lane.BILLING)
+            found = await everything(opened, Lane.BILLING)
+            assert [each.seq for each in found] == list(range(stats.evicted + 1, 61))
+
+    asyncio.run(main())
+
+
+def test_rows_that_were_thinned_while_held_are_corrected_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with store(tmp_path, budget_bytes=2 * 2**20) as opened:
             opened.hold({Lane.TELEMETRY: 1})
             big = [draft(Lane.TELEMETRY, *(reading(n) for n in range(500)))]
             for _ in range(60):
                 await opened.commit(big)
-            stats = (await opened.stats()).lanes[Lane.TELEMETRY]
-            assert stats.evicted > 0
-            assert (await opened.after(Lane.TELEMETRY, 0, 50), opened.last_seq(Lane.TELEMETRY)) == ((), stats.evicted)
-            assert await restamp_lane(opened, pending_of(opened), Lane.TELEMETRY, TRUE) == stats.envelopes
+            assert (await opened.stats()).lanes[Lane.TELEMETRY].thinned_items > 0
+            await restamp_lane(opened, pending_of(opened), Lane.TELEMETRY, TRUE)
             opened.release(Lane.TELEMETRY)
             found = await everything(opened, Lane.TELEMETRY)
-            assert [each.seq for each in found] == list(range(stats.evicted + 1, 61))
+            assert found
+            assert all(b'"c":"unknown"' not in each.items for each in found)
 
     asyncio.run(main())
 

@@ -91,3 +91,17 @@ class LoopKernel(FakeKernel):
 
     def _loop_ms(self) -> int:
         return round(self._loop.time() * 1000)
+
+
+class ThreadedLoopClock(LoopClock):
+    """For what other threads ask, too: follows the loop that it was made in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+
+    def now_ms(self) -> int:
+        return self.wall_ms + round(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
