@@ -13,9 +13,16 @@ import platform
 
 import structlog
 
-from tests.bench import bus, chain, footprint
+from tests.bench import bus, chain, footprint, store
 
-SECTIONS = {"chain": chain.run, "bus": bus.run, "footprint": footprint.run}
+SECTIONS = {
+    "chain": chain.run,
+    "bus": bus.run,
+    "footprint": footprint.run,
+    "store": store.run,
+    "drain": store.drain,
+    "waiting": store.waiting,
+}
 
 
 def main() -> None:

@@ -86,6 +86,7 @@ def write_configuration(
     *,
     mqtt: MqttVersion = "5",
     max_registers: int = 125,
+    budget: str = "256 MiB",
 ) -> None:
     """*max_registers*: of one request; 1 makes it one request per value."""
     (directory / "devices").mkdir(parents=True)
@@ -104,7 +105,7 @@ def write_configuration(
         "format: site/1\n"
         "site: {id: bench, name: {zh: 基准, en: bench}}\n"
         "gateway: {id: gw1}\n"
-        "store: {path: store, budget: 256 MiB}\n"
+        f"store: {{path: store, budget: {budget}}}\n"
         f"uplinks: [{{id: up, host: 127.0.0.1, port: {broker_port}, window: 100{protocol}}}]\n"
         f"lines:\n{lines}\n"
         f"devices:\n{devices}\n",

@@ -22,7 +22,7 @@ from typing import Any
 
 from gateway.errors import GatewayError
 from tests.bench.peer import report, scenarios
-from tests.bench.peer.install import ROOT, installed
+from tests.bench.peer.install import ROOT, installed, peer_version
 from tests.bench.peer.products import Ours, Product, ThingsBoard
 from tests.bench.peer.scenarios import Result
 
@@ -44,8 +44,10 @@ class Plan:
 
 
 def plans(quick: bool, rounds: int, program: Path) -> Sequence[Plan]:
-    ours, sqlite = Ours(), ThingsBoard(program, "sqlite")
-    memory, file = ThingsBoard(program, "memory"), ThingsBoard(program, "file")
+    ours: Product = Ours()
+    sqlite: Product = ThingsBoard(program, "sqlite")
+    memory: Product = ThingsBoard(program, "memory")
+    file: Product = ThingsBoard(program, "file")
     times = scenarios.QUICK if quick else scenarios.FULL
     faults = min(rounds, 3)
 
@@ -71,17 +73,25 @@ async def _run(scenario: Any, times: Any, options: dict[str, Any], product: Prod
 
 
 async def measure(plan: Plan) -> report.Results:
-    """Raises GatewayError."""
     results: dict[str, list[Result]] = {product.name: [] for product in plan.products}
     for number in range(plan.rounds):
         if plan.side_by_side:
-            outcomes = await asyncio.gather(*(plan.scenario(product) for product in plan.products))
+            outcomes = await asyncio.gather(*(_outcome(plan, product) for product in plan.products))
         else:
-            outcomes = [await plan.scenario(product) for product in plan.products]
+            outcomes = [await _outcome(plan, product) for product in plan.products]
         for product, outcome in zip(plan.products, outcomes, strict=True):
             results[product.name].append(outcome)
             print(f"   {plan.name} {number + 1}/{plan.rounds}  {report.line(product.name, outcome)}", flush=True)
     return results
+
+
+async def _outcome(plan: Plan, product: Product) -> Result:
+    """A product that does not do what is asked costs its round, not the run."""
+    try:
+        return await plan.scenario(product)
+    except GatewayError as exc:
+        print(f"   {plan.name}: {exc.advice()}", flush=True)
+        return {"failed": 1}
 
 
 def main() -> None:
@@ -109,7 +119,7 @@ def main() -> None:
 
 async def _all(chosen: Sequence[Plan], path: Path) -> None:
     load = os.getloadavg()[0]
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load before {load:.2f}"
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load before {load:.2f}, {peer_version()}"
     print(machine, flush=True)
     results = {plan.name: await measure(plan) for plan in chosen}
     path.parent.mkdir(parents=True, exist_ok=True)

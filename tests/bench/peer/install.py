@@ -31,3 +31,7 @@ def installed() -> Path:
         ) from exc
     stamp.write_text(wanted, "utf-8")
     return program
+
+
+def peer_version() -> str:
+    return next(line for line in REQUIREMENTS.read_text("utf-8").splitlines() if line.startswith("thingsboard-gateway"))

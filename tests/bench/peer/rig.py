@@ -17,9 +17,10 @@ from typing import Any
 import psutil
 
 from gateway.errors import GatewayError
-from gateway.sim.broker import Broker, mosquitto
+from gateway.sim.broker import Broker
 from gateway.sim.process import Child
 from support.tcp_proxy import Proxy, proxy
+from tests.bench.broker import QuietBroker
 from tests.bench.peer.helper import Helper
 from tests.bench.peer.ledger import USER
 from tests.bench.peer.products import Product, Program, Reading, Work
@@ -32,7 +33,7 @@ Counts = Mapping[str, Sequence[int]]
 """Of each port: how often each register has been read."""
 
 
-class PlatformBroker(Broker):
+class PlatformBroker(QuietBroker):
     """mosquitto in the place of ThingsBoard's server: it must not send a gateway what the gateway itself has sent."""
 
     def _mosquitto_conf(self) -> str:
@@ -47,8 +48,7 @@ class PlatformBroker(Broker):
             "topic read v1/devices/me/attributes/response/+\n"
             "topic read v1/gateway/attributes/response\n"
         )
-        # Saved when it is stopped: saving after every change would cost more than all the rest at these rates.
-        return super()._mosquitto_conf().replace("autosave_on_changes true\nautosave_interval 1", f"acl_file {acl}")
+        return f"{super()._mosquitto_conf()}acl_file {acl}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +159,9 @@ async def rig(
     product: Product, devices: int, period_ms: int, reading: Reading, *, over_the_line: bool = False
 ) -> AsyncIterator[Rig]:
     """The product is configured and not yet started; afterwards nothing of it is left."""
-    kind = mosquitto()
-    if kind is None:
-        raise GatewayError("mosquitto is not installed", hint="apt install mosquitto")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-peer-")))
-        broker = await stack.enter_async_context(PlatformBroker(kind, folder / "broker"))
+        broker = await stack.enter_async_context(PlatformBroker(folder / "broker"))
         field = await stack.enter_async_context(Helper("tests.bench.peer.field", str(devices), str(VALUES)))
         ledger = await stack.enter_async_context(Helper("tests.bench.peer.ledger", str(broker.port)))
         line = await stack.enter_async_context(proxy(broker.port))
