@@ -28,10 +28,15 @@ def main(count: int, per_batch: int, directory: Path, port: int) -> dict[str, fl
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
     database.execute("CREATE TABLE batch (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)")
-    room, on_the_way = threading.Semaphore(WINDOW), threading.Semaphore(0)
+    room, acknowledged = threading.Semaphore(WINDOW), threading.Semaphore(0)
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
     client.max_inflight_messages_set(WINDOW)
-    client.on_publish = lambda *_: (room.release(), on_the_way.release())
+
+    def published(*_: object) -> None:
+        room.release()
+        acknowledged.release()
+
+    client.on_publish = published
     connected = threading.Event()
     client.on_connect = lambda *_: connected.set()
     client.connect("127.0.0.1", port)
@@ -46,7 +51,7 @@ def main(count: int, per_batch: int, directory: Path, port: int) -> dict[str, fl
         client.publish("bench/telemetry", body, qos=1)
     stored_s = time.monotonic() - begun
     for _ in range(batches):
-        on_the_way.acquire()
+        acknowledged.acquire()
     used = {
         "readings": batches * per_batch,
         "seconds": time.monotonic() - begun,

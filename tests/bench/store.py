@@ -112,7 +112,7 @@ async def _listener(port: int) -> AsyncIterator[list[tuple[float, str, bytes]]]:
     client.on_connect = lambda client, *_: client.subscribe("compound/#")
     client.on_subscribe = lambda *_: granted.set()
     client.on_message = lambda _client, _data, message: messages.append(
-        (time.monotonic(), message.topic, message.payload)
+        (time.monotonic(), message.topic, bytes(message.payload))
     )
     await asyncio.to_thread(client.connect, "127.0.0.1", port)
     client.loop_start()
@@ -190,7 +190,9 @@ async def _rss_bytes(ports: Sequence[int], store: Path | None) -> float:
             await asyncio.to_thread(_copy, store, folder / "store")
         argv = [sys.executable, "-m", "gateway.cli.main", "run", "--config", str(folder)]
         async with Child(argv, folder / "gateway.log") as child:
-            await answering(folder / "store", child)
+            status = await answering(folder / "store", child)
+            waits = sum(lane["unacknowledged"]["up"] for lane in status["store"]["lanes"].values())
+            assert (waits >= WAITING) is (store is not None), waits
             await watch(child, folder / "store", WATCH_S)
             rss: int = psutil.Process(child.pid).memory_info().rss
             await child.kill()

@@ -135,8 +135,9 @@ def subscriber(ledger: Ledger, subscribed: threading.Event) -> mqtt.Client:
     client._reconnect_min_delay = client._reconnect_max_delay = 0.05  # type: ignore[assignment]
 
     def on_message(client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        ledger.note(message.topic, message.payload, again=message.dup)
-        answer(client, message.topic, message.payload)
+        payload = bytes(message.payload)
+        ledger.note(message.topic, payload, again=message.dup)
+        answer(client, message.topic, payload)
 
     client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
     client.on_subscribe = lambda *_: subscribed.set()
@@ -149,7 +150,7 @@ def main(port: int) -> None:
     threading.excepthook = lambda failure: (threading.__excepthook__(failure), os._exit(1))
     ledger, subscribed = Ledger(), threading.Event()
     client = subscriber(ledger, subscribed)
-    lasting = Properties(PacketTypes.CONNECT)
+    lasting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     lasting.SessionExpiryInterval = 3600
     client.connect("127.0.0.1", port, clean_start=False, properties=lasting)
     client.loop_start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -107,7 +107,7 @@ class ThingsBoard:
         }
 
 
-_STORAGE = {
+_STORAGE: Mapping[Storage, Callable[[str], Mapping[str, Any]]] = {
     "memory": lambda _: {"type": "memory", "read_records_count": 1000, "max_records_count": 100_000},
     "file": lambda folder: {
         "type": "file",
