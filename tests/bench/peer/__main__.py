@@ -23,7 +23,7 @@ from typing import Any
 from gateway.errors import GatewayError
 from tests.bench.peer import report, scenarios
 from tests.bench.peer.install import ROOT, installed, peer_version
-from tests.bench.peer.products import Ours, Product, ThingsBoard
+from tests.bench.peer.products import KEEPALIVE_S, Ours, Product, ThingsBoard
 from tests.bench.peer.scenarios import Result
 
 FIRST_RATE = 4000.0
@@ -47,6 +47,7 @@ def plans(quick: bool, rounds: int, program: Path) -> Sequence[Plan]:
     ours: Product = Ours()
     sqlite: Product = ThingsBoard(program, "sqlite")
     memory: Product = ThingsBoard(program, "memory")
+    shipped: Product = ThingsBoard(program, "sqlite", KEEPALIVE_S)
     file: Product = ThingsBoard(program, "file")
     times = scenarios.QUICK if quick else scenarios.FULL
     faults = min(rounds, 3)
@@ -61,7 +62,13 @@ def plans(quick: bool, rounds: int, program: Path) -> Sequence[Plan]:
         plan("steady, tags", scenarios.steady, [ours, sqlite], rounds, reading="tags"),
         plan("outage", scenarios.outage, everywhere, faults, reading="block"),
         plan("kill", scenarios.kill, everywhere, faults, reading="block"),
-        plan("silence", scenarios.silence, everywhere, faults, reading="block"),
+        plan(
+            "silence",
+            scenarios.silence,
+            [ours, sqlite] if quick else [ours, sqlite, shipped, file],
+            faults,
+            reading="block",
+        ),
         plan("highest, block", scenarios.highest, [ours, sqlite], 1, reading="block", start=FIRST_RATE),
         plan("highest, tags", scenarios.highest, [ours, sqlite], 1, reading="tags", start=FIRST_RATE),
     ]

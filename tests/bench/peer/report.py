@@ -22,7 +22,7 @@ UNITS = {
     "lost_first": "of them lost",
     "read_before_second": "values read before the second kill",
     "lost_second": "of these lost",
-    "lost_before": "of all lost, read before the fault",
+    "lost_before": "of all lost, read 2 s or more before the fault",
     "failed": "rounds without a result",
 }
 

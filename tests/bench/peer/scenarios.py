@@ -21,7 +21,8 @@ PERIOD_MS = 1000
 SHORTEST_PERIOD_MS = 100
 """Our own limit; a greater load has more devices."""
 WARM_UP_S = 4.0
-LEAD_S = 5.0
+LEAD_S = 4.0
+ARRIVAL_S = 2.0
 TAIL_S = 5.0
 QUIET_S = 10.0
 """Nothing new for so long after the devices have fallen silent: what has not come will not come."""
@@ -131,18 +132,18 @@ async def outage(product: Product, times: Times, reading: Reading) -> Result:
     """The broker is stopped, and started again."""
     async with rig(product, DEVICES, PERIOD_MS, reading) as running:
         await _begin(running)
-        await asyncio.sleep(LEAD_S)
+        quiet = await _undisturbed(running)
         start = await running.counts()
         await running.broker.stop()
-        await running.mark()
         await asyncio.sleep(times.outage)
         end = await running.counts()
+        await running.mark()
         await running.broker.start()
         back_s = await _back(running, time.monotonic())
         return {
             "read_meanwhile": _total(end) - _total(start),
             "first_value_s": back_s,
-            **await _account(running, start),
+            **await _account(running, quiet),
         }
 
 
@@ -150,10 +151,9 @@ async def kill(product: Product, times: Times, reading: Reading) -> Result:
     """kill -9 while the broker is away; started again, still away; killed and started once more; then it is back."""
     async with rig(product, DEVICES, PERIOD_MS, reading) as running:
         await _begin(running)
-        await asyncio.sleep(LEAD_S)
+        quiet = await _undisturbed(running)
         start = await running.counts()
         await running.broker.stop()
-        await running.mark()
         await asyncio.sleep(times.outage + random.uniform(0, PERIOD_MS / 1000))  # anywhere between two reads
         await running.kill()
         first = await running.counts()
@@ -162,9 +162,10 @@ async def kill(product: Product, times: Times, reading: Reading) -> Result:
         await running.kill()
         second = await running.counts()
         await running.start()
+        await running.mark()
         await running.broker.start()
         back_s = await _back(running, time.monotonic())
-        account = await _account(running, start)
+        account = await _account(running, quiet)
         return {
             "read_before_first": _total(first) - _total(start),
             "lost_first": await running.missing(start, first),
@@ -179,19 +180,19 @@ async def silence(product: Product, times: Times, reading: Reading) -> Result:
     """The line to the broker swallows everything, then it is reset and works again."""
     async with rig(product, DEVICES, PERIOD_MS, reading, over_the_line=True) as running:
         await _begin(running)
-        await asyncio.sleep(LEAD_S)
+        quiet = await _undisturbed(running)
         start = await running.counts()
         running.line.silent = True
-        await running.mark()
         await asyncio.sleep(times.silence)
         end = await running.counts()
+        await running.mark()
         running.line.silent = False
         running.line.cut()
         back_s = await _back(running, time.monotonic())
         return {
             "read_meanwhile": _total(end) - _total(start),
             "first_value_s": back_s,
-            **await _account(running, start),
+            **await _account(running, quiet),
         }
 
 
@@ -213,17 +214,25 @@ async def _back(running: Rig, since: float) -> float:
     return max(0.0, float(status["first_s"]) - since)
 
 
-async def _account(running: Rig, fault: Counts | None = None) -> Result:
+async def _undisturbed(running: Rig) -> Counts:
+    """Some seconds before the fault; returns what had been read early enough to have arrived before it."""
+    await asyncio.sleep(LEAD_S)
+    quiet = await running.counts()
+    await asyncio.sleep(ARRIVAL_S)
+    return quiet
+
+
+async def _account(running: Rig, quiet: Counts | None = None) -> Result:
     """Let the devices fall silent and what is on its way arrive; then say what never came.
 
-    *fault*: what had been read when it began.  What was lost before says that the bench or the product's configuration
+    *quiet*: what had been read well before the fault.  If any of that is lost, the bench or the product's configuration
     is wrong.
     """
     end = await running.freeze()
     status = await running.until_quiet(QUIET_S, DRAIN_LIMIT_S)
     result = {"lost": await running.missing(_nothing(end), end), "repeated": int(status["repeated"])}
-    if fault is not None:
-        result["lost_before"] = await running.missing(_nothing(fault), fault)
+    if quiet is not None:
+        result["lost_before"] = await running.missing(_nothing(quiet), quiet)
     return result
 
 
