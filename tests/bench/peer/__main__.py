@@ -1,6 +1,6 @@
 """make bench-peer: the same work through our gateway and through ThingsBoard IoT Gateway, interleaved in one run.
 
-make bench-peer                                       everything; 40 minutes
+make bench-peer                                       everything; three quarters of an hour
 make bench-peer ARGS="--quick"                        a look; 4 minutes
 make bench-peer ARGS="steady kill --rounds 3 --json build/peer.json"
 """

@@ -3,7 +3,7 @@
 python -m tests.bench.peer.ledger PORT   says [] when it listens, then obeys:
 
     "status"                          -> what has arrived so far
-    "mark"                            -> the same; the first value after this is timed
+    {"mark": counts}                  -> the same; the first value read later than these is timed
     {"from": counts, "to": counts}    -> how many values that the field gave in between have never arrived
 
 Its session outlives its connection and the broker's restart, so what the broker has acknowledged reaches it.
@@ -48,12 +48,16 @@ class Ledger:
         self._seen: defaultdict[tuple[str, str], bytearray] = defaultdict(lambda: bytearray(1024))
         """(device, register) -> for each count 1 when it has arrived."""
         self._values = self._distinct = self._repeated = self._messages = self._bytes = 0
+        self._marked: Mapping[tuple[str, str], int] = {}
         self._first_s: float | None = None
         self._last_s = 0.0
 
-    def mark(self) -> None:
+    def mark(self, counts: Mapping[str, Sequence[int]]) -> None:
         with self.lock:
             self._first_s = None
+            self._marked = {
+                (f"d{port}", f"v{n}"): count for port, each in counts.items() for n, count in enumerate(each)
+            }
 
     def note(self, topic: str, payload: bytes, *, again: bool) -> None:
         """*again*: the broker says that it may have sent us this before, which is nobody's duplicate."""
@@ -65,7 +69,6 @@ class Ledger:
                 self._note_value(device, register, count, again)
             if self._distinct > before:
                 self._last_s = time.monotonic()
-                self._first_s = self._first_s or self._last_s
 
     def _note_value(self, device: str, register: str, count: int, again: bool) -> None:
         seen = self._seen[device, register]
@@ -77,6 +80,9 @@ class Ledger:
         else:
             seen[count] = 1
             self._distinct += 1
+            # Not what the broker has kept for us while it was stopped: that was read before.
+            if self._first_s is None and count > self._marked.get((device, register), 0):
+                self._first_s = time.monotonic()
 
     def status(self) -> Mapping[str, Any]:
         with self.lock:
@@ -164,11 +170,12 @@ def main(port: int) -> None:
 
 
 def _obey(ledger: Ledger, command: Any) -> Any:
-    if isinstance(command, dict):
-        return ledger.missing(command["from"], command["to"])
-    if command == "mark":
-        ledger.mark()
-    return ledger.status()
+    if command == "status":
+        return ledger.status()
+    if "mark" in command:
+        ledger.mark(command["mark"])
+        return ledger.status()
+    return ledger.missing(command["from"], command["to"])
 
 
 def _say(value: Any) -> None:

@@ -98,6 +98,14 @@ class Rig:
                 process.kill()
 
     async def use(self, seconds: float) -> Used:
+        """What the product takes for so long.  Raises GatewayError when it ends."""
+        assert self._child is not None
+        try:
+            return await self._use(seconds)
+        except psutil.NoSuchProcess as exc:
+            raise GatewayError(f"{self.product.name} ended: {self._child.last_words()}") from exc
+
+    async def _use(self, seconds: float) -> Used:
         assert self._child is not None
         pid, before, begun, most = self._child.pid, _cpu_s(self._child.pid), time.monotonic(), 0
         while (left_s := begun + seconds - time.monotonic()) > 0:
@@ -119,8 +127,8 @@ class Rig:
         status: Mapping[str, Any] = await self._ledger.ask("status")
         return status
 
-    async def mark(self) -> None:
-        await self._ledger.ask("mark")
+    async def mark(self, counts: Counts) -> None:
+        await self._ledger.ask({"mark": counts})
 
     async def missing(self, start: Counts, end: Counts) -> int:
         missing: int = await self._ledger.ask({"from": start, "to": end})

@@ -137,7 +137,7 @@ async def outage(product: Product, times: Times, reading: Reading) -> Result:
         await running.broker.stop()
         await asyncio.sleep(times.outage)
         end = await running.counts()
-        await running.mark()
+        await running.mark(start)
         await running.broker.start()
         back_s = await _back(running, time.monotonic())
         return {
@@ -162,7 +162,7 @@ async def kill(product: Product, times: Times, reading: Reading) -> Result:
         await running.kill()
         second = await running.counts()
         await running.start()
-        await running.mark()
+        await running.mark(start)
         await running.broker.start()
         back_s = await _back(running, time.monotonic())
         account = await _account(running, quiet)
@@ -185,7 +185,7 @@ async def silence(product: Product, times: Times, reading: Reading) -> Result:
         running.line.silent = True
         await asyncio.sleep(times.silence)
         end = await running.counts()
-        await running.mark()
+        await running.mark(start)
         running.line.silent = False
         running.line.cut()
         back_s = await _back(running, time.monotonic())

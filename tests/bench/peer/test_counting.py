@@ -52,6 +52,16 @@ def test_a_repetition_counts_once_and_the_brokers_own_not_at_all() -> None:
     assert (status["values"], status["distinct"], status["repeated"]) == (3, 1, 1)
 
 
+def test_the_first_value_after_a_mark_is_one_that_was_read_after_it() -> None:
+    ledger = Ledger()
+    ledger.note(OUR_TOPIC, ours("d7", 1), again=False)
+    ledger.mark({"7": [3]})
+    ledger.note(OUR_TOPIC, ours("d7", 2, 3), again=False)
+    assert ledger.status()["first_s"] is None
+    ledger.note(OUR_TOPIC, ours("d7", 4), again=False)
+    assert ledger.status()["first_s"] is not None
+
+
 def test_a_register_holds_how_often_it_has_been_read_until_the_devices_fall_silent() -> None:
     async def main() -> None:
         async with Helper("tests.bench.peer.field", "2", "3") as field:
