@@ -7,19 +7,22 @@ python -m tests.bench.bare_store READINGS PER_BATCH DIRECTORY PORT   prints one 
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.bench.uplink_path import VALUES, measured
+
 WINDOW = 100
-VALUES = 20
 
 
 def main(count: int, per_batch: int, directory: Path, port: int) -> dict[str, float]:
@@ -42,10 +45,11 @@ def main(count: int, per_batch: int, directory: Path, port: int) -> dict[str, fl
     client.connect("127.0.0.1", port)
     client.loop_start()
     connected.wait(10)
+    table = measured()
     begun, cpu_s = time.monotonic(), time.process_time()
     batches = count // per_batch
     for number in range(batches):
-        body = _batch(number, per_batch)
+        body = _batch(table, number, per_batch)
         database.execute("INSERT INTO batch (body) VALUES (?)", (body,))
         room.acquire()
         client.publish("bench/telemetry", body, qos=1)
@@ -66,12 +70,12 @@ def main(count: int, per_batch: int, directory: Path, port: int) -> dict[str, fl
     return {**used, "disk_bytes": sum(file.stat().st_blocks * 512 for file in directory.iterdir())}
 
 
-def _batch(number: int, readings: int) -> bytes:
+def _batch(table: Sequence[float], number: int, readings: int) -> bytes:
     """The same facts as in an envelope of ours."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms, start = time.time_ns() // 1_000_000, number * readings % len(table)
     items: list[dict[str, Any]] = [
-        {"p": f"d{n // VALUES}.v{n % VALUES}", "u": "V", "t": now_ms, "v": number % 65536, "q": "good"}
-        for n in range(readings)
+        {"p": f"d{n // VALUES}.v{n % VALUES}", "u": "V", "t": now_ms, "v": value, "q": "good"}
+        for n, value in enumerate(itertools.islice(itertools.cycle(table), start, start + readings))
     ]
     return json.dumps({"seq": number, "items": items}, separators=(",", ":")).encode()
 

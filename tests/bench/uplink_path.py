@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import json
 import logging
+import random
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -41,6 +42,7 @@ POINTS = {
     for device in range(DEVICES)
     for n in range(VALUES)
 }
+_MEASURED = 4096
 FILL_COMMIT = 500
 """Envelopes of one transaction."""
 NEW_EVERY_S = 0.1
@@ -78,14 +80,22 @@ async def running(*coroutines: Any) -> AsyncIterator[None]:
                 await task
 
 
-def readings(now_ms: int, number: int) -> Iterator[Sequence[Reading]]:
+def measured() -> Sequence[float]:
+    """As a meter says it, one decimal; enough of them that compression finds no pattern in their order."""
+    chance = random.Random(1)
+    return [round(chance.uniform(0, 500), 1) for _ in range(_MEASURED)]
+
+
+def readings(table: Sequence[float], now_ms: int, number: int) -> Iterator[Sequence[Reading]]:
     """One read of each device."""
+    start = number * len(POINTS)
     for device in range(DEVICES):
-        yield [Reading(f"d{device}.v{n}", number % 65536, now_ms, now_ms) for n in range(VALUES)]
+        first = start + device * VALUES
+        yield [Reading(f"d{device}.v{n}", table[(first + n) % _MEASURED], now_ms, now_ms) for n in range(VALUES)]
 
 
 async def feed(count: int, directory: Path, port: int) -> dict[str, float]:
-    clock = SystemClock()
+    clock, table = SystemClock(), measured()
     async with opened(directory, clock) as store:
         engine = Engine(RuleSet(), POINTS, (), new_id=uuid7, started=Instant(clock.monotonic_s(), clock.now_ms()))
         pipeline = Pipeline(store, engine, POINTS, clock)
@@ -95,7 +105,7 @@ async def feed(count: int, directory: Path, port: int) -> dict[str, float]:
                 await asyncio.sleep(0.01)
             begun, cpu_s = time.monotonic(), time.process_time()
             for number in range(count // len(POINTS)):
-                for batch in readings(clock.now_ms(), number):
+                for batch in readings(table, clock.now_ms(), number):
                     await pipeline.submit(batch)
                 await asyncio.sleep(0)
             stored_s = time.monotonic() - begun

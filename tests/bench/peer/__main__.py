@@ -122,6 +122,8 @@ def main() -> None:
         asyncio.run(_all(chosen, arguments.json))
     except GatewayError as exc:
         sys.exit(exc.advice())
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 async def _all(chosen: Sequence[Plan], path: Path) -> None:
