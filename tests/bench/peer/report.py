@@ -1,4 +1,4 @@
-"""Results as a table for README.md: medians, and what is the best of ours to the best of theirs."""
+"""Results as tables for README.md: medians, and ours to theirs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ UNITS = {
     "read_before_second": "values read before the second kill",
     "lost_second": "of these lost",
     "lost_before": "of all lost, read 2 s or more before the fault",
+    "most_per_s": "values/s, the most at any load",
     "failed": "rounds without a result",
 }
+
+COMPARED = frozenset({"values_per_s", "most_per_s", "cpu_ms_per_1000", "rss_mib"})
 
 
 def line(product: str, result: Result) -> str:
@@ -37,13 +40,23 @@ def tables(results: Mapping[str, Results]) -> str:
 
 def _table(name: str, rounds: Results) -> str:
     products = list(rounds)
+    ours, theirs = products[:2]
     keys = dict.fromkeys(key for results in rounds.values() for result in results for key in result)
-    count = len(rounds[products[0]])
-    head = f"| {name}{f', median of {count}' if count > 1 else ''} | " + " | ".join(products) + " |"
+    count = len(rounds[ours])
+    head = [f"{name}{f', median of {count}' if count > 1 else ''}", *products, f"{ours} / {theirs}"]
     rows = [
-        f"| {UNITS[key]} | " + " | ".join(_cell(rounds[product], key) for product in products) + " |" for key in keys
+        [UNITS[key], *(_cell(rounds[product], key) for product in products), _ratio(rounds[ours], rounds[theirs], key)]
+        for key in keys
     ]
-    return "\n".join([head, "|---" * (len(products) + 1) + "|", *rows])
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def _ratio(ours: Sequence[Result], theirs: Sequence[Result], key: str) -> str:
+    """Median over the rounds, whose products stood beside each other."""
+    if key not in COMPARED:
+        return ""
+    pairs = [(mine[key], other[key]) for mine, other in zip(ours, theirs, strict=True) if key in mine and key in other]
+    return f"{median(mine / other for mine, other in pairs):.2f}" if pairs else ""
 
 
 def _cell(results: Sequence[Result], key: str) -> str:

@@ -71,52 +71,71 @@ async def steady(product: Product, times: Times, reading: Reading) -> Result:
 # ---------------------------------------------------------------------- the most
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What came of one offered rate."""
+
+    values_per_s: float
+    cpu_ms_per_1000: float
+    rss_mib: float
+    steady: bool
+    """Neither the backlog nor the memory grew."""
+    held: bool
+
+
 async def highest(product: Product, times: Times, reading: Reading, start: float) -> Result:
     """The highest rate that is held: doubled until it is not, then narrowed to a fifth; confirmed for longer."""
     low, high, rate = 0.0, 0.0, start
-    while not high or high / low > 1.2:
-        if await _probe(product, times.probe, reading, rate):
+    probes: list[Probe] = []
+    while not low or not high or high / low > 1.2:
+        probes.append(await _probe(product, times.probe, reading, rate))
+        if probes[-1].held:
             low = rate
         else:
             high = rate
-        if not low and rate < start / 4:
-            return {"values_per_s": 0.0}
         rate = low * 2 if not high else (low * high) ** 0.5 if low else high / 2
-    while low >= start / 4:
-        result = await _probe(product, times.held, reading, low)
-        if result:
-            return result
+        if rate < start / 8:
+            raise GatewayError(f"{product.name} does not hold {start / 4:,.0f} values/s")
+    most = max(probe.values_per_s for probe in probes if probe.steady)
+    for _ in range(3):
+        confirmed = await _probe(product, times.held, reading, low)
+        if confirmed.held:
+            return {
+                "values_per_s": confirmed.values_per_s,
+                "cpu_ms_per_1000": confirmed.cpu_ms_per_1000,
+                "rss_mib": confirmed.rss_mib,
+                "most_per_s": max(most, confirmed.values_per_s),
+            }
         low /= 1.2
-    return {"values_per_s": 0.0}
+    raise GatewayError(f"{product.name} holds {low * 1.2:,.0f} values/s for {times.probe:g} s and no longer")
 
 
-async def _probe(product: Product, seconds: float, reading: Reading, rate: float) -> Result | None:
-    """None when the product does not hold the rate."""
+async def _probe(product: Product, seconds: float, reading: Reading, rate: float) -> Probe:
     period_ms = max(SHORTEST_PERIOD_MS, round(DEVICES * VALUES * 1000 / rate))
     devices = max(DEVICES, round(rate * period_ms / 1000 / VALUES))
     async with rig(product, devices, period_ms, reading) as running:
         try:
             await _begin(running)
         except GatewayError:
-            return None  # it does not even reach all devices in time
+            return Probe(0.0, 0.0, 0.0, steady=False, held=False)  # it does not even reach all devices in time
         await asyncio.sleep(WARM_UP_S)
         behind = await _behind(running)
         before = await running.arrived()
         halves = [await running.use(seconds / 2), await running.use(seconds / 2)]
-        values = (await running.arrived())["distinct"] - before["distinct"]
+        values = max(1, (await running.arrived())["distinct"] - before["distinct"])
         backlog = await _behind(running) - behind
         per_s = values / sum(half.seconds for half in halves)
         offered = running.work.offered
         growth = halves[1].rss_bytes / halves[0].rss_bytes
-        held = per_s >= HELD * offered and backlog <= offered and growth <= MAX_GROWTH
+        steady = backlog <= offered and growth <= MAX_GROWTH
+        held = steady and per_s >= HELD * offered
         print(
             f"      {product.name}, {reading}: {offered:,.0f}/s offered, {per_s:,.0f}/s, "
             f"backlog {backlog:+,.0f}, memory x {growth:.2f}: {'held' if held else 'not held'}",
             flush=True,
         )
-        cpu_s = sum(half.cpu_s for half in halves)
-        rss_mib = max(half.rss_bytes for half in halves) / 2**20
-        return {"values_per_s": per_s, "cpu_ms_per_1000": cpu_s * 1e6 / values, "rss_mib": rss_mib} if held else None
+        cpu_ms = sum(half.cpu_s for half in halves) * 1e6 / values
+        return Probe(per_s, cpu_ms, max(half.rss_bytes for half in halves) / 2**20, steady, held)
 
 
 async def _behind(running: Rig) -> int:
