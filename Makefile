@@ -2,7 +2,7 @@
 # Both need only Python >= 3.11, make and a package index.
 SHELL := /bin/sh
 BIN := .venv/bin
-.PHONY: run test test-long check bench lock clean
+.PHONY: run test test-long check bench bench-peer lock clean
 
 run:
 	@sh packaging/venv.sh run
@@ -29,6 +29,11 @@ bench:
 	@sh packaging/venv.sh dev
 	@sh packaging/test_tools.sh
 	@PYTHONPATH=tests $(BIN)/python -m tests.bench $(ARGS)
+
+bench-peer:
+	@sh packaging/venv.sh dev
+	@sh packaging/test_tools.sh
+	@PYTHONPATH=tests $(BIN)/python -m tests.bench.peer $(ARGS)
 
 lock:
 	sh packaging/lock.sh

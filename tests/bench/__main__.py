@@ -13,9 +13,17 @@ import platform
 
 import structlog
 
-from tests.bench import bus, chain, footprint, ingest
+from tests.bench import bus, chain, footprint, ingest, store
 
-SECTIONS = {"chain": chain.run, "bus": bus.run, "footprint": footprint.run, "ingest": ingest.run}
+SECTIONS = {
+    "chain": chain.run,
+    "bus": bus.run,
+    "footprint": footprint.run,
+    "ingest": ingest.run,
+    "store": store.run,
+    "drain": store.drain,
+    "waiting": store.waiting,
+}
 
 
 def main() -> None:

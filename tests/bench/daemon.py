@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from gateway import local_api
-from gateway.sim.broker import Broker, best_kind
+from gateway.sim.broker import Broker, MqttVersion, best_kind
 from gateway.sim.process import Child
 
 PROFILE = """\
@@ -25,7 +25,7 @@ kind: power_meter
 name: {{zh: 基准, en: Bench}}
 source: none
 confidence: high
-device: {{max_registers: 125}}
+device: {{max_registers: {max_registers}}}
 points:
 {points}
 """
@@ -70,30 +70,43 @@ async def canned_devices(count: int) -> AsyncIterator[Sequence[int]]:
 async def daemon(directory: Path, ports: Sequence[int], values: int, every: str) -> AsyncIterator[Child]:
     """The gateway with one device of *values* registers per port, one rule per device and a broker."""
     async with Broker(best_kind(), directory / "broker") as broker:
-        write_configuration(directory, ports, values, every, broker)
+        write_configuration(directory, ports, values, every, broker.port, mqtt=broker.kind.mqtt)
         argv = [sys.executable, "-m", "gateway.cli.main", "run", "--config", str(directory)]
         async with Child(argv, directory / "gateway.log") as child:
             await answering(directory / "store", child)
             yield child
 
 
-def write_configuration(directory: Path, ports: Sequence[int], values: int, every: str, broker: Broker) -> None:
+def write_configuration(
+    directory: Path,
+    ports: Sequence[int],
+    values: int,
+    every: str,
+    broker_port: int,
+    *,
+    mqtt: MqttVersion = "5",
+    max_registers: int = 125,
+    budget: str = "256 MiB",
+) -> None:
+    """*max_registers*: of one request; 1 makes it one request per value."""
     (directory / "devices").mkdir(parents=True)
     (directory / "rules").mkdir()
     points = "\n".join(POINT.format(n=n) for n in range(values))
-    (directory / "devices" / "bench_block.yaml").write_text(PROFILE.format(points=points), encoding="utf-8")
+    (directory / "devices" / "bench_block.yaml").write_text(
+        PROFILE.format(points=points, max_registers=max_registers), encoding="utf-8"
+    )
     (directory / "rules" / "bench.yaml").write_text(RULE, encoding="utf-8")
     lines = "\n".join(f"- {{id: l{port}, tcp: '127.0.0.1:{port}'}}" for port in ports)
     devices = "\n".join(
         f"- {{id: d{port}, profile: bench_block, line: l{port}, unit_id: 1, every: {every}}}" for port in ports
     )
-    protocol = "" if broker.kind.mqtt == "5" else ", protocol: mqtt311"
+    protocol = "" if mqtt == "5" else ", protocol: mqtt311"
     (directory / "site.yaml").write_text(
         "format: site/1\n"
         "site: {id: bench, name: {zh: 基准, en: bench}}\n"
         "gateway: {id: gw1, clock_wait: 0 s}\n"
-        "store: {path: store, budget: 256 MiB}\n"
-        f"uplinks: [{{id: up, host: 127.0.0.1, port: {broker.port}, window: 100{protocol}}}]\n"
+        f"store: {{path: store, budget: {budget}}}\n"
+        f"uplinks: [{{id: up, host: 127.0.0.1, port: {broker_port}, window: 100{protocol}}}]\n"
         f"lines:\n{lines}\n"
         f"devices:\n{devices}\n",
         encoding="utf-8",
