@@ -13,6 +13,7 @@ from gateway.envelope import Envelope
 from gateway.uplink.contract import Identity, Topics
 from gateway.uplink.dialect import Dialect, Outgoing, Reply, Request, Subject
 from gateway.uplink.dialects.native import Native
+from gateway.uplink.log import Log
 from gateway.uplink.mqtt import Limits, MqttUplink
 from support.clock import ManualClock
 from support.memory_store import MemoryStore
@@ -49,7 +50,7 @@ class Listed(Native):
         return [Outgoing(TOPICS.catalog, CATALOG, retain=True)]
 
 
-def subject_of(store: MemoryStore | None = None, clock: ManualClock | None = None) -> tuple[MemoryStore, Subject]:
+def subject_of(store: Log | None = None, clock: ManualClock | None = None) -> tuple[Log, Subject]:
     log = store or MemoryStore()
     return log, Subject(
         uplink="main",
@@ -65,7 +66,7 @@ def subject_of(store: MemoryStore | None = None, clock: ManualClock | None = Non
 
 def build(
     port: int,
-    store: MemoryStore | None = None,
+    store: Log | None = None,
     *,
     limits: Limits = QUICK,
     dialect: Dialect | None = None,
