@@ -70,6 +70,15 @@ class Broker:
         """As a power cut does."""
         await self._end(signal.SIGKILL)
 
+    async def reload(self) -> None:
+        """It reads its access list again, and has done so."""
+        assert self._process is not None
+        before = self.log.count("Reloading config")
+        self._process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(_READY_S):
+            while self.log.count("Reloading config") == before:
+                await asyncio.sleep(0.01)
+
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
