@@ -354,9 +354,9 @@ class MqttUplink:
             if not await self._turn(session):
                 await self._wake.wait()
             if self._leaving:
-                await self._say_goodbye(session, reason="the receiver has gone")
+                await self._say_goodbye(session, self._dialect.farewell(), reason="the receiver has gone")
             elif self._renewed:
-                await session.disconnect(self._limits.goodbye_s, reason="the certificate on disk is a new one")
+                await self._say_goodbye(session, (), reason="the certificate on disk is a new one")
         return session.lost
 
     async def _turn(self, session: Session) -> bool:
@@ -383,19 +383,22 @@ class MqttUplink:
         except TimeoutError:
             self._say.info("uplink stops with envelopes still on their way", count=self._window.in_flight)
         await self._save()
-        await self._say_goodbye(session)
+        await self._say_goodbye(session, self._dialect.farewell())
         self._take_in(session)
         await self._save()
 
-    async def _say_goodbye(self, session: Session, *, reason: str = "") -> None:
+    async def _say_goodbye(self, session: Session, messages: Sequence[Outgoing], *, reason: str = "") -> None:
+        """*reason*: why, when we come back at once; then everything on its way is waited for.  (A socket that is closed
+        while acknowledgements wait in it is reset, and the broker may never read the DISCONNECT.)"""
         if session.lost is not None:
             return
         now_s = asyncio.get_running_loop().time()
-        said = {session.publish(message): message for message in self._dialect.farewell()}
+        said = {session.publish(message): message for message in messages}
         self._flights |= {mid: Flight(Item(Kind.FAREWELL, message), now_s) for mid, message in said.items()}
+        awaited = set(self._flights if reason else said)
         with suppress(TimeoutError):  # the will says it a little later
             async with asyncio.timeout(self._limits.goodbye_s):
-                while said.keys() & self._flights.keys() and session.lost is None:
+                while awaited & self._flights.keys() and session.lost is None:
                     self._wake.clear()
                     self._take_in(session)
                     await self._wake.wait()

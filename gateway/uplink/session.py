@@ -527,7 +527,8 @@ def _open(client: mqtt.Client, options: Options) -> None:
         if exc.reason in _NO_TLS:
             hint = "the port does not speak TLS 1.2 or later; the usual TLS port of MQTT is 8883"
             raise UplinkRejected(f"{where}: no TLS: {exc.reason}", hint=hint) from exc
-        raise UplinkUnavailable(f"{where}: TLS handshake failed: {exc.reason or exc}") from exc
+        hint = "does the port expect TLS 1.2 or later, and does anything on the way interfere?"
+        raise UplinkUnavailable(f"{where}: TLS handshake failed: {exc.reason or exc}", hint=hint) from exc
     except socket.gaierror as exc:
         hint = "check uplink host, the DNS server and the line"
         raise UplinkUnavailable(f"{options.host}: the name cannot be resolved: {exc.strerror}", hint=hint) from exc

@@ -31,6 +31,11 @@ class Proxy:
         self.damage: Callable[[bytes], bytes] | None = None
         """What becomes of each piece on its way, in both directions."""
 
+    def lead_to(self, target_port: int) -> None:
+        """From the next connection on."""
+        self._target_port = target_port
+        self.cut()
+
     def cut(self) -> None:
         """Reset every connection, on both sides."""
         for writer in self._writers:

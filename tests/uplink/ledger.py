@@ -20,8 +20,9 @@ from gateway.uplink.dialect import Subject
 from gateway.uplink.mqtt import Limits, MqttUplink
 from gateway.uplink.window import ORDERED
 from store.rig import BOOT, MIB, draft
+from support.broker import Broker
 from support.clock import ManualClock
-from support.mqtt_subscriber import Received
+from support.mqtt_subscriber import Received, Subscriber, subscriber
 from uplink.rig import IDENTITY, QUICK, Listed
 
 Key = tuple[Lane, int]
@@ -153,3 +154,11 @@ async def running(bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
             yield task
         finally:
             task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def open_to(server: Broker, port: int) -> AsyncIterator[Subscriber]:
+    """A subscriber at the second listener of *server*, which is there a moment after the first."""
+    await server.ready(port)
+    async with subscriber(port) as seen:
+        yield seen
