@@ -74,7 +74,8 @@ class Limits:
     goodbye_s: float = 0.5
     """After that: for the dialect's farewell, and again for the DISCONNECT."""
     ack_s: float = 15.0
-    """A message without its PUBACK for so long, and nothing leaving a slow line: the connection is dead."""
+    """A message without its PUBACK for so long, and nothing leaving a slow line: the connection is dead.  Doubles each
+    time nothing at all was acknowledged, until something is soon: the broker may only be slow."""
     slowest_ack_s: float = 120.0
     """... or for so long, whatever leaves."""
     short_session_s: float = 60.0
@@ -163,6 +164,7 @@ class MqttUplink:
         self._leaving = False
         self._renewed = False  # there is a new certificate on disk
         self._proved = False  # the broker has acknowledged something on this connection
+        self._patience_s = self._limits.ack_s  # for a PUBACK
         self._connected = False
         self._since_ms: int | None = None
         self._opened_s = 0.0
@@ -432,12 +434,15 @@ class MqttUplink:
     # --- what came ---
 
     def _take_in(self, session: Session) -> None:
+        soon_s = asyncio.get_running_loop().time() - self._limits.ack_s / 2
         while session.acks:
             mid, code = session.acks.popleft()
             flight = self._flights.pop(mid, None)
             if flight is None:
                 continue
             self._proved = True
+            if flight.sent_s > soon_s:
+                self._patience_s = self._limits.ack_s
             parcel = flight.item.of
             if not isinstance(parcel, Parcel):
                 self._control_answered(flight.item, code)
@@ -635,7 +640,9 @@ class MqttUplink:
             return
         waited_s = now_s - oldest.sent_s
         quiet_s = min(waited_s, now_s - session.progress_s)
-        if quiet_s > self._limits.ack_s or waited_s > self._limits.slowest_ack_s:
+        if quiet_s > self._patience_s or waited_s > self._limits.slowest_ack_s:
+            if not self._proved:
+                self._patience_s = min(2 * self._patience_s, self._limits.slowest_ack_s)
             session.give_up(f"no acknowledgement for {waited_s:.0f} s")
 
     def _watch_certificates(self) -> None:

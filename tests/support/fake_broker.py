@@ -30,6 +30,8 @@ class FakeBroker:
     """After those: so many zeros, as fast as the client takes them."""
     pubacks: Callable[[int, int], Sequence[tuple[int, int]]] = lambda mid, code: [(mid, code)]
     """(message id, code) of a PUBLISH -> those of the PUBACKs written for it."""
+    ack_delay_s: float = 0.0
+    """Every PUBACK comes so late."""
     one_per_client: bool = False
     """Close the older connection of the same client id without a word, as mosquitto 2.0 does."""
     port: int = 0
@@ -65,7 +67,11 @@ class FakeBroker:
                         await asyncio.sleep(0)
                         answers = self.pubacks(mid, code)
                         unanswered -= len(answers)
-                        writer.writelines(_frame(0x40, struct.pack("!HBB", *answer, 0)) for answer in answers)
+                        frames = b"".join(_frame(0x40, struct.pack("!HBB", *answer, 0)) for answer in answers)
+                        if self.ack_delay_s:
+                            asyncio.get_running_loop().call_later(self.ack_delay_s, _write, writer, frames)
+                        else:
+                            writer.write(frames)
                 elif kind >> 4 == 12:
                     writer.write(_frame(0xD0, b""))
                 elif kind >> 4 == 14:
@@ -98,6 +104,11 @@ async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         shift += 7
         if byte < 0x80:
             return kind, await reader.readexactly(length)
+
+
+def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(data)
 
 
 def _client_id(body: bytes) -> str:

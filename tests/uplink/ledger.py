@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from gateway.config.models import UplinkModel
 from gateway.envelope import Envelope
@@ -30,19 +31,20 @@ Key = tuple[Lane, int]
 
 @dataclass
 class Ledger:
-    accepted: dict[Key, bytes] = field(default_factory=dict)
-    arrived: dict[Key, list[bytes]] = field(default_factory=dict)
-    """Every copy, in the order of their first arrivals."""
+    accepted: dict[Key, int] = field(default_factory=dict)
+    """The checksum of the items: the ledger of a day must not be what fills the memory."""
+    arrived: dict[Key, list[int]] = field(default_factory=dict)
+    """Of every copy, in the order of their first arrivals."""
 
     def accept(self, envelopes: Iterable[Envelope]) -> None:
-        self.accepted.update({(each.lane, each.seq): each.items for each in envelopes})
+        self.accepted.update({(each.lane, each.seq): crc32(each.items) for each in envelopes})
 
     def arrive(self, received: Iterable[Received]) -> None:
         for one in received:
             lane = one.topic.rsplit("/", 1)[-1]
             if lane in set(Lane):
                 items = one.items.removeprefix(b'"items":').removesuffix(b"}")
-                self.arrived.setdefault((Lane(lane), one.json["seq"]), []).append(items)
+                self.arrived.setdefault((Lane(lane), one.json["seq"]), []).append(crc32(items))
 
     @property
     def missing(self) -> list[Key]:
@@ -59,8 +61,8 @@ class Ledger:
         assert not lost, f"{len(lost)} lost: {sorted(lost)[:5]}"
         invented = {key for key in self.arrived.keys() - self.accepted.keys() if key[0] is not Lane.GAP}
         assert not invented, f"{len(invented)} were never accepted"
-        for key, items in self.accepted.items():
-            assert set(self.arrived.get(key, [items])) == {items}, f"{key} differs"
+        for key, checksum in self.accepted.items():
+            assert set(self.arrived.get(key, [checksum])) == {checksum}, f"{key} differs"
         for lane in ORDERED if ordered else ():
             numbers = [seq for each, seq in self.arrived if each is lane]
             assert numbers == sorted(numbers), f"{lane} is out of order"

@@ -119,7 +119,7 @@ def test_b2_a_long_outage_costs_neither_disk_nor_memory_and_what_it_costs_is_ann
         async with bench(tmp_path / "s", free_port(), budget_bytes=MIB, clock=clock, jitter=0.5) as site:
             async with running(site):
                 for minute in range(hours * 60):
-                    await site.commit(Lane.TELEMETRY, 12, 2000)
+                    await site.commit(Lane.TELEMETRY, 1, 24_000)
                     if minute % 10 == 0:
                         await site.commit(Lane.ALARM)
                     if minute == hours * 20:
@@ -373,7 +373,26 @@ def test_b11_wrong_acknowledgements_neither_lose_nor_leak(
     assert asyncio.run(main()) <= 25
 
 
-# --- B12, B13 ---
+def test_b11_a_broker_that_acknowledges_after_a_minute_is_waited_for() -> None:
+    """With the product's limits, in virtual time: a connection is given up after 15 s at first."""
+
+    async def main() -> int:
+        async with fake_broker(FakeBroker(ack_delay_s=60.0)) as fake:
+            site = rig.build(fake.port, limits=Limits(drain_s=0.1, save_s=5.0), keepalive="10 min")
+            site.store.append(Lane.EVENT, 50)
+            async with rig.running(site):
+                async with asyncio.timeout(3600.0):
+                    while not site.delivered():
+                        await asyncio.sleep(5.0)
+            assert not site.quarantined
+            arrived = [json.loads(body)["seq"] for topic, body in fake.published if topic.endswith("event")]
+            assert set(arrived) == set(range(1, 51))
+            return len(arrived)
+
+    assert virtual_time.run(main(), grace_s=0.0002, patient=True) < 150, "sent again, but not for ever"
+
+
+# --- B13 (B12: test_mqtt.py) ---
 
 
 def test_b13_a_refused_subscription_is_in_the_health_message_within_five_seconds(tmp_path: Path) -> None:
