@@ -8,8 +8,11 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 
-SMALL_BUFFER_BYTES = 4096
-"""Of a slow line: else the kernels of this machine swallow megabytes at once, and nobody feels that it is slow."""
+SLOW_BUFFER_BYTES = 8192
+"""Of a slow line: else the kernel swallows megabytes at once, and nobody feels that it is slow."""
+SLOW_SEGMENT_BYTES = 1400
+"""As on Ethernet.  With the 64 KiB of the loopback interface the window would stay shut until the buffer is half empty,
+and Linux ends such a connection after TCP_USER_TIMEOUT."""
 
 
 class Proxy:
@@ -117,9 +120,10 @@ async def proxy(target_port: int, *, slow: bool = False) -> AsyncIterator[Proxy]
     line = Proxy(target_port)
     sock = socket.socket()
     if slow:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)  # inherited by what it accepts
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)  # both inherited by what it accepts
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SLOW_SEGMENT_BYTES)
     sock.bind(("127.0.0.1", 0))
-    limit = SMALL_BUFFER_BYTES if slow else 2**16
+    limit = SLOW_BUFFER_BYTES if slow else 2**16
     server = await asyncio.start_server(line.serve, sock=sock, limit=limit)
     line.port = sock.getsockname()[1]
     try:
