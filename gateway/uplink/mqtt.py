@@ -246,7 +246,7 @@ class MqttUplink:
             connected=self._connected,
             since_ms=self._since_ms,
             error=str(failure or ""),
-            hint=_CONTESTED if contested else failure.hint if failure else "",
+            hint=_CONTESTED if contested else (failure.hint if failure else ""),
             needs_person=isinstance(failure, UplinkRejected) or contested,
             faults=tuple(self._faults.values()),
             in_flight=self._window.in_flight,

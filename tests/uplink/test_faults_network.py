@@ -129,6 +129,7 @@ def test_b4_every_session_makes_progress_however_soon_it_is_reset(
         pytest.param(2.0, 5_000, 100, Limits(), marks=pytest.mark.long),
     ],
 )
+@pytest.mark.timeout(600)
 def test_b5_a_slow_line_is_no_dead_line(
     tmp_path: Path, latency_s: float, bytes_per_s: float, envelopes: int, limits: Limits
 ) -> None:
@@ -189,7 +190,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 def test_b6_after_garbage_the_next_connection_delivers(tmp_path: Path, answer: bytes) -> None:
-    """The garbage comes after the first two CONNACKs; then the broker is well."""
+    """The garbage comes after the first CONNACK or two; then the broker is well."""
     sick = FakeBroker(after_connack=answer)
 
     async def main() -> None:
