@@ -52,12 +52,16 @@ from gateway.uplink.dialect import (
 from gateway.uplink.log import Log
 from gateway.uplink.outbox import Answer, Flight, Item, Kind, Outbox, Parcel
 from gateway.uplink.privacy import View
-from gateway.uplink.session import Lost, Options, Session
+from gateway.uplink.session import Lost, Options, Session, tls_context
 from gateway.uplink.window import ORDERED, Stream, Window
 
 _PAGE = 64
 """Envelopes read from the log at a time."""
 _CONTESTED = "the connection is accepted and soon broken, again and again: does another client use this client id?"
+_CATALOG_BREAKS = 3
+"""Connections that broke while the catalog was on its way: after so many, the data go without it ..."""
+_CATALOG_REST_S = 3600.0
+"""... for so long: perhaps it was not to blame."""
 _MAX_ACTS = 16
 """Commands of one uplink under way at the same time."""
 
@@ -71,7 +75,8 @@ class Limits:
     goodbye_s: float = 0.5
     """After that: for the dialect's farewell, and again for the DISCONNECT."""
     ack_s: float = 15.0
-    """A message without its PUBACK for so long, and nothing leaving a slow line: the connection is dead."""
+    """A message without its PUBACK for so long, and nothing leaving a slow line: the connection is dead.  Doubles each
+    time nothing at all was acknowledged, until something is soon: the broker may only be slow."""
     slowest_ack_s: float = 120.0
     """... or for so long, whatever leaves."""
     short_session_s: float = 60.0
@@ -158,9 +163,12 @@ class MqttUplink:
         self._acts: asyncio.TaskGroup
         self._acting = 0
         self._catalog_strikes = 0
+        self._catalog_struck_s = 0.0
         self._attended = True
         self._leaving = False
+        self._renewed = False  # there is a new certificate on disk
         self._proved = False  # the broker has acknowledged something on this connection
+        self._patience_s = self._limits.ack_s  # for a PUBACK
         self._connected = False
         self._since_ms: int | None = None
         self._opened_s = 0.0
@@ -238,12 +246,13 @@ class MqttUplink:
     def status(self) -> UplinkStatus:
         oldest = next(iter(self._flights.values()), None)
         failure = None if self._connected else self._failure
+        contested = self._contested and not self._has_held()
         return UplinkStatus(
             connected=self._connected,
             since_ms=self._since_ms,
             error=str(failure or ""),
-            hint=(_CONTESTED if self._contested else failure.hint) if failure else "",
-            needs_person=isinstance(failure, UplinkRejected) or (failure is not None and self._contested),
+            hint=_CONTESTED if contested else (failure.hint if failure else ""),
+            needs_person=isinstance(failure, UplinkRejected) or contested,
             faults=tuple(self._faults.values()),
             in_flight=self._window.in_flight,
             oldest_in_flight_s=asyncio.get_running_loop().time() - oldest.sent_s if oldest else None,
@@ -254,6 +263,10 @@ class MqttUplink:
             quarantined=self._quarantined,
             reconnects=max(0, self._connections - 1),
         )
+
+    def _has_held(self) -> bool:
+        """The present connection is not one of those that soon break."""
+        return self._connected and asyncio.get_running_loop().time() - self._opened_s >= self._limits.short_session_s
 
     # --- one connection ---
 
@@ -271,6 +284,7 @@ class MqttUplink:
                     lost = await self._serve(session, hello)
                 finally:
                     self._connected = False
+                self._take_in(session)  # what came with the end
                 self._after(lost)
                 await self._save()
         except UplinkError as exc:
@@ -300,7 +314,7 @@ class MqttUplink:
     def _begin(self, hello: Hello) -> None:
         self._window.open({lane: self._log.last_seq(lane) for lane in Lane})
         self._faults.clear()
-        self._leaving = False
+        self._leaving = self._renewed = False
         self._attended = hello.attended
         self._clock_state = self._clock.state()
         self._proved = False
@@ -349,9 +363,10 @@ class MqttUplink:
         while session.lost is None:
             if not await self._turn(session):
                 await self._wake.wait()
-            if self._leaving and session.lost is None:
-                await self._say_goodbye(session)
-                session.give_up("the receiver has gone", planned=True)
+            if self._leaving:
+                await self._say_goodbye(session, self._dialect.farewell(), reason="the receiver has gone")
+            elif self._renewed:
+                await self._say_goodbye(session, (), reason="the certificate on disk is a new one")
         return session.lost
 
     async def _turn(self, session: Session) -> bool:
@@ -378,22 +393,26 @@ class MqttUplink:
         except TimeoutError:
             self._say.info("uplink stops with envelopes still on their way", count=self._window.in_flight)
         await self._save()
-        if session.lost is None:
-            await self._say_goodbye(session)
+        await self._say_goodbye(session, self._dialect.farewell())
         self._take_in(session)
         await self._save()
 
-    async def _say_goodbye(self, session: Session) -> None:
+    async def _say_goodbye(self, session: Session, messages: Sequence[Outgoing], *, reason: str = "") -> None:
+        """*reason*: why, when we come back at once; then everything on its way is waited for.  (A socket that is closed
+        while acknowledgements wait in it is reset, and the broker may never read the DISCONNECT.)"""
+        if session.lost is not None:
+            return
         now_s = asyncio.get_running_loop().time()
-        said = {session.publish(message): message for message in self._dialect.farewell()}
+        said = {session.publish(message): message for message in messages}
         self._flights |= {mid: Flight(Item(Kind.FAREWELL, message), now_s) for mid, message in said.items()}
+        awaited = set(self._flights if reason else said)
         with suppress(TimeoutError):  # the will says it a little later
             async with asyncio.timeout(self._limits.goodbye_s):
-                while said.keys() & self._flights.keys() and session.lost is None:
+                while awaited & self._flights.keys() and session.lost is None:
                     self._wake.clear()
                     self._take_in(session)
                     await self._wake.wait()
-        await session.disconnect(self._limits.goodbye_s)
+        await session.disconnect(self._limits.goodbye_s, reason=reason)
 
     def _idle(self) -> bool:
         now_s = asyncio.get_running_loop().time()
@@ -423,12 +442,15 @@ class MqttUplink:
     # --- what came ---
 
     def _take_in(self, session: Session) -> None:
+        soon_s = asyncio.get_running_loop().time() - self._limits.ack_s / 2
         while session.acks:
             mid, code = session.acks.popleft()
             flight = self._flights.pop(mid, None)
             if flight is None:
                 continue
             self._proved = True
+            if flight.sent_s > soon_s:
+                self._patience_s = self._limits.ack_s
             parcel = flight.item.of
             if not isinstance(parcel, Parcel):
                 self._control_answered(flight.item, code)
@@ -453,6 +475,7 @@ class MqttUplink:
         topic = item.message.topic
         if item.kind is Kind.CATALOG:
             self._catalog_strikes = 0
+            self._faults.pop("catalog", None)
         if puback_verdict(code) is Verdict.DONE:
             self._faults.pop(topic, None)
         else:
@@ -598,10 +621,10 @@ class MqttUplink:
         if (urgent is not None and urgent.lane in ORDERED) or outbox.holds(Kind.CATALOG):
             return
         if outbox.catalog_due and not any(flight.item.kind is Kind.CATALOG for flight in self._flights.values()):
-            outbox.catalog_due = False
-            if self._catalog_strikes >= 3:
+            if self._catalog_strikes >= _CATALOG_BREAKS and now_s - self._catalog_struck_s < _CATALOG_REST_S:
                 self._fault("catalog", "the catalog is not sent: the connection broke each time")
                 return
+            outbox.catalog_due = False
             outbox.catalog = deque(self._dialect.catalog())
         if outbox.catalog:
             outbox.add(Kind.CATALOG, [outbox.catalog.popleft()])
@@ -617,8 +640,7 @@ class MqttUplink:
         if (state := self._clock.state()) is not self._clock_state:
             self._clock_state = state
             self.introduce()
-        if self._certificates != self._certificate_times() and session.lost is None:
-            session.give_up("the certificate on disk is a new one", planned=True)
+        self._watch_certificates()
 
     def _watch_acknowledgements(self, session: Session, now_s: float) -> None:
         """End a connection on which they have stopped, unless a slow line is still taking bytes."""
@@ -627,8 +649,23 @@ class MqttUplink:
             return
         waited_s = now_s - oldest.sent_s
         quiet_s = min(waited_s, now_s - session.progress_s)
-        if quiet_s > self._limits.ack_s or waited_s > self._limits.slowest_ack_s:
+        if quiet_s > self._patience_s or waited_s > self._limits.slowest_ack_s:
+            if not self._proved:
+                self._patience_s = min(2 * self._patience_s, self._limits.slowest_ack_s)
             session.give_up(f"no acknowledgement for {waited_s:.0f} s")
+
+    def _watch_certificates(self) -> None:
+        """Come back with the new files; not before they can be used, for a certificate is written before its key."""
+        tls, times = self._config.tls, self._certificate_times()
+        if tls is None or times == self._certificates:
+            return
+        self._certificates = times
+        try:
+            tls_context(tls)
+        except UplinkRejected as exc:
+            self._fault("certificate", f"the new certificate is not used: {exc.advice()}")
+        else:
+            self._renewed = True
 
     def _certificate_times(self) -> tuple[int, ...]:
         """When the files of the TLS section were written; 0 for one that is not there just now."""
@@ -638,11 +675,14 @@ class MqttUplink:
     # --- what came of it ---
 
     def _after(self, lost: Lost) -> None:
-        early = asyncio.get_running_loop().time() - self._opened_s < self._limits.short_session_s
-        blame = early and self._proved and not lost.planned and lost.code not in BLAMELESS_DISCONNECTS
+        now_s = asyncio.get_running_loop().time()
+        early = now_s - self._opened_s < self._limits.short_session_s
+        unexplained = self._proved and not lost.planned and lost.code not in BLAMELESS_DISCONNECTS
+        blame = early and unexplained
         flights = self._flights.values()
-        if early and any(flight.item.kind is Kind.CATALOG for flight in flights):
+        if unexplained and any(flight.item.kind is Kind.CATALOG for flight in flights):
             self._catalog_strikes += 1
+            self._catalog_struck_s = now_s
         self._outbox.begin(flights)
         self._flights.clear()
         self._window.lost(blame=blame)

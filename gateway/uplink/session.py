@@ -119,6 +119,7 @@ class Session:
         self._heard_s = 0.0
         self._queued_bytes = 0
         self._paho_said = ""
+        self._parting: Lost | None = None
         self.progress_s = 0.0
         """loop.time() at which bytes last left for the network although some were still waiting: a slow line."""
         self.acks: deque[tuple[int, int]] = deque()
@@ -189,13 +190,21 @@ class Session:
         hint = "" if planned else "the line or the broker hangs"
         self._end(Lost(UplinkUnavailable(f"{self._where}: {reason}", hint=hint), planned=planned))
 
-    async def disconnect(self, timeout_s: float) -> None:
-        """Say goodbye, so that the broker drops the will.  Gives up silently when the line does not take it."""
-        if self.lost is None:
-            self._paho.disconnect()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._gone.wait()
+    async def disconnect(self, timeout_s: float, *, reason: str = "") -> None:
+        """Say goodbye, so that the broker drops the will.  Gives up silently when the line does not take it.
+
+        *reason*: why, where the caller comes back at once.
+        """
+        if self.lost is not None:
+            return
+        if reason:
+            self._parting = Lost(UplinkUnavailable(f"{self._where}: {reason}"), planned=True)
+        self._paho.disconnect()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._gone.wait()
+        if self._parting is not None:
+            self._end(self._parting)
 
     # --- connecting ---
 
@@ -288,9 +297,18 @@ class Session:
             if self._socket is None:
                 return
             self._paho.loop_read()
+            self._refuse_the_endless()
             if self._socket is None or not _pending(self._socket):
                 return
         self._loop.call_soon(self._readable)
+
+    def _refuse_the_endless(self) -> None:
+        """paho would collect up to 256 MiB of one packet, whatever size we have asked the broker to keep to."""
+        announced = self._paho._in_packet["remaining_length"]  # paho has no public word for it
+        if self._socket is not None and announced > _MAX_MESSAGE_BYTES:
+            self._detach()
+            text = f"{self._where}: the broker sends a packet of {announced} bytes, more than it may"
+            self._end(Lost(UplinkUnavailable(text, hint="is this an MQTT broker?")))
 
     def _on_register_write(self, *_: object) -> None:
         # Not add_writer: what one turn of the loop publishes is written together, usually without asking epoll.
@@ -376,7 +394,7 @@ class Session:
     def _on_disconnect(self, _client: Any, _userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         self._gone.set()
         if not flags.is_disconnect_packet_from_server:
-            self._end(Lost(self._broken()))
+            self._end(self._parting or Lost(self._broken()))
             return
         said = getattr(properties, "ReasonString", "")
         hint = "another client uses this client id" if code.value == SESSION_TAKEN_OVER else ""
@@ -444,16 +462,28 @@ def _set_credentials(client: mqtt.Client, options: Options) -> None:
             if password is None and options.password_file is not None:
                 password = options.password_file.read_text("utf-8").strip()
             client.username_pw_set(options.username, password)
-        if options.tls is not None:
-            client.tls_set_context(_tls_context(options.tls))
+    except OSError as exc:
+        raise _unreadable(exc) from exc
+    except UnicodeDecodeError as exc:
+        raise UplinkRejected(f"{options.password_file}: not UTF-8 text", hint="write the password again") from exc
+    if options.tls is not None:
+        client.tls_set_context(tls_context(options.tls))
+
+
+def tls_context(tls: TlsModel) -> ssl.SSLContext:
+    """Raises UplinkRejected when the files cannot be used."""
+    try:
+        return _tls_context(tls)
     except ssl.SSLError as exc:
         hint = "tls.ca, tls.certificate and tls.key must be PEM files, and the key must belong to the certificate"
         raise UplinkRejected(f"TLS files of the uplink cannot be used: {exc.reason or exc}", hint=hint) from exc
     except OSError as exc:
-        hint = "the file must exist and be readable by the gateway's user"
-        raise UplinkRejected(f"{exc.filename or 'a file of the uplink'}: {exc.strerror}", hint=hint) from exc
-    except UnicodeDecodeError as exc:
-        raise UplinkRejected(f"{options.password_file}: not UTF-8 text", hint="write the password again") from exc
+        raise _unreadable(exc) from exc
+
+
+def _unreadable(exc: OSError) -> UplinkRejected:
+    hint = "the file must exist and be readable by the gateway's user"
+    return UplinkRejected(f"{exc.filename or 'a file of the uplink'}: {exc.strerror}", hint=hint)
 
 
 def _tls_context(tls: TlsModel) -> ssl.SSLContext:
@@ -483,6 +513,11 @@ def _send_connect(client: mqtt.Client, options: Options) -> None:
     client.connect(options.host, options.port, options.keepalive_s, clean_start=True, properties=properties)
 
 
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "TLSV1_ALERT_PROTOCOL_VERSION"}
+)
+
+
 def _open(client: mqtt.Client, options: Options) -> None:
     where = f"{options.host}:{options.port}"
     try:
@@ -491,10 +526,11 @@ def _open(client: mqtt.Client, options: Options) -> None:
     except ssl.SSLCertVerificationError as exc:
         raise _untrusted(where, exc, clock_known=options.clock_known) from exc
     except ssl.SSLError as exc:
-        if exc.reason in {"WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"}:
+        if exc.reason in _NO_TLS:
             hint = "the port does not speak TLS 1.2 or later; the usual TLS port of MQTT is 8883"
             raise UplinkRejected(f"{where}: no TLS: {exc.reason}", hint=hint) from exc
-        raise UplinkUnavailable(f"{where}: TLS handshake failed: {exc.reason or exc}") from exc
+        hint = "does the port expect TLS 1.2 or later, and does anything on the way interfere?"
+        raise UplinkUnavailable(f"{where}: TLS handshake failed: {exc.reason or exc}", hint=hint) from exc
     except socket.gaierror as exc:
         hint = "check uplink host, the DNS server and the line"
         raise UplinkUnavailable(f"{options.host}: the name cannot be resolved: {exc.strerror}", hint=hint) from exc
@@ -506,6 +542,7 @@ def _open(client: mqtt.Client, options: Options) -> None:
 
 
 _NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64  # X509_V_ERR_* of OpenSSL
+_KEY_TOO_SMALL, _CA_KEY_TOO_SMALL, _WEAK_DIGEST = 66, 67, 68
 
 
 def _untrusted(where: str, exc: ssl.SSLCertVerificationError, *, clock_known: bool) -> UplinkError:
@@ -516,10 +553,14 @@ def _untrusted(where: str, exc: ssl.SSLCertVerificationError, *, clock_known: bo
     if exc.verify_code == _NOT_YET_VALID:
         return UplinkUnavailable(text, hint="the box's clock is behind; check its time synchronisation")
     name = "uplink host must be the name that stands in the certificate"
+    weak = "the certificate is too weak (SHA-1, or a short key); the platform must issue another one"
     hints = {
         _EXPIRED: "the certificate has expired (or the box's clock is wrong); the platform must renew it",
         _WRONG_NAME: name,
         _WRONG_ADDRESS: name,
+        _KEY_TOO_SMALL: weak,
+        _CA_KEY_TOO_SMALL: weak,
+        _WEAK_DIGEST: weak,
     }
     default = "tls.ca must be the authority that issued the broker's certificate"
     return UplinkRejected(text, hint=hints.get(exc.verify_code, default))

@@ -57,8 +57,13 @@ class Broker:
             self._process = await asyncio.create_subprocess_exec(
                 self._program, "-c", str(self._config), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
+        await self.ready(self.port)
+
+    async def ready(self, port: int) -> None:
+        """One of its listeners."""
         async with asyncio.timeout(_READY_S):
-            while not await self._answers():
+            while not await self._answers(port):
+                assert self._process is not None
                 assert self._process.returncode is None, f"mosquitto ended: {self.log}"
                 await asyncio.sleep(0.01)
 
@@ -70,6 +75,15 @@ class Broker:
         """As a power cut does."""
         await self._end(signal.SIGKILL)
 
+    async def reload(self) -> None:
+        """It reads its access list again, and has done so."""
+        assert self._process is not None
+        before = self.log.count("Reloading config")
+        self._process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(_READY_S):
+            while self.log.count("Reloading config") == before:
+                await asyncio.sleep(0.01)
+
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -78,9 +92,9 @@ class Broker:
             process.send_signal(how)
         await process.wait()
 
-    async def _answers(self) -> bool:
+    async def _answers(self, port: int) -> bool:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             return False
         writer.close()

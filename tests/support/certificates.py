@@ -5,7 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from support.broker import missing
 from support.false_time import FalseTime
@@ -35,8 +41,8 @@ class Authority:
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         )
 
-    def issue(self, name: str, subject_alt_name: str) -> Certificate:
-        """*subject_alt_name*: ``DNS:localhost`` or ``IP:127.0.0.1``."""
+    def issue(self, name: str, subject_alt_name: str, *, digest: str = "sha256", days: int = 2) -> Certificate:
+        """*subject_alt_name*: ``DNS:localhost`` or ``IP:127.0.0.1``.  *days*: it is valid; one that has ended: -1."""
         issued = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         request = self._folder / f"{name}.csr"
         extensions = self._folder / f"{name}.ext"
@@ -49,8 +55,20 @@ class Authority:
         )
         self._openssl(
             *("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self._key), "-CAcreateserial"),
-            *("-days", "2", "-extfile", str(extensions), "-out", str(issued.certificate)),
+            *(f"-{digest}", "-days", str(days), "-extfile", str(extensions), "-out", str(issued.certificate)),
         )
+        return issued
+
+    def issue_between(self, name: str, subject_alt_name: str, start: datetime, end: datetime) -> Certificate:
+        """Valid from *start* to *end* (UTC); openssl x509 3.0 cannot set the beginning."""
+        issued = self.issue(name, subject_alt_name)
+        old = x509.load_pem_x509_certificate(issued.certificate.read_bytes())
+        builder = x509.CertificateBuilder(old.issuer, old.subject, old.public_key(), old.serial_number, start, end)
+        for extension in old.extensions:
+            builder = builder.add_extension(extension.value, extension.critical)
+        key = load_pem_private_key(self._key.read_bytes(), None)
+        assert isinstance(key, EllipticCurvePrivateKey)
+        issued.certificate.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
         return issued
 
     def _openssl(self, *arguments: str) -> None:

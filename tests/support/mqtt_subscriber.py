@@ -66,7 +66,9 @@ class Subscriber:
 
 
 @contextlib.asynccontextmanager
-async def subscriber(port: int, topic: str = "#", *, qos: int = 1, protocol: int = 5) -> AsyncIterator[Subscriber]:
+async def subscriber(
+    port: int, topic: str = "#", *, qos: int = 1, protocol: int = 5, host: str = "127.0.0.1"
+) -> AsyncIterator[Subscriber]:
     """Yields once the subscription is granted.
 
     *qos* 0 where the broker is killed: with QoS 1 paho closes the socket as soon as one of its own PUBACKs cannot be
@@ -83,7 +85,7 @@ async def subscriber(port: int, topic: str = "#", *, qos: int = 1, protocol: int
     client.on_subscribe = lambda *_: granted.set()
     client.on_disconnect = lambda *_: seen.lost.set()
     client.on_message = lambda _client, _userdata, message: seen.note(message)
-    await asyncio.to_thread(client.connect, "127.0.0.1", port)
+    await asyncio.to_thread(client.connect, host, port)
     client.loop_start()
     try:
         assert await asyncio.to_thread(granted.wait, 10)

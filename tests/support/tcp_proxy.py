@@ -1,4 +1,4 @@
-"""A line to a TCP server that can be cut, refuse, or fall silent, as real lines do."""
+"""A line to a TCP server that can be cut, refuse, fall silent, crawl, tear apart or damage, as real lines do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+
+SLOW_BUFFER_BYTES = 8192
+"""Of a slow line: else the kernel swallows megabytes at once, and nobody feels that it is slow."""
+SLOW_SEGMENT_BYTES = 1400
+"""As on Ethernet.  With the 64 KiB of the loopback interface the window would stay shut until the buffer is half empty,
+and Linux ends such a connection after TCP_USER_TIMEOUT."""
 
 
 class Proxy:
@@ -19,6 +25,19 @@ class Proxy:
         self.open = True
         self.silent = False
         self.accepted = 0
+        self.latency_s = 0.0
+        """In each direction."""
+        self.bytes_per_s: float | None = None
+        """In each direction; for connections made afterwards."""
+        self.drip = False
+        """One byte at a time."""
+        self.damage: Callable[[bytes], bytes] | None = None
+        """What becomes of each piece on its way, in both directions."""
+
+    def lead_to(self, target_port: int) -> None:
+        """From the next connection on."""
+        self._target_port = target_port
+        self.cut()
 
     def cut(self) -> None:
         """Reset every connection, on both sides."""
@@ -55,18 +74,58 @@ class Proxy:
             far_writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Latency does not reduce what gets through: what was read waits in a queue, each piece for its time."""
+        if not self.latency_s:
+            with contextlib.suppress(OSError):
+                while data := await self._read(reader):
+                    await self._write(writer, data)
+            return
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            late = group.create_task(self._deliver_late(pieces, writer))
+            with contextlib.suppress(OSError):
+                while data := await self._read(reader):
+                    pieces.put_nowait((asyncio.get_running_loop().time() + self.latency_s, data))
+            late.cancel()
+
+    async def _deliver_late(self, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                if not self.silent:
-                    writer.write(data)
-                    await writer.drain()
+            while True:
+                due_s, data = await pieces.get()
+                await asyncio.sleep(due_s - asyncio.get_running_loop().time())
+                await self._write(writer, data)
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        if self.bytes_per_s is None:
+            return await reader.read(65_536)
+        data = await reader.read(max(1, round(self.bytes_per_s / 10)))
+        await asyncio.sleep(len(data) / self.bytes_per_s)
+        return data
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        if self.silent:
+            return
+        if self.damage is not None:
+            data = self.damage(data)
+        for piece in [data[at : at + 1] for at in range(len(data))] if self.drip else [data]:
+            writer.write(piece)
+            await writer.drain()
+            if self.drip:
+                await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
-async def proxy(target_port: int) -> AsyncIterator[Proxy]:
+async def proxy(target_port: int, *, slow: bool = False) -> AsyncIterator[Proxy]:
+    """*slow*: with small buffers, for ``bytes_per_s``."""
     line = Proxy(target_port)
-    server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
-    line.port = server.sockets[0].getsockname()[1]
+    sock = socket.socket()
+    if slow:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)  # both inherited by what it accepts
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SLOW_SEGMENT_BYTES)
+    sock.bind(("127.0.0.1", 0))
+    limit = SLOW_BUFFER_BYTES if slow else 2**16
+    server = await asyncio.start_server(line.serve, sock=sock, limit=limit)
+    line.port = sock.getsockname()[1]
     try:
         yield line
     finally:

@@ -8,15 +8,17 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
+
 from gateway.clock import ClockState
 from gateway.envelope import Envelope
 from gateway.model import Lane
 from gateway.uplink.contract import client_id
-from gateway.uplink.dialect import Hello, Outgoing, Reply, Request
+from gateway.uplink.dialect import Attend, Heard, Hello, Incoming, Outgoing, Reply, Request
 from gateway.uplink.session import Options, Session
 from support.broker import broker
 from support.certificates import Authority
-from support.mqtt_subscriber import subscriber
+from support.mqtt_subscriber import Subscriber, subscriber
 from support.tcp_proxy import proxy
 from uplink.rig import IDENTITY, TOPICS, Listed, build, running, subject_of
 
@@ -198,6 +200,34 @@ def test_a_platform_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
                 assert not seen.on("alarm")
 
     asyncio.run(main())
+
+
+def test_a_receiver_that_goes_again_and_again_is_no_fight_and_leaves_no_will(tmp_path: Path) -> None:
+    class Hosted(Listed):
+        def hear(self, message: Incoming) -> Sequence[Heard]:
+            return [Attend(False)] if message.topic.endswith("command/gone") else super().hear(message)
+
+    async def main() -> None:
+        async with broker(tmp_path, "max_queued_messages 0") as server, subscriber(server.port) as seen:
+            store, subject = subject_of()
+            rig = build(server.port, store, dialect=Hosted(subject))
+            async with running(rig):
+                for births in range(1, 9):
+                    await seen.until(lambda n=births: states(seen).count("online") == n, "connected anew")
+                    store.append(Lane.EVENT, 20)
+                    await until(lambda: rig.uplink.status.connected, "connected")
+                    seen.publish(TOPICS.root + "command/gone")
+                await seen.until(lambda: states(seen).count("online") == 9, "connected for the ninth time")
+                await rig.until_delivered()
+            assert set(states(seen)) == {"online", "stopping"}
+
+    with structlog.testing.capture_logs() as logs:
+        asyncio.run(main())
+    assert {entry["event"] for entry in logs} == {"uplink connected"}, "it was never down"
+
+
+def states(seen: Subscriber) -> list[str]:
+    return [one.json["state"] for one in seen.on("status")]
 
 
 def test_the_clock_that_becomes_right_is_announced(tmp_path: Path) -> None:

@@ -272,6 +272,28 @@ def test_a_catalog_that_breaks_the_connection_does_not_stop_the_data() -> None:
     asyncio.run(main())
 
 
+def test_a_catalog_that_was_not_to_blame_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.uplink.mqtt._CATALOG_REST_S", 0.3)
+    left = [3]
+
+    def closes(topic: str, _payload: bytes) -> int:
+        if not topic.endswith("catalog") or not left[0]:
+            return 0
+        left[0] -= 1
+        return CLOSE
+
+    async def main() -> None:
+        async with fake_broker(FakeBroker(on_publish=closes)) as fake:
+            rig = build(fake.port)
+            rig.store.append(Lane.TELEMETRY, 30)
+            async with running(rig):
+                await until(lambda: "catalog" in "".join(rig.uplink.status.faults), "the catalog is given up")
+                await until(lambda: not rig.uplink.status.faults, "and sent after all")
+            assert [topic for topic, _ in fake.published].count(TOPICS.catalog) == 4
+
+    asyncio.run(main())
+
+
 def test_a_broker_that_acknowledges_nothing_proves_nothing() -> None:
     async def main() -> None:
         closes = FakeBroker(on_publish=lambda _topic, _payload: CLOSE)
@@ -482,7 +504,7 @@ def test_connections_that_are_reset_all_the_time_still_make_progress(tmp_path: P
 
     async def main() -> None:
         async with broker(tmp_path) as server, subscriber(server.port) as seen, proxy(server.port) as line:
-            rig = build(line.port)
+            rig = build(line.port, limits=replace(QUICK, short_session_s=0.0))  # else it soon looks like a fight
             rig.store.append(Lane.TELEMETRY, 1500, filler_bytes=500)
             async with running(rig):
                 for _ in range(12):
