@@ -1,8 +1,8 @@
-"""The MQTT uplink: delivers the log's envelopes at least once, identical on resend.
+"""The MQTT uplink: one connection after the other, for ever.
 
-    log ──▶ _read_ahead ──▶ Window.take ──▶ View ──▶ Dialect.encode ──▶ Session.publish ──▶ broker
-     ▲                                                                                       │
-     └── acknowledge ◀── Window.answered, Window.receipt ◀── Dialect.hear ◀── Session.acks, messages
+    run ──▶ back-off ──▶ Session ──▶ subscribe, introduce ──▶ turn, turn, turn … (delivery.py) ──▶ lost ──▶ back-off
+                                        ▲                            │
+                                        └──── Dialect.hear ◀─────────┘──▶ commands, a desired configuration: beside it
 
 One task pumps, one follows the log's commits, one saves the progress; all three live exactly as long as a connection.
 Commands that were heard run beside them, and go on when the connection breaks.
@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +23,11 @@ import structlog
 from gateway.clock import Clock, ClockState
 from gateway.config.models import UplinkModel
 from gateway.envelope import Envelope
-from gateway.errors import StoreCorrupt, StoreError, UplinkError, UplinkRejected
+from gateway.errors import UplinkError, UplinkRejected
 from gateway.model import Lane
 from gateway.uplink.backoff import Backoff
-from gateway.uplink.contract import (
-    BLAMELESS_DISCONNECTS,
-    NO_SUBSCRIBERS,
-    SESSION_TAKEN_OVER,
-    Verdict,
-    packet_size,
-    puback_verdict,
-)
+from gateway.uplink.contract import SESSION_TAKEN_OVER
+from gateway.uplink.delivery import Delivery
 from gateway.uplink.dialect import (
     Asked,
     Attend,
@@ -50,69 +42,14 @@ from gateway.uplink.dialect import (
     Request,
 )
 from gateway.uplink.log import Log
-from gateway.uplink.outbox import Answer, Flight, Item, Kind, Outbox, Parcel
+from gateway.uplink.outbox import Answer
 from gateway.uplink.privacy import View
 from gateway.uplink.session import Lost, Options, Session, tls_context
-from gateway.uplink.window import ORDERED, Stream, Window
+from gateway.uplink.status import Faults, Limits, UplinkStatus
 
-_PAGE = 64
-"""Envelopes read from the log at a time."""
 _CONTESTED = "the connection is accepted and soon broken, again and again: does another client use this client id?"
-_CATALOG_BREAKS = 3
-"""Connections that broke while the catalog was on its way: after so many, the data go without it ..."""
-_CATALOG_REST_S = 3600.0
-"""... for so long: perhaps it was not to blame."""
 _MAX_ACTS = 16
 """Commands of one uplink under way at the same time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds.  The defaults are the product's; tests shorten them."""
-
-    drain_s: float = 3.0
-    """On cancellation: for what the broker can still acknowledge."""
-    goodbye_s: float = 0.5
-    """After that: for the dialect's farewell, and again for the DISCONNECT."""
-    ack_s: float = 15.0
-    """A message without its PUBACK for so long, and nothing leaving a slow line: the connection is dead.  Doubles each
-    time nothing at all was acknowledged, until something is soon: the broker may only be slow."""
-    slowest_ack_s: float = 120.0
-    """... or for so long, whatever leaves."""
-    short_session_s: float = 60.0
-    """A connection that ended sooner counts as a failure."""
-    save_s: float = 0.1
-    """Acknowledgements reach the log at most this often."""
-    tick_s: float = 1.0
-    address_s: float = 8.0
-    first_pause_s: float = 1.0
-    """For a lane that the broker refuses; doubles up to a minute."""
-    receipt_s: float = 30.0
-    """Without a receipt for so long: the oldest unconfirmed envelope is sent again, as a reminder; doubles up to ten
-    minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class UplinkStatus:
-    connected: bool
-    since_ms: int | None
-    """Of the present connection, or of the end of the last one; None before the first."""
-    error: str
-    """Why the last attempt or connection ended; empty while connected."""
-    hint: str
-    needs_person: bool
-    faults: tuple[str, ...]
-    """What does not work although the uplink is connected: refused subscriptions, a held lane ..."""
-    in_flight: int
-    oldest_in_flight_s: float | None
-    sent: int
-    acknowledged: int
-    unheard: int
-    """Acknowledged by a broker that said nobody was subscribed."""
-    unconfirmed: int
-    """With receipts: taken by the broker, and not yet confirmed by the platform."""
-    quarantined: int
-    reconnects: int
 
 
 class MqttUplink:
@@ -139,36 +76,30 @@ class MqttUplink:
         Without *on_request* nothing but ``rebirth`` is carried out; *on_desired* gets (body, id of this uplink).
         """
         self._config = config
-        self._log = log
         self._dialect = dialect
         self._clock = clock
-        self._on_quarantine = on_quarantine
-        self._view = view
         self._barred = barred
         self._on_request = on_request or self._refuse
         self._on_desired = on_desired
         self._limits = limits or Limits()
         self._jitter = jitter
-        self._window = Window(
-            {lane: log.cursor(config.id, lane) for lane in Lane},
-            config.window,
-            receipts=config.delivery == "receipt" and dialect.receipts,
-            replay_rate=config.replay_rate,
-            first_pause_s=self._limits.first_pause_s,
-            patience_s=self._limits.receipt_s,
-        )
         self._wake = asyncio.Event()
-        self._flights: dict[int, Flight] = {}
-        self._outbox = Outbox()
+        self._faults = Faults(config.id)
+        self._delivery = Delivery(
+            config,
+            log,
+            dialect,
+            clock,
+            self._faults,
+            self._limits,
+            self._wake.set,
+            on_quarantine=on_quarantine,
+            view=view,
+        )
         self._acts: asyncio.TaskGroup
         self._acting = 0
-        self._catalog_strikes = 0
-        self._catalog_struck_s = 0.0
-        self._attended = True
         self._leaving = False
         self._renewed = False  # there is a new certificate on disk
-        self._proved = False  # the broker has acknowledged something on this connection
-        self._patience_s = self._limits.ack_s  # for a PUBACK
         self._connected = False
         self._since_ms: int | None = None
         self._opened_s = 0.0
@@ -177,8 +108,6 @@ class MqttUplink:
         self._certificates: tuple[int, ...] = ()
         self._failure: UplinkError | None = None
         self._contested = False
-        self._faults: dict[str, str] = {}
-        self._sent = self._acknowledged = self._unheard = self._quarantined = self._connections = 0
         self._say = structlog.get_logger().bind(uplink=config.id)
 
     async def run(self) -> None:
@@ -192,10 +121,10 @@ class MqttUplink:
         loop = asyncio.get_running_loop()
         down_since_s = loop.time()
         while True:
-            opened = self._connections
+            opened = self._delivery.counters.connections
             lost = await self._connection()
             now_s = loop.time()
-            accepted = self._connections > opened
+            accepted = self._delivery.counters.connections > opened
             short = now_s - self._opened_s < self._limits.short_session_s
             if accepted and not short:
                 backoff.reset()
@@ -224,27 +153,22 @@ class MqttUplink:
     # --- asked from outside ---
 
     def publish_health(self, snapshot: Mapping[str, Any]) -> None:
-        """Not stored: without a connection it is dropped, and while an older one waits for the line."""
-        if self._connected and not self._outbox.holds(Kind.HEALTH):
-            seen = snapshot if self._view is None else self._view.health(snapshot)
-            self._outbox.add(Kind.HEALTH, self._dialect.health(seen))
-            self._wake.set()
+        """Without a connection it is dropped."""
+        if self._connected:
+            self._delivery.health(snapshot)
 
     def introduce(self) -> None:
         """Say again who we are and what we have: somebody may have missed it, or it has changed."""
         if self._connected:
-            self._outbox.introduce(self._dialect.introduce())
-            self._say_answers()
-            self._wake.set()
+            self._delivery.introduce()
 
     def resend(self, lane: Lane, from_seq: int, to_seq: int) -> None:
         """Send these once more, as far as the log still has them.  Raises ValueError: too many."""
-        self._window.again(lane, from_seq, to_seq)
-        self._wake.set()
+        self._delivery.resend(lane, from_seq, to_seq)
 
     @property
     def status(self) -> UplinkStatus:
-        oldest = next(iter(self._flights.values()), None)
+        delivery, counters = self._delivery, self._delivery.counters
         failure = None if self._connected else self._failure
         contested = self._contested and not self._has_held()
         return UplinkStatus(
@@ -253,15 +177,15 @@ class MqttUplink:
             error=str(failure or ""),
             hint=_CONTESTED if contested else (failure.hint if failure else ""),
             needs_person=isinstance(failure, UplinkRejected) or contested,
-            faults=tuple(self._faults.values()),
-            in_flight=self._window.in_flight,
-            oldest_in_flight_s=asyncio.get_running_loop().time() - oldest.sent_s if oldest else None,
-            sent=self._sent,
-            acknowledged=self._acknowledged,
-            unheard=self._unheard,
-            unconfirmed=self._window.out,
-            quarantined=self._quarantined,
-            reconnects=max(0, self._connections - 1),
+            faults=tuple(self._faults),
+            in_flight=delivery.in_flight,
+            oldest_in_flight_s=delivery.oldest_in_flight_s(),
+            sent=counters.sent,
+            acknowledged=counters.acknowledged,
+            unheard=counters.unheard,
+            unconfirmed=delivery.unconfirmed,
+            quarantined=counters.quarantined,
+            reconnects=max(0, counters.connections - 1),
         )
 
     def _has_held(self) -> bool:
@@ -279,14 +203,16 @@ class MqttUplink:
             hello = self._dialect.hello()
             self._certificates = self._certificate_times()
             async with Session(self._options(hello), self._wake.set) as session:
-                self._begin(hello)
+                self._begin(hello, session)
                 try:
                     lost = await self._serve(session, hello)
                 finally:
                     self._connected = False
                 self._take_in(session)  # what came with the end
-                self._after(lost)
-                await self._save()
+                early = asyncio.get_running_loop().time() - self._opened_s < self._limits.short_session_s
+                self._delivery.ended(lost, early=early)
+                self._since_ms = self._clock.now_ms()
+                await self._delivery.save()
         except UplinkError as exc:
             lost = Lost(exc)
         if not lost.planned:
@@ -311,15 +237,13 @@ class MqttUplink:
             tick_s=self._limits.tick_s,
         )
 
-    def _begin(self, hello: Hello) -> None:
-        self._window.open({lane: self._log.last_seq(lane) for lane in Lane})
+    def _begin(self, hello: Hello, session: Session) -> None:
+        self._delivery.begin(session, attended=hello.attended)
         self._faults.clear()
         self._leaving = self._renewed = False
-        self._attended = hello.attended
         self._clock_state = self._clock.state()
-        self._proved = False
         self._connected = True
-        self._connections += 1
+        self._delivery.counters.connections += 1
         self._since_ms = self._clock.now_ms()
         self._opened_s = self._looked_s = asyncio.get_running_loop().time()
         if self._failure is None:
@@ -335,11 +259,11 @@ class MqttUplink:
             return
         for (topic, _), (code, name) in zip(wanted, await session.subscribe(wanted), strict=True):
             if code >= 0x80:
-                self._fault(topic, f"the broker refuses the subscription {topic}: {name}")
+                self._faults.note(topic, f"the broker refuses the subscription {topic}: {name}")
 
     async def _serve(self, session: Session, hello: Hello) -> Lost:
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._follow_commits()), group.create_task(self._save_regularly())]
+            helpers = [group.create_task(self._delivery.follow_commits()), group.create_task(self._save_regularly())]
             try:
                 return await self._work(session, hello)
             except asyncio.CancelledError:
@@ -373,10 +297,8 @@ class MqttUplink:
         """Take in what came, send what may go.  False when there is nothing to do until something happens."""
         self._wake.clear()
         self._take_in(session)
-        await self._read_ahead()
-        sent = self._send(session)
-        self._report_quarantined()
-        self._watch(session)
+        sent = await self._delivery.turn(session)
+        self._watch()
         return sent
 
     async def _drain(self, session: Session) -> None:
@@ -387,122 +309,57 @@ class MqttUplink:
                 while session.lost is None:
                     if await self._turn(session):
                         continue
-                    if self._idle():
+                    if self._delivery.idle():
                         break
                     await self._wake.wait()
         except TimeoutError:
-            self._say.info("uplink stops with envelopes still on their way", count=self._window.in_flight)
-        await self._save()
+            self._say.info("uplink stops with envelopes still on their way", count=self._delivery.in_flight)
+        await self._delivery.save()
         await self._say_goodbye(session, self._dialect.farewell())
         self._take_in(session)
-        await self._save()
+        await self._delivery.save()
 
     async def _say_goodbye(self, session: Session, messages: Sequence[Outgoing], *, reason: str = "") -> None:
         """*reason*: why, when we come back at once; then everything on its way is waited for.  (A socket that is closed
         while acknowledgements wait in it is reset, and the broker may never read the DISCONNECT.)"""
         if session.lost is not None:
             return
-        now_s = asyncio.get_running_loop().time()
-        said = {session.publish(message): message for message in messages}
-        self._flights |= {mid: Flight(Item(Kind.FAREWELL, message), now_s) for mid, message in said.items()}
-        awaited = set(self._flights if reason else said)
+        said = self._delivery.say(session, messages)
+        awaited = self._delivery.on_its_way() if reason else said
         with suppress(TimeoutError):  # the will says it a little later
             async with asyncio.timeout(self._limits.goodbye_s):
-                while awaited & self._flights.keys() and session.lost is None:
+                while awaited & self._delivery.on_its_way() and session.lost is None:
                     self._wake.clear()
                     self._take_in(session)
                     await self._wake.wait()
         await session.disconnect(self._limits.goodbye_s, reason=reason)
 
-    def _idle(self) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        nothing_waits = not self._attended or self._window.next_stream(now_s) is None
-        return not self._flights and not self._outbox.queue and nothing_waits
-
-    # --- the helpers ---
-
-    async def _follow_commits(self) -> None:
-        seen = 0
-        while True:
-            seen = await self._log.wait_for_commit(seen)
-            self._window.committed()
-            self._wake.set()
-
     async def _save_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._limits.save_s)
-            await self._save()
-
-    async def _save(self) -> None:
-        self._report_quarantined()
-        progress = self._window.take_progress()
-        if progress:
-            await self._log.acknowledge(self._config.id, progress)
+            await self._delivery.save()
 
     # --- what came ---
 
     def _take_in(self, session: Session) -> None:
-        soon_s = asyncio.get_running_loop().time() - self._limits.ack_s / 2
-        while session.acks:
-            mid, code = session.acks.popleft()
-            flight = self._flights.pop(mid, None)
-            if flight is None:
-                continue
-            self._proved = True
-            if flight.sent_s > soon_s:
-                self._patience_s = self._limits.ack_s
-            parcel = flight.item.of
-            if not isinstance(parcel, Parcel):
-                self._control_answered(flight.item, code)
-            elif parcel.answered(code):
-                self._envelope_answered(parcel.envelope, parcel.worst)
-        while session.messages:
-            for heard in self._dialect.hear(session.messages.popleft()):
-                self._hear(heard)
-        if session.dropped_messages:
-            self._fault("flood", f"{session.dropped_messages} commands or receipts dropped: too many at once")
-
-    def _envelope_answered(self, envelope: Envelope, code: int) -> None:
-        verdict = self._window.answered(envelope, code, asyncio.get_running_loop().time())
-        if verdict is Verdict.DONE:
-            self._acknowledged += 1
-            self._unheard += code == NO_SUBSCRIBERS
-            self._faults.pop(envelope.lane, None)
-        else:
-            self._fault(envelope.lane, f"lane {envelope.lane}: refused by the broker, code 0x{code:02x}")
-
-    def _control_answered(self, item: Item, code: int) -> None:
-        topic = item.message.topic
-        if item.kind is Kind.CATALOG:
-            self._catalog_strikes = 0
-            self._faults.pop("catalog", None)
-        if puback_verdict(code) is Verdict.DONE:
-            self._faults.pop(topic, None)
-        else:
-            self._fault(topic, f"the broker refuses {topic}, code 0x{code:02x}")
+        for heard in self._delivery.take_in(session):
+            self._hear(heard)
 
     def _hear(self, heard: Heard) -> None:
         match heard:
             case Receipt():
-                self._receipt(heard)
+                self._delivery.receipt(heard)
             case Introduce():
                 self.introduce()
             case Attend(present):
                 # Who sees the receiver go has to begin anew: what is said meanwhile nobody can put in order.
-                self._leaving = self._leaving or (self._attended and not present)
-                self._attended = present
+                self._leaving = self._leaving or (self._delivery.attended and not present)
+                self._delivery.attended = present
             case Asked():
                 self._begin_act(heard)
             case Desired(body):
                 if self._on_desired is not None:
                     self._acts.create_task(self._on_desired(body, self._config.id))
-
-    def _receipt(self, receipt: Receipt) -> None:
-        if receipt.rate is not None:
-            self._window.slow_down(receipt.rate)
-        if receipt.epoch == self._log.epoch:
-            committed, now_s = self._log.last_seq(receipt.lane), asyncio.get_running_loop().time()
-            self._window.receipt(receipt.lane, receipt.upto, receipt.missing, committed, now_s)
 
     def _begin_act(self, asked: Asked) -> None:
         """Beside the pump, and not bound to this connection: a valve that is closing must not stop half way."""
@@ -519,15 +376,7 @@ class MqttUplink:
             self._acting -= 1
 
     def _answer(self, asked: Asked, reply: Reply) -> None:
-        self._outbox.answer(Answer(asked, reply))
-        self._say_answers()
-
-    def _say_answers(self) -> None:
-        """When connected; else with the next introduction."""
-        while self._connected and self._outbox.unsaid:
-            answer = self._outbox.unsaid.popleft()
-            self._outbox.add(Kind.ANSWER, self._dialect.answer(*answer), answer)
-        self._wake.set()
+        self._delivery.answer(Answer(asked, reply))
 
     async def _refuse(self, request: Request) -> Reply:
         if request.id == "rebirth" and not request.retained:
@@ -535,124 +384,17 @@ class MqttUplink:
             return Reply("ok")
         return Reply("rejected", "unsupported", "this gateway executes no commands")
 
-    # --- the steps of a turn ---
-
-    async def _read_ahead(self) -> None:
-        """One page for each stream that has run dry, down to the first that has something to send."""
+    def _watch(self) -> None:
+        """What has to be looked at now and then: receipts, the clock, renewed certificates."""
         now_s = asyncio.get_running_loop().time()
-        for stream in self._window.streams:
-            if stream.wants(self._log.last_seq(stream.lane)):
-                await self._read(stream)
-            if self._window.next_stream(now_s) is stream:
-                return
-
-    async def _read(self, stream: Stream) -> None:
-        """Nothing while the log cannot be read: the next commit is the next attempt.  Raises StoreCorrupt."""
-        position = stream.position
-        try:
-            page = await self._log.after(stream.lane, position, _PAGE)
-        except StoreCorrupt:
-            raise
-        except StoreError as exc:
-            self._fault("store", f"the store cannot be read: {exc.advice()}")
-            stream.dry = True
-            return
-        self._faults.pop("store", None)
-        if stream.position == position:  # else it has begun elsewhere meanwhile
-            self._window.feed(stream, page)
-
-    def _send(self, session: Session) -> bool:
-        """What is queued, then the catalog, then envelopes of the most urgent stream.
-
-        True when there may be more to send.
-        """
-        if session.lost is not None:
-            return False
-        now_s = asyncio.get_running_loop().time()
-        if not self._send_queue(session, now_s) or not self._attended:
-            return False
-        self._queue_catalog(now_s)
-        room = session.accepted.receive_maximum - len(self._flights)
-        envelopes_only = all(isinstance(flight.item.of, Parcel) for flight in self._flights.values())
-        sent_ms = self._clock.now_ms()
-        batch = self._window.take(now_s, room, alone=self._proved and envelopes_only and not self._outbox.queue)
-        for envelope, replay in batch:
-            seen = envelope if self._view is None else self._view.items(envelope)
-            messages = self._dialect.encode(seen, sent_ms=sent_ms, replay=replay)
-            self._dispatch(session, envelope, messages)
-        self._send_queue(session, now_s)
-        if not batch and (wait_s := self._window.wait_s(now_s)) is not None:
-            asyncio.get_running_loop().call_later(wait_s, self._wake.set)
-        return bool(batch)
-
-    def _dispatch(self, session: Session, envelope: Envelope, messages: Sequence[Outgoing]) -> None:
-        limit = session.accepted.maximum_packet
-        largest = max((packet_size(each.topic, each.payload) for each in messages), default=0)
-        if limit is not None and largest > limit:
-            self._window.too_large(envelope, largest, limit)
-            return
-        if not messages:
-            self._window.answered(envelope, 0, asyncio.get_running_loop().time())
-            return
-        self._outbox.add(Kind.PART, messages, Parcel(envelope, len(messages)))
-        self._sent += 1
-
-    def _send_queue(self, session: Session, now_s: float) -> bool:
-        """As much as the broker takes now; whether that was all."""
-        queue = self._outbox.queue
-        while queue and len(self._flights) < session.accepted.receive_maximum:
-            item = queue.popleft()
-            if isinstance(item.of, Parcel) or self._fits(session, item.message):
-                self._flights[session.publish(item.message)] = Flight(item, now_s)
-        return not queue
-
-    def _fits(self, session: Session, message: Outgoing) -> bool:
-        limit, size = session.accepted.maximum_packet, packet_size(message.topic, message.payload)
-        size += 0 if message.correlation is None else 4 + len(message.correlation)
-        if limit is None or size <= limit:
-            return True
-        self._fault(message.topic, f"{message.topic} is not sent: {size} bytes, the broker accepts {limit}")
-        return False
-
-    def _queue_catalog(self, now_s: float) -> None:
-        """One message at a time, while nothing urgent waits: it may be large and the line slow."""
-        outbox = self._outbox
-        urgent = self._window.next_stream(now_s)
-        if (urgent is not None and urgent.lane in ORDERED) or outbox.holds(Kind.CATALOG):
-            return
-        if outbox.catalog_due and not any(flight.item.kind is Kind.CATALOG for flight in self._flights.values()):
-            if self._catalog_strikes >= _CATALOG_BREAKS and now_s - self._catalog_struck_s < _CATALOG_REST_S:
-                self._fault("catalog", "the catalog is not sent: the connection broke each time")
-                return
-            outbox.catalog_due = False
-            outbox.catalog = deque(self._dialect.catalog())
-        if outbox.catalog:
-            outbox.add(Kind.CATALOG, [outbox.catalog.popleft()])
-
-    def _watch(self, session: Session) -> None:
-        """What has to be looked at now and then: acknowledgements, receipts, the clock, renewed certificates."""
-        now_s = asyncio.get_running_loop().time()
-        self._watch_acknowledgements(session, now_s)
         if now_s - self._looked_s < self._limits.tick_s:
             return
         self._looked_s = now_s
-        self._window.remind(now_s)
+        self._delivery.remind()
         if (state := self._clock.state()) is not self._clock_state:
             self._clock_state = state
             self.introduce()
         self._watch_certificates()
-
-    def _watch_acknowledgements(self, session: Session, now_s: float) -> None:
-        """End a connection on which they have stopped, unless a slow line is still taking bytes."""
-        oldest = next(iter(self._flights.values()), None)
-        if oldest is None or session.lost is not None:
-            return
-        waited_s = now_s - oldest.sent_s
-        quiet_s = min(waited_s, now_s - session.progress_s)
-        if quiet_s > self._patience_s or waited_s > self._limits.slowest_ack_s:
-            if not self._proved:
-                self._patience_s = min(2 * self._patience_s, self._limits.slowest_ack_s)
-            session.give_up(f"no acknowledgement for {waited_s:.0f} s")
 
     def _watch_certificates(self) -> None:
         """Come back with the new files; not before they can be used, for a certificate is written before its key."""
@@ -663,7 +405,7 @@ class MqttUplink:
         try:
             tls_context(tls)
         except UplinkRejected as exc:
-            self._fault("certificate", f"the new certificate is not used: {exc.advice()}")
+            self._faults.note("certificate", f"the new certificate is not used: {exc.advice()}")
         else:
             self._renewed = True
 
@@ -673,30 +415,6 @@ class MqttUplink:
         return () if tls is None else tuple(_written_ns(path) for path in (tls.ca, tls.certificate, tls.key) if path)
 
     # --- what came of it ---
-
-    def _after(self, lost: Lost) -> None:
-        now_s = asyncio.get_running_loop().time()
-        early = now_s - self._opened_s < self._limits.short_session_s
-        unexplained = self._proved and not lost.planned and lost.code not in BLAMELESS_DISCONNECTS
-        blame = early and unexplained
-        flights = self._flights.values()
-        if unexplained and any(flight.item.kind is Kind.CATALOG for flight in flights):
-            self._catalog_strikes += 1
-            self._catalog_struck_s = now_s
-        self._outbox.begin(flights)
-        self._flights.clear()
-        self._window.lost(blame=blame)
-        self._since_ms = self._clock.now_ms()
-
-    def _report_quarantined(self) -> None:
-        for envelope, reason in self._window.take_quarantined():
-            self._quarantined += 1
-            self._on_quarantine(envelope, reason)
-
-    def _fault(self, key: str, text: str) -> None:
-        if key not in self._faults:
-            self._say.warning("uplink fault", fault=text)
-        self._faults[key] = text
 
     def _note_failure(self, error: UplinkError) -> None:
         """Said once per outage, and again only when it turns into one that a person must mend."""

@@ -164,6 +164,12 @@ class _Lane:
         if self.repeated:
             self.repeated = {seq for seq in self.repeated if not first <= seq <= last}
 
+    def forget_known(self) -> None:
+        """Of what was read ahead, what need not be sent any more."""
+        for stream in (self.main, self.now):
+            if any(self.knows(each.seq) for each in stream.pending):
+                stream.pending = deque(each for each in stream.pending if not self.knows(each.seq))
+
     def load_past(self) -> None:
         """Begin with the next range the platform has asked for, when the last one is through."""
         if self.asked and not self.past.pending and self.past.position >= (self.past.upto or 0):
@@ -330,8 +336,6 @@ class Window:
             envelope = stream.pending.popleft()
             if stream is state.past:
                 state.load_past()
-            elif state.knows(envelope.seq):
-                continue  # a receipt came first
             if stream.late:
                 self._bucket.take()
             state.flying[envelope.seq] = envelope
@@ -403,6 +407,7 @@ class Window:
             if last >= following:
                 state.settle(following, min(first - 1, upto))
                 following = max(following, last + 1)
+        state.forget_known()
         state.send_again([seq for seq, at_s in state.out.items() if seq in holes or now_s - at_s >= self._patience_s])
 
     def slow_down(self, rate: float) -> None:

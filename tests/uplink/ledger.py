@@ -18,7 +18,8 @@ from gateway.envelope import Envelope
 from gateway.model import Lane
 from gateway.store.log import Store
 from gateway.uplink.dialect import Subject
-from gateway.uplink.mqtt import Limits, MqttUplink
+from gateway.uplink.mqtt import MqttUplink
+from gateway.uplink.status import Limits
 from gateway.uplink.window import ORDERED
 from store.rig import BOOT, MIB, draft
 from support.broker import Broker

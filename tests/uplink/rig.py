@@ -14,7 +14,8 @@ from gateway.uplink.contract import Identity, Topics
 from gateway.uplink.dialect import Dialect, Outgoing, Reply, Request, Subject
 from gateway.uplink.dialects.native import Native
 from gateway.uplink.log import Log
-from gateway.uplink.mqtt import Limits, MqttUplink
+from gateway.uplink.mqtt import MqttUplink
+from gateway.uplink.status import Limits
 from support.clock import ManualClock
 from support.memory_store import MemoryStore
 

@@ -17,8 +17,8 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from gateway.model import Lane
 from gateway.uplink.contract import client_id
-from gateway.uplink.mqtt import Limits
 from gateway.uplink.session import Options, Session
+from gateway.uplink.status import Limits
 from store.rig import MIB
 from support import virtual_time
 from support.broker import Broker, broker, free_port
@@ -367,7 +367,7 @@ def test_b11_wrong_acknowledgements_neither_lose_nor_leak(
                 await site.until_delivered(200.0)
                 gc.collect()
                 messages = sum(isinstance(each, MQTTMessage) for each in gc.get_objects())
-                assert not site.uplink._flights
+                assert not site.uplink._delivery.on_its_way()
             arrived = {json.loads(body)["seq"] for topic, body in fake.published if topic.endswith("telemetry")}
             assert arrived == set(range(1, envelopes + 1))
             assert not site.quarantined

@@ -22,7 +22,7 @@ import pytest
 
 from gateway.model import Lane
 from gateway.uplink.backoff import Backoff
-from gateway.uplink.mqtt import Limits
+from gateway.uplink.status import Limits
 from support.broker import broker, free_port, mosquitto
 from support.certificates import Authority
 from support.fake_broker import FakeBroker, fake_broker

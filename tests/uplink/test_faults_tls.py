@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from gateway.model import Lane
-from gateway.uplink.mqtt import Limits
+from gateway.uplink.status import Limits
 from support.broker import broker, free_port
 from support.certificates import Authority, Certificate
 from uplink import rig

@@ -273,7 +273,7 @@ def test_a_catalog_that_breaks_the_connection_does_not_stop_the_data() -> None:
 
 
 def test_a_catalog_that_was_not_to_blame_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.uplink.mqtt._CATALOG_REST_S", 0.3)
+    monkeypatch.setattr("gateway.uplink.delivery._CATALOG_REST_S", 0.3)
     left = [3]
 
     def closes(topic: str, _payload: bytes) -> int:
