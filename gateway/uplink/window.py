@@ -84,9 +84,10 @@ class Stream:
         return not self.pending and not self.dry and self.position < end
 
     def back_to(self, seq: int) -> None:
-        """Read *seq* again."""
+        """Read *seq* again, and what has been read and not sent."""
         if seq <= self.position:
-            self.restart(seq - 1, self.upto)
+            first = min(seq, self.pending[0].seq) if self.pending else seq
+            self.restart(first - 1, self.upto)
 
     def give_back(self, envelope: Envelope) -> None:
         place = 0

@@ -272,7 +272,7 @@ class WithReceipts(Interleavings):
     receipts = True
 
 
-Interleavings.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+Interleavings.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestInterleavings = Interleavings.TestCase
 WithReceipts.TestCase.settings = Interleavings.TestCase.settings
 TestReceipts = WithReceipts.TestCase
@@ -287,6 +287,24 @@ def test_a_receipt_for_what_was_read_ahead_leaves_no_empty_turn() -> None:
     one.answer(first)
     one.window.receipt(Lane.ALARM, PAGE + 1, [(PAGE + 1, PAGE + 1)], PAGE + 1, one.now_s)
     assert names(one.take()) == [(Lane.ALARM, PAGE + 1)]
+
+
+def test_going_back_for_a_lost_one_forgets_nothing_that_was_read_and_not_sent() -> None:
+    one = World(receipts=True)
+    one.commit(Lane.ALARM, 3)
+    one.open()
+    one.take()
+    one.answer(one.flying[2])  # the broker has it, and loses it
+    one.lost()
+    one.open()
+    (first,) = one.take()  # what was on its way travels alone now
+    one.answer(first)
+    one.window.receipt(Lane.ALARM, 3, [(2, 3)], 3, one.now_s)
+    sent = []
+    while batch := one.take():
+        sent += names(batch)
+        one.answer_all()
+    assert sent == [(Lane.ALARM, 2), (Lane.ALARM, 3)]
 
 
 def test_lanes_go_in_the_order_of_their_urgency() -> None:
