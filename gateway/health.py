@@ -67,11 +67,14 @@ class Health:
         stats = await self.store.stats()
         uptime_s = max(self.clock.monotonic_s() - self.started_s, 0.001)
         shown = None if devices else _costliest(self.lines)
+        time = self.timekeeper.figures()
         return {
             "v": 1,
             "t": now_ms,
             "uptime_s": round(uptime_s, 1),
-            **self.timekeeper.figures(),
+            "clock": time["clock"],
+            "clock_shift_ms": time["clock_shift_ms"],
+            "held": time["held"],
             "store": cast(StoreHealth, stats.as_item()),  # like the uplinks below: held to its type by live traffic
             "accepted": self.pipeline.stats.accepted,
             "dropped": self.pipeline.stats.dropped,

@@ -343,6 +343,7 @@ class HealthMessage(TypedDict):
     lines: dict[str, LineHealth]
     uplinks: dict[str, UplinkHealth]
     alarms: list[AlarmHealth]
+    left_out: NotRequired[Annotated[int, Is("lines that are well, and what else did not fit", minimum=1)]]
     disk_free_bytes: Count
     temperatures_c: Annotated[list[float], Is("of the box; empty where it cannot measure")]
     loop_lag_ms: Annotated[float, Is("the worst of the last minute")]

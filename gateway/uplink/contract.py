@@ -10,6 +10,7 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.clock import ClockState
 from gateway.envelope import VERSION, place_item, text_item
@@ -132,6 +133,29 @@ def reply_payload(command_id: str, status: str, code: str, detail: str, result: 
     if result is not None:
         message["result"] = result
     return json_bytes(message)
+
+
+HEALTH_BYTES = 60 * 1024
+"""Of a health message; a line takes some 190, and a large compound has hundreds."""
+
+
+def health_payload(snapshot: Mapping[str, Any]) -> bytes:
+    """*snapshot* as it is if it fits; else without the lines that are well, then without what still does not fit.
+
+    ``left_out`` counts what is missing.
+    """
+    body = json_bytes(snapshot)
+    if len(body) <= HEALTH_BYTES:
+        return body
+    lines = {name: line for name, line in snapshot["lines"].items() if not line["open"] or line["silent"]}
+    alarms = list(snapshot["alarms"])
+    while True:
+        left_out = len(snapshot["lines"]) - len(lines) + len(snapshot["alarms"]) - len(alarms)
+        body = json_bytes({**snapshot, "lines": lines, "alarms": alarms, "left_out": left_out})
+        if len(body) <= HEALTH_BYTES or not (lines or alarms):
+            return body
+        alarms = alarms[: len(alarms) // 2]
+        lines = dict(list(lines.items())[: len(lines) // 2])
 
 
 def json_bytes(item: Mapping[str, object]) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from gateway.clock import ClockState
 from gateway.model import Device, Lane, Place, Point, Text, ValueKind
 from gateway.uplink import contract
-from gateway.uplink.contract import State, Topics, Verdict
+from gateway.uplink.contract import HEALTH_BYTES, State, Topics, Verdict, health_payload
 from uplink.rig import IDENTITY
 
 
@@ -188,3 +189,23 @@ def test_packet_size_is_what_goes_over_the_wire(payload_bytes: int) -> None:
     remaining = 2 + 5 + 2 + 1 + payload_bytes
     length = len(f"{remaining:b}") // 7 + bool(len(f"{remaining:b}") % 7)  # 7 bits per length byte
     assert contract.packet_size(topic, b"x" * payload_bytes) == 1 + length + remaining
+
+
+def test_a_health_message_of_a_large_compound_fits_and_says_what_it_leaves_out() -> None:
+    def line(number: int) -> dict[str, Any]:
+        return {"open": number != 7, "silent": ["m-9"] if number == 9 else [], "filler": "x" * 180}
+
+    small = {"lines": {"bus-1": line(1)}, "alarms": [], "v": 1}
+    assert json.loads(health_payload(small)) == small
+    large = {"lines": {f"bus-{n}": line(n) for n in range(1000)}, "alarms": [{"n": 1}], "v": 1}
+    body = health_payload(large)
+    assert len(body) <= HEALTH_BYTES
+    found = json.loads(body)
+    assert (set(found["lines"]), found["alarms"], found["left_out"]) == ({"bus-7", "bus-9"}, [{"n": 1}], 998)
+    storm = {"lines": {f"bus-{n}": line(7) for n in range(1000)}, "alarms": [{"text": "y" * 900}] * 500, "v": 1}
+    body = health_payload(storm)
+    found = json.loads(body)
+    assert len(body) <= HEALTH_BYTES
+    assert found["lines"]
+    assert found["alarms"]
+    assert found["left_out"] == 1500 - len(found["lines"]) - len(found["alarms"])

@@ -15,7 +15,7 @@ from gateway.uplink.contract import (
     Topics,
     catalog_payload,
     client_id,
-    json_bytes,
+    health_payload,
     reply_payload,
     status_payload,
 )
@@ -95,7 +95,7 @@ class Native:
         return [Outgoing(topic, body, correlation=correlation)]
 
     def health(self, snapshot: Mapping[str, Any]) -> Sequence[Outgoing]:
-        return [Outgoing(self._topics.health, json_bytes(snapshot))]
+        return [Outgoing(self._topics.health, health_payload(snapshot))]
 
     def farewell(self) -> Sequence[Outgoing]:
         return [Outgoing(self._topics.status, self._status(State.STOPPING), retain=True)]
