@@ -125,7 +125,7 @@ async def run(
         doors = Doors(commands, pipeline, clock, left_on(saved))
         sights = {model.id: sight_of(model, config) for model in config.uplinks}
         configuring = None if remote is None else RemoteConfiguration(remote, pipeline, connected(uplinks), clock)
-        desk = desk_of(config, answers, doors, trail, saved, uplinks, sights, reload, configuring)
+        desk = desk_of(config, store, answers, doors, trail, saved, uplinks, sights, reload, configuring)
 
         def quarantined(envelope: Envelope, why: str) -> None:
             lost = Gap(why, envelope.from_ms, envelope.to_ms, envelope.lane, envelope.seq, envelope.seq, envelope.count)

@@ -199,6 +199,7 @@ async def self_watch(
 
 def desk_of(
     config: Configuration,
+    store: Store,
     answers: Answers,
     doors: Doors,
     trail: Trail,
@@ -223,9 +224,10 @@ def desk_of(
         if uplink in uplinks:
             uplinks[uplink].introduce()
 
-    async def resend(uplink: str, lane: Lane, first: int, last: int) -> None:
+    async def resend(uplink: str, lane: Lane, first: int, last: int) -> int:
         if uplink in uplinks:
             uplinks[uplink].resend(lane, first, last)
+        return store.first_seq(lane)
 
     means = Means(
         config.points,

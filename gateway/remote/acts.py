@@ -43,8 +43,9 @@ class Means:
     clock: Clock
     rebirth: Callable[[str], Awaitable[None]] | None = None
     """Publish again who we are, on the uplink."""
-    resend: Callable[[str, Lane, int, int], Awaitable[None]] | None = None
-    """Uplink, lane, first and last number: send these envelopes once more.  Raises ValueError: too many."""
+    resend: Callable[[str, Lane, int, int], Awaitable[int]] | None = None
+    """Uplink, lane, first and last number: send these envelopes once more.  The lowest number that the log still has;
+    what lies below will not come.  Raises ValueError: too many."""
     reload: Callable[[], str] | None = None
     """Read the configuration anew and start with it in a moment; what is wrong with it where it cannot be."""
     apply_config: Callable[[bytes, str], Awaitable[None]] | None = None
@@ -229,10 +230,10 @@ async def _resend(asked: Asked, args: ResendArgs) -> Reply:
     if args.to_seq < args.from_seq:
         return refused(Code.BAD_ARGS, "to_seq is smaller than from_seq")
     try:
-        await asked.means.resend(asked.uplink, Lane(args.lane), args.from_seq, args.to_seq)
+        held_from = await asked.means.resend(asked.uplink, Lane(args.lane), args.from_seq, args.to_seq)
     except ValueError as exc:
         return refused(Code.BAD_ARGS, str(exc))
-    return done()
+    return done({"held_from": held_from})
 
 
 async def _reload(asked: Asked, args: Args) -> Reply:

@@ -199,8 +199,9 @@ class Rig:
         async def rebirth(uplink: str) -> None:
             self.done.append(("rebirth", uplink))
 
-        async def resend(*asked: Any) -> None:
+        async def resend(*asked: Any) -> int:
             self.done.append(("resend", *asked))
+            return 1
 
         def reload() -> str:
             self.done.append(("reload",))

@@ -78,7 +78,8 @@ OBEYED: list[tuple[str, dict[str, Any], Any, Any]] = [
     ("alarm.acknowledge", {"rule": "gas_leak", "device": "gas"}, {"state": "acked"},
      ("acknowledge", "gas_leak", "gas", "ops-2026", UPLINK)),
     ("rebirth", {}, None, ("rebirth", UPLINK)),
-    ("resend", {"lane": "billing", "from_seq": 3, "to_seq": 9}, None, ("resend", UPLINK, Lane.BILLING, 3, 9)),
+    ("resend", {"lane": "billing", "from_seq": 3, "to_seq": 9}, {"held_from": 1},
+     ("resend", UPLINK, Lane.BILLING, 3, 9)),
     ("reload", {}, None, ("reload",)),
 ]  # fmt: skip
 

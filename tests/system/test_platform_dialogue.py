@@ -92,7 +92,7 @@ def test_read_resend_and_configure_over_mqtt(tmp_path: Path) -> None:
 
                 before = len(seen.on("telemetry"))
                 answer = await platform.ask("resend", lane="telemetry", from_seq=1, to_seq=2)
-                assert answer["status"] == "ok", answer
+                assert (answer["status"], answer["result"]) == ("ok", {"held_from": 1}), answer
                 await seen.until(lambda: len(early(seen, before)) >= 2, "the two envelopes again")
                 assert all(one.json["replay"] for one in early(seen, before))
 
