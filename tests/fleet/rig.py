@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from gateway.clock import SystemClock
 from gateway.sim.fleet.count import Balance, balance
 from gateway.sim.fleet.fleet import Fleet, Plan
+from gateway.sim.platform.desk import Patience
+from gateway.sim.platform.ingester import Ingester
+from gateway.sim.platform.link import Options
 from gateway.sim.platform.storage import Storage
 from gateway.uplink.mqtt import Limits
 
@@ -22,6 +25,20 @@ def plan(*ports: int, gateways: int, envelopes: int, **more: object) -> Plan:
     brokers = tuple(("127.0.0.1", port) for port in ports)
     options = {"rate": 100.0, "readings": 4, "spread_s": 0.3, **more}
     return Plan(brokers, gateways, envelopes=envelopes, **options)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def ingesting(storage: Storage, options: Options) -> AsyncIterator[Ingester]:
+    """Its session stays at the broker."""
+    ingester = Ingester(options, storage, patience=Patience(100, 0.1, 0.3), jitter=lambda: 0.1)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(ingester.run())
+        try:
+            async with asyncio.timeout(LONG_S):
+                await ingester.ready.wait()
+            yield ingester
+        finally:
+            task.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -51,9 +51,10 @@ class Worker:
 
     async def _work(self, connection: Client) -> None:
         while True:
-            messages = await connection.pull(STREAM, CONSUMER, 200, 0.3)
-            if messages:
+            if messages := await connection.pull(STREAM, CONSUMER, 200, 0.3):
                 await self._store(connection, messages)
+            else:
+                await asyncio.sleep(0.05)  # while a leader is elected the answer is "no" at once
 
     async def _store(self, connection: Client, messages: Sequence[Message]) -> None:
         named = [(_topic(each.subject), each.body) for each in messages]
