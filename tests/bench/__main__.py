@@ -13,9 +13,15 @@ import platform
 
 import structlog
 
-from tests.bench import bus, chain, footprint, ingest
+from tests.bench import bus, chain, fleet, footprint, ingest
 
-SECTIONS = {"chain": chain.run, "bus": bus.run, "footprint": footprint.run, "ingest": ingest.run}
+SECTIONS = {
+    "chain": chain.run,
+    "bus": bus.run,
+    "footprint": footprint.run,
+    "ingest": ingest.run,
+    "fleet": fleet.run,
+}
 
 
 def main() -> None:

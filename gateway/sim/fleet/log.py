@@ -20,7 +20,6 @@ class FleetLog:
         self._lanes: dict[Lane, dict[int, Envelope]] = {}
         self._last: dict[Lane, int] = {}
         self._cursors: dict[Lane, int] = {}
-        self._waiting = 0
         self._commits = 0
         self._committed = asyncio.Event()
 
@@ -31,7 +30,7 @@ class FleetLog:
     @property
     def waiting(self) -> int:
         """Envelopes that are not settled."""
-        return self._waiting
+        return sum(map(len, self._lanes.values()))
 
     @property
     def last(self) -> Mapping[Lane, int]:
@@ -40,14 +39,13 @@ class FleetLog:
 
     def append(self, draft: Draft) -> bool:
         """Commit one envelope.  False: full."""
-        if self._waiting >= self._capacity:
+        if self.waiting >= self._capacity:
             return False
         lane, seq = draft.lane, self.last_seq(draft.lane) + 1
         self._lanes.setdefault(lane, {})[seq] = Envelope(
             self._epoch, lane, seq, self._boot_id, draft.items, draft.count, draft.from_ms, draft.to_ms
         )
         self._last[lane] = seq
-        self._waiting += 1
         self._commits += 1
         committed, self._committed = self._committed, asyncio.Event()
         committed.set()
@@ -69,7 +67,6 @@ class FleetLog:
             rows = self._lanes[lane]
             for number in range(self._cursors.get(lane, 0) + 1, seq + 1):
                 del rows[number]
-                self._waiting -= 1
             self._cursors[lane] = seq
 
     async def wait_for_commit(self, seen: int) -> int:
