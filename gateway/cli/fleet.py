@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.sim.platform.ingester import Ingester
 
 _REPORT_S = 1.0
+_SUBSCRIBE_S = 20.0
 _SPARE_FILES = 100
 _THREADS = 64
 """That connect at the same time; each may wait for an address that does not answer."""
@@ -162,7 +163,9 @@ async def _run(shell: Shell, plan: Plan, duration_s: float | None, settle_s: flo
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)
-    async with _platform(shell, plan, count=count) as platform, asyncio.TaskGroup() as group:
+    async with _platform(plan, count=count) as platform, asyncio.TaskGroup() as group:
+        if platform is not None and not await _subscribed(shell, plan, platform, end):
+            return False
         report = _Report(shell, fleet, platform)
         tasks = [group.create_task(fleet.run()), group.create_task(report.run())]
         await _until(lambda: fleet.complete or end.is_set(), duration_s)
@@ -195,8 +198,7 @@ def _balance(fleet: Fleet, platform: _Platform) -> Balance:
 
 
 @contextlib.asynccontextmanager
-async def _platform(shell: Shell, plan: Plan, *, count: bool) -> AsyncIterator[_Platform | None]:
-    """Subscribed before the first gateway speaks."""
+async def _platform(plan: Plan, *, count: bool) -> AsyncIterator[_Platform | None]:
     if not count:
         yield None
         return
@@ -208,12 +210,24 @@ async def _platform(shell: Shell, plan: Plan, *, count: bool) -> AsyncIterator[_
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(ingester.run())
-            shell.say("等待订阅……", "waiting for the subscription …")
-            await ingester.ready.wait()
             yield _Platform(ingester, tally)
             task.cancel()
     finally:
         await forget_session(link)
+
+
+async def _subscribed(shell: Shell, plan: Plan, platform: _Platform, end: asyncio.Event) -> bool:
+    """Before the first gateway speaks: what is published to nobody is gone."""
+    ready, (host, port) = platform.ingester.ready, plan.brokers[0]
+    if not shell.json:
+        print(shell.t("等待订阅……", "waiting for the subscription …"), flush=True)
+    await _until(lambda: ready.is_set() or end.is_set(), _SUBSCRIBE_S)
+    if not ready.is_set():
+        shell.complain(
+            f"无法在 {host}:{port} 订阅：请检查服务器、账号及其订阅权限",
+            f"cannot subscribe at {host}:{port}: check the broker, the account and its rights",
+        )
+    return ready.is_set()
 
 
 class _Report:

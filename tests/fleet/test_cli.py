@@ -75,6 +75,23 @@ def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_nobody_speaks_before_somebody_counts(tmp_path: Path) -> None:
+    async def main() -> None:
+        port = free_port()
+        target = ("--broker", f"127.0.0.1:{port}", "--gateways", "2", "--count", "--lang", "en")
+        async with Child((*FLEET, *target), tmp_path / "out") as child:
+            async with asyncio.timeout(60):
+                while "waiting for the subscription" not in child.last_words():
+                    await asyncio.sleep(0.05)
+                os.kill(child.pid, signal.SIGINT)
+                assert await child.wait() == 1
+        said = (tmp_path / "out").read_text("utf-8")
+        assert f"cannot subscribe at 127.0.0.1:{port}" in said
+        assert "connected" not in said
+
+    asyncio.run(main())
+
+
 def test_ctrl_c_ends_the_load_and_the_rest_is_delivered(tmp_path: Path) -> None:
     async def main() -> None:
         async with broker(tmp_path / "broker") as server:
