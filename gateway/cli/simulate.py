@@ -1,6 +1,6 @@
 """gateway simulate compound: the virtual compound alone, for a gateway that runs elsewhere on this machine.
 
-``gateway simulate platform`` is in platform.py.
+``gateway simulate platform`` is in platform.py, ``gateway simulate fleet`` in fleet.py.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from pathlib import Path
 import click
 
 from gateway.cli.common import FINE, USAGE, Shell, command_options
+from gateway.cli.fleet import fleet
 from gateway.cli.platform import platform
 from gateway.sim import site
 from gateway.sim.compound import TIME_SCALE, Compound
 from gateway.sim.world import Layout
 
 
-@click.group(help="仅运行虚拟设备或参考平台 / simulated devices alone, or a platform")
+@click.group(help="仅运行虚拟设备、参考平台或大量网关 / simulated devices alone, a platform, or many gateways")
 def command() -> None:
     pass
 
 
 command.add_command(platform)
+command.add_command(fleet)
 
 
 @command.command(help="虚拟小区，直到 Ctrl-C / the virtual compound, until Ctrl-C")

@@ -4,7 +4,8 @@
                                         ▲                            │
                                         └──── Dialect.hear ◀─────────┘──▶ commands, a desired configuration: beside it
 
-One task pumps, one follows the log's commits, one saves the progress; all three live exactly as long as a connection.
+One task pumps, one follows the log's commits, one saves the progress, one subscribes again to what was refused; all
+live exactly as long as a connection.
 Commands that were heard run beside them, and go on when the connection breaks.
 """
 
@@ -108,6 +109,7 @@ class MqttUplink:
         self._certificates: tuple[int, ...] = ()
         self._failure: UplinkError | None = None
         self._contested = False
+        self._unsubscribed: list[tuple[str, bool]] = []  # (topic, whether its retained message is wanted)
         self._say = structlog.get_logger().bind(uplink=config.id)
 
     async def run(self) -> None:
@@ -205,7 +207,7 @@ class MqttUplink:
             async with Session(self._options(hello), self._wake.set) as session:
                 self._begin(hello, session)
                 try:
-                    lost = await self._serve(session, hello)
+                    lost = await self._serve(session)
                 finally:
                     self._connected = False
                 self._take_in(session)  # what came with the end
@@ -242,6 +244,8 @@ class MqttUplink:
         self._faults.clear()
         self._leaving = self._renewed = False
         self._clock_state = self._clock.state()
+        self._unsubscribed = [(topic, False) for topic in hello.subscriptions]
+        self._unsubscribed += [(topic, True) for topic in hello.states]
         self._connected = True
         self._delivery.counters.connections += 1
         self._since_ms = self._clock.now_ms()
@@ -252,20 +256,36 @@ class MqttUplink:
             self._say.info("uplink is back", host=self._config.host, port=self._config.port)
         self._failure = None
 
-    async def _subscribe(self, session: Session, hello: Hello) -> None:
-        """Before anything is said: who hears of us may send commands at once."""
-        wanted = [(topic, False) for topic in hello.subscriptions] + [(topic, True) for topic in hello.states]
+    async def _subscribe(self, session: Session) -> None:
+        """To what is still to be subscribed; what the broker refuses stays so."""
+        wanted, self._unsubscribed = self._unsubscribed, []
         if not wanted:
             return
-        for (topic, _), (code, name) in zip(wanted, await session.subscribe(wanted), strict=True):
+        for each, (code, name) in zip(wanted, await session.subscribe(wanted), strict=True):
             if code >= 0x80:
-                self._faults.note(topic, f"the broker refuses the subscription {topic}: {name}")
+                self._unsubscribed.append(each)
+                self._faults.note(each[0], f"the broker refuses the subscription {each[0]}: {name}")
+            else:
+                self._faults.over(each[0])
 
-    async def _serve(self, session: Session, hello: Hello) -> Lost:
-        async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._delivery.follow_commits()), group.create_task(self._save_regularly())]
+    async def _subscribe_again(self, session: Session) -> None:
+        """Measured: a NATS cluster that elects a leader refuses with 0x80 for some seconds.  Without its receipts an
+        uplink would never be confirmed anything on this connection."""
+        pause_s = self._limits.first_pause_s
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(60.0, 2 * pause_s) if self._unsubscribed else self._limits.first_pause_s
             try:
-                return await self._work(session, hello)
+                await self._subscribe(session)
+            except UplinkError as exc:
+                session.give_up(str(exc))
+
+    async def _serve(self, session: Session) -> Lost:
+        async with asyncio.TaskGroup() as group:
+            helping = (self._delivery.follow_commits(), self._save_regularly(), self._subscribe_again(session))
+            helpers = [group.create_task(each) for each in helping]
+            try:
+                return await self._work(session)
             except asyncio.CancelledError:
                 # The group cancels us too, when a helper failed; then there is nothing to wait for.
                 if not any(helper.done() for helper in helpers):
@@ -275,9 +295,10 @@ class MqttUplink:
                 for helper in helpers:
                     helper.cancel()
 
-    async def _work(self, session: Session, hello: Hello) -> Lost:
+    async def _work(self, session: Session) -> Lost:
+        """Subscribes before anything is said: who hears of us may send commands at once."""
         try:
-            await self._subscribe(session, hello)
+            await self._subscribe(session)
         except UplinkError as exc:
             return Lost(exc)
         self.introduce()

@@ -13,7 +13,7 @@ import platform
 
 import structlog
 
-from tests.bench import bus, chain, footprint, ingest, store
+from tests.bench import bus, chain, fleet, footprint, ingest, store
 
 SECTIONS = {
     "chain": chain.run,
@@ -23,6 +23,7 @@ SECTIONS = {
     "store": store.run,
     "drain": store.drain,
     "waiting": store.waiting,
+    "fleet": fleet.run,
 }
 
 

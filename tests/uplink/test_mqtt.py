@@ -380,6 +380,21 @@ def test_a_refused_subscription_is_a_fault_and_not_the_end() -> None:
     asyncio.run(main())
 
 
+def test_a_subscription_that_is_refused_for_a_while_is_made_later() -> None:
+    """A cluster that elects a leader does so (NATS 2.9, 0x80); without its receipts an uplink is never confirmed."""
+
+    async def main() -> None:
+        async with fake_broker(FakeBroker(suback=0x80)) as fake:
+            rig = build(fake.port)
+            async with running(rig):
+                await until(lambda: len(rig.uplink.status.faults) == 3, "the refusals in the status")
+                fake.suback = 1
+                await until(lambda: rig.uplink.status.faults == (), "the subscriptions")
+            assert fake.connects == 1
+
+    asyncio.run(main())
+
+
 # --- the connection ---
 
 

@@ -1,0 +1,1 @@
+from support.postgres import server as server
