@@ -13,7 +13,7 @@ from gateway.sim.platform.desk import Patience
 from gateway.sim.platform.ingester import Ingester
 from gateway.sim.platform.link import Options
 from gateway.sim.platform.storage import Storage
-from gateway.uplink.mqtt import Limits
+from gateway.uplink.status import Limits
 
 QUICK = Limits(receipt_s=1.0, drain_s=0.5)
 """A gateway asks after a second without a receipt, instead of thirty."""
