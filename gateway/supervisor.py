@@ -286,11 +286,12 @@ class Line:
         self._wake.clear()
         if self._requests:
             return
+        # Not asyncio.timeout: it would cancel us, and an exception is what most waits of most lines would end in.
+        timer = asyncio.get_running_loop().call_later(min(seconds, 3600.0), self._wake.set)
         try:
-            async with asyncio.timeout(min(seconds, 3600.0)):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await self._wake.wait()
+        finally:
+            timer.cancel()
 
     async def _serve_requests(self) -> None:
         while self._requests:

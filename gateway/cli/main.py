@@ -26,7 +26,7 @@ _COMMANDS = {
     "audit": ("gateway.cli.audit", "核验与查看审计 / verify and show who did what"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
-    "simulate": ("gateway.cli.simulate", "仅运行虚拟小区或参考平台 / the virtual compound alone, or a platform"),
+    "simulate": ("gateway.cli.simulate", "虚拟小区、平台或网关群 / a virtual compound, a platform, or a fleet"),
 }
 
 
