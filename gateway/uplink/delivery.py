@@ -71,7 +71,7 @@ class Delivery:
         )
         self._outbox = Outbox()
         self._flights: dict[int, Flight] = {}
-        self._session: Session | None = None
+        self._introduced = False
         self._catalog_strikes = 0
         self._catalog_struck_s = 0.0
         self._patience_s = limits.ack_s  # for a PUBACK
@@ -83,15 +83,15 @@ class Delivery:
 
     # --- one connection ---
 
-    def begin(self, session: Session, *, attended: bool) -> None:
+    def begin(self, *, attended: bool) -> None:
         self._window.open({lane: self._log.last_seq(lane) for lane in Lane})
-        self._session = session
+        self._introduced = False
         self._proved = False
         self.attended = attended
 
     def ended(self, lost: Lost, *, early: bool) -> None:
         """*early*: it has not held for long."""
-        self._session = None
+        self._introduced = False
         unexplained = self._proved and not lost.planned and lost.code not in BLAMELESS_DISCONNECTS
         flights = self._flights.values()
         if unexplained and any(flight.item.kind is Kind.CATALOG for flight in flights):
@@ -131,17 +131,18 @@ class Delivery:
 
     def introduce(self) -> None:
         self._outbox.introduce(self._dialect.introduce())
+        self._introduced = True
         self._say_answers()
         self._wake()
 
     def answer(self, answer: Answer) -> None:
-        """On this connection; else on the next, after its introduction."""
+        """After the introduction, of this connection or of the next, and when the receiver is there."""
         self._outbox.answer(answer)
         self._say_answers()
         self._wake()
 
     def _say_answers(self) -> None:
-        while self._session is not None and self._outbox.unsaid:
+        while self._introduced and self.attended and self._outbox.unsaid:
             answer = self._outbox.unsaid.popleft()
             self._outbox.add(Kind.ANSWER, self._dialect.answer(*answer), answer)
 

@@ -205,7 +205,7 @@ class MqttUplink:
             hello = self._dialect.hello()
             self._certificates = self._certificate_times()
             async with Session(self._options(hello), self._wake.set) as session:
-                self._begin(hello, session)
+                self._begin(hello)
                 try:
                     lost = await self._serve(session)
                 finally:
@@ -239,8 +239,8 @@ class MqttUplink:
             tick_s=self._limits.tick_s,
         )
 
-    def _begin(self, hello: Hello, session: Session) -> None:
-        self._delivery.begin(session, attended=hello.attended)
+    def _begin(self, hello: Hello) -> None:
+        self._delivery.begin(attended=hello.attended)
         self._faults.clear()
         self._leaving = self._renewed = False
         self._clock_state = self._clock.state()

@@ -14,7 +14,7 @@ from gateway.clock import ClockState
 from gateway.envelope import Envelope
 from gateway.model import Lane
 from gateway.uplink.contract import client_id
-from gateway.uplink.dialect import Attend, Heard, Hello, Incoming, Outgoing, Reply, Request
+from gateway.uplink.dialect import Attend, Heard, Hello, Incoming, Introduce, Outgoing, Reply, Request
 from gateway.uplink.session import Options, Session
 from support.broker import broker
 from support.certificates import Authority
@@ -188,16 +188,33 @@ def test_a_platform_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
             known = super().hello()
             return Hello(known.client_id, known.subscriptions, known.states, known.will, attended=False)
 
+        def hear(self, message: Incoming) -> Sequence[Heard]:
+            return [Attend(True), Introduce()] if message.payload == b"here I am" else super().hear(message)
+
     async def main() -> None:
+        asked: list[Request] = []
+
+        async def act(request: Request) -> Reply:
+            asked.append(request)
+            return Reply("ok")
+
         async with broker(tmp_path) as server, subscriber(server.port) as seen:
             store, subject = subject_of()
-            rig = build(server.port, store, dialect=Waiting(subject))
+            rig = build(server.port, store, dialect=Waiting(subject), on_request=act)
             store.append(Lane.ALARM, 3)
             async with running(rig):
                 await seen.until(lambda: bool(seen.on("status")), "connected")
                 rig.uplink.publish_health({"n": 1})
                 await seen.until(lambda: bool(seen.on("health")), "health, though nobody is there")
                 assert not seen.on("alarm")
+                seen.publish(TOPICS.root + "command/c-1", b"x")
+                await until(lambda: bool(asked), "a command, from whoever it was")
+                rig.uplink.publish_health({"n": 2})
+                await seen.until(lambda: len(seen.on("health")) == 2, "what is said in any case")
+                assert not seen.on("reply/c-1")
+                seen.publish(TOPICS.receipt, b"here I am")
+                await seen.until(lambda: bool(seen.on("reply/c-1")), "the answer, once somebody is there")
+                await rig.until_delivered()
 
     asyncio.run(main())
 
