@@ -8,11 +8,10 @@ run:
 	@sh packaging/venv.sh run
 	@exec $(BIN)/gateway demo $(ARGS)
 
-# Three workers on two cores: most of it is waiting.
 test:
 	@sh packaging/venv.sh dev
 	@sh packaging/test_tools.sh
-	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-long:
 	@sh packaging/venv.sh dev
