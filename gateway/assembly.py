@@ -26,7 +26,7 @@ from gateway.remote.by_hand import LOCAL
 from gateway.remote.configuration import RemoteConfiguration
 from gateway.remote.desk import Desk, counters_in
 from gateway.remote.doors import Doors
-from gateway.remote.rights import Right, visible
+from gateway.remote.rights import Right
 from gateway.remote.trail import Trail
 from gateway.self_watch import Findings, SelfWatch
 from gateway.store.log import Store
@@ -209,16 +209,10 @@ def desk_of(
     reload: Callable[[float], str] | None,
     configuring: RemoteConfiguration | None,
 ) -> Desk:
-    models = {model.id: model for model in config.uplinks}
-
     def sees(uplink: str, point: PointId) -> bool:
-        """A command must not get around what the platform is sent otherwise; nor around a pseudonym."""
         if uplink not in views:
             return uplink == LOCAL  # who may open the socket may read everything there
-        only, about = models[uplink].only, config.points[point]
-        hidden = models[uplink].pseudonym_key_file is not None
-        shown = visible(only, pseudonyms=hidden, device=config.device(about.device), point=about)
-        return shown and views[uplink][0].point(point) == point
+        return views[uplink][0].may_read(config.points[point])
 
     async def rebirth(uplink: str) -> None:
         if uplink in uplinks:

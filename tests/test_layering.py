@@ -27,6 +27,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers": (*VOCABULARY, "drivers.base", "drivers.transport", "drivers.summed_frames", "drivers.local_time"),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),
+    "gateway.bucket": (),
+    "gateway.spans": (),
     "gateway.notify": (),
     "gateway.logs": (),
     "gateway.terminal": (),
@@ -53,6 +55,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.store": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.store"),
     "gateway.uplink": (
         *VOCABULARY,
+        "gateway.bucket",
+        "gateway.spans",
         "gateway.messages",
         "gateway.envelope",
         "gateway.ids",
@@ -61,6 +65,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     ),
     "gateway.remote": (
         *VOCABULARY,
+        "gateway.bucket",
         "drivers.base",
         "gateway.commands",
         "gateway.config",

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import structlog
 from pydantic import ValidationError
 
+from gateway.bucket import Bucket
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreCorrupt, StoreError, UplinkError
 from gateway.ids import uuid7
@@ -28,7 +29,7 @@ from gateway.model import Event, Place
 from gateway.remote.acts import ACTS, Act, Args, Asked, Means, done, rehearsed
 from gateway.remote.codes import Code
 from gateway.remote.order import Here, Order, order_in, refused
-from gateway.remote.rights import Bucket, Right
+from gateway.remote.rights import Right
 from gateway.remote.signature import NotSigned, opened
 from gateway.remote.trail import Trail
 from gateway.uplink.dialect import Reply, Request
@@ -168,7 +169,7 @@ class Desk:
         """*whose*: an uplink or a key of ours, so that there are few."""
         found = self._buckets.get((kind, whose))
         if found is None:
-            found = self._buckets[kind, whose] = Bucket(burst, period_s)
+            found = self._buckets[kind, whose] = Bucket(burst / period_s, burst)
         return found.take(self.clock.monotonic_s())
 
     async def _answer_of(self, first: asyncio.Future[Reply], request: Request) -> Reply:

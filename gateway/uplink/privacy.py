@@ -82,6 +82,14 @@ class View:
         """How the platform knows a point; None where it does not."""
         return point if self._open else self._points.get(point)
 
+    def may_read(self, point: Point) -> bool:
+        """Whether the platform may be told what *point* shows, under its own name.
+
+        A command must get around neither what the platform is sent otherwise nor a pseudonym.
+        """
+        in_lane = self._lanes is None or point.lane in self._lanes
+        return in_lane and self.point(point.id) == point.id
+
     def original(self, shown: str) -> str | None:
         """The device or point that the platform means."""
         return self._original.get(shown)

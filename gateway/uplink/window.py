@@ -31,10 +31,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from gateway.bucket import Bucket
 from gateway.envelope import Envelope
 from gateway.model import Lane
+from gateway.spans import Spans
 from gateway.uplink.contract import TOPIC_REFUSALS, Verdict, puback_verdict
-from gateway.uplink.ranges import Bucket, Ranges
 
 MAX_BYTES = 64 * 1024
 """On their way at the same time: on a line of 5 kB/s an alarm must not queue behind twenty full envelopes."""
@@ -118,7 +119,7 @@ class _Lane:
 
     def __init__(self, lane: Lane, cursor: int, patience_s: float) -> None:
         self.cursor = self.backlog_upto = cursor
-        self.ahead = Ranges()  # settled numbers beyond the cursor
+        self.ahead = Spans()  # settled numbers beyond the cursor
         self.flying: dict[int, Envelope] = {}
         self.out: dict[int, float] = {}  # number -> when the broker took it; only with receipts
         self.repeated: set[int] = set()  # numbers that were out and go again
@@ -338,7 +339,7 @@ class Window:
             if stream is state.past:
                 state.load_past()
             if stream.late:
-                self._bucket.take()
+                self._bucket.spend()
             state.flying[envelope.seq] = envelope
             self._flying += 1
             self._flying_bytes += len(envelope.items)
@@ -399,15 +400,9 @@ class Window:
         state.patience_s, state.probed_s = self._patience_s, now_s
         if not self._receipts:
             return
-        holes = Ranges()
-        for first, last in missing:
-            holes.add(first, last)
-        upto = min(upto, committed)
-        following = state.cursor + 1
-        for first, last in [*holes.runs(), (upto + 1, upto + 1)]:
-            if last >= following:
-                state.settle(following, min(first - 1, upto))
-                following = max(following, last + 1)
+        holes = Spans(missing)
+        for first, last in holes.holes(min(upto, committed)):
+            state.settle(first, last)
         state.forget_known()
         state.send_again([seq for seq, at_s in state.out.items() if seq in holes or now_s - at_s >= self._patience_s])
 

@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import replace
 
 from gateway.model import Lane
-from gateway.sim.account import Account, Spans, Stream
+from gateway.sim.account import Account, Stream
 from gateway.sim.fleet.count import Balance, Tally, balance, options
 from gateway.sim.fleet.fleet import Plan
 from gateway.sim.platform.arrival import read
+from gateway.spans import Spans
 from ingester.samples import BILLING, announcement, arrival
 
 ONE = Stream("fleet-1", "g1", "epoch-1", Lane.TELEMETRY)

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import Lane
-from gateway.sim.account import Account, Receipt, Spans, Stream
+from gateway.sim.account import Account, Receipt, Stream
 from gateway.sim.platform.desk import Desk, Patience
 from gateway.sim.platform.storage import Stored
+from gateway.spans import Spans
 
 PATIENCE = Patience(envelopes=10, seconds=1.0, hole_s=5.0)
 LANE = Stream("s", "g", "e", Lane.BILLING)

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from gateway.ids import uuid7
 from gateway.model import Lane
-from gateway.sim.account import Account, Spans, Stream
+from gateway.sim.account import Account, Stream
 from gateway.sim.platform.arrival import Arrival, read
 from gateway.sim.platform.postgres import PostgresStorage
 from gateway.sim.platform.sqlite import SqliteStorage
 from gateway.sim.platform.storage import Storage, StorageUnavailable
+from gateway.spans import Spans
 from ingester.samples import BILLING, EPOCH, GAPS, NOW_MS, announcement, arrival, reading
 from support.postgres import Postgres
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.messages import ReceiptMessage
 from gateway.model import Lane
-from gateway.sim.account import MOST_NAMED, Account, Receipt, Spans, Stream
+from gateway.sim.account import MOST_NAMED, Account, Receipt, Stream
+from gateway.spans import Spans
 
 NUMBERS = st.integers(1, 40)
 SPANS = st.lists(st.tuples(NUMBERS, st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=12)

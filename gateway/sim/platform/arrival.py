@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from gateway.model import Lane
-from gateway.sim.account import Span, Stream
+from gateway.sim.account import Stream
+from gateway.spans import Span
 
 ROOT = "compound/v1/"
 LARGEST_BYTES = 1024 * 1024

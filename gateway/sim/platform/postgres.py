@@ -13,9 +13,10 @@ from typing import Any, Self
 import asyncpg
 
 from gateway.model import Lane
-from gateway.sim.account import Account, Span, Spans, Stream
+from gateway.sim.account import Account, Stream
 from gateway.sim.platform.arrival import Arrival
 from gateway.sim.platform.storage import Sorted, StorageUnavailable, Stored, sort, summed
+from gateway.spans import Span, Spans
 
 PARTITIONS = 8
 """Compounds are spread over so many tables; the number cannot be changed later without moving them."""

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.sim.account import Account, Spans, Stream
+from gateway.sim.account import Account, Stream
 from gateway.sim.platform.arrival import Arrival
 from gateway.sim.platform.storage import Sorted, StorageUnavailable, Stored, sort, summed
+from gateway.spans import Spans
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS envelopes (

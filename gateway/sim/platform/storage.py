@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.sim.account import Account, Span, Stream
+from gateway.sim.account import Account, Stream
 from gateway.sim.platform.arrival import Arrival
+from gateway.spans import Span
 
 
 class StorageUnavailable(GatewayError):

@@ -517,3 +517,30 @@ def test_every_envelope_keeps_its_number_and_counts_its_items(
         assert replace(after, items=b"", count=0) == replace(before, items=b"", count=0)
         assert after.count == len(items) <= before.count
         assert after == filtered.items(before)
+
+
+ENERGY = Point("m.energy", ValueKind.NUMBER, Text("", ""), 1.0, lane=Lane.BILLING, personal=True)
+STATE = Point("m.state", ValueKind.NUMBER, Text("", ""), 1.0)
+HOME = Device("m", "power_meter", Text("", ""), Place(building="3#", room="101"), "test", (ENERGY, STATE))
+
+
+@pytest.mark.parametrize(
+    ("only", "pseudonyms", "energy", "state"),
+    [
+        (OnlyModel(), False, True, True),
+        (OnlyModel(personal=False), False, False, True),
+        (OnlyModel(), True, False, False),
+        (OnlyModel(lanes=["billing"]), False, True, False),
+        (OnlyModel(kinds=["pump"]), False, False, False),
+        (OnlyModel(devices=["m"]), False, True, True),
+        (OnlyModel(devices=["n"]), False, False, False),
+        (OnlyModel(places=[PlaceModel(building="3#")]), False, True, True),
+        (OnlyModel(places=[PlaceModel(building="3#", room="102")]), False, False, False),
+    ],
+)
+def test_a_command_shows_no_more_than_the_uplink_does(
+    only: OnlyModel, pseudonyms: bool, energy: bool, state: bool
+) -> None:
+    seen_of = View(only, KEY if pseudonyms else None, [HOME], {point.id: point for point in HOME.points})
+    assert seen_of.may_read(ENERGY) is energy
+    assert seen_of.may_read(STATE) is state
