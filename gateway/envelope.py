@@ -19,7 +19,8 @@ VERSION: Literal[1] = 1
 MAX_ITEMS_BYTES = 60 * 1024
 """Room for the header under the contract's 64 KiB."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+json_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""The form in which we write JSON: compact, UTF-8 as it is, no NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Encoder:
     def __init__(self, points: Mapping[PointId, Point]) -> None:
         # A reading's item begins with the same text every time: {"p":"…","u":"…"
         self._heads = {
-            point.id: '{"p":' + _encode(point.id) + (',"u":' + _encode(point.unit) if point.unit else "")
+            point.id: '{"p":' + json_text(point.id) + (',"u":' + json_text(point.unit) if point.unit else "")
             for point in points.values()
         }
 
@@ -79,18 +80,18 @@ class Encoder:
             case Reading():
                 return self._reading(record, clock)
             case Event():
-                return _encode(event_item(record) | _mark(clock))
+                return json_text(event_item(record) | _mark(clock))
             case AlarmChange():
-                return _encode(alarm_item(record) | _mark(clock))
+                return json_text(alarm_item(record) | _mark(clock))
             case Gap():
-                return _encode(gap_item(record) | _mark(clock))
+                return json_text(gap_item(record) | _mark(clock))
 
     def _reading(self, reading: Reading, clock: ClockState) -> str:
         value = reading.value
         # repr of a number is its JSON; going through the encoder would cost as much as all the rest
         kind = type(value)
         plain = kind is int or (kind is float and isfinite(value))  # type: ignore[arg-type]
-        number = repr(value) if plain else _encode(value)
+        number = repr(value) if plain else json_text(value)
         item = f'{self._heads[reading.point]},"t":{reading.source_time_ms},"v":{number}'
         if reading.reason is None:
             item += ',"q":"good"'
@@ -226,7 +227,7 @@ def payload(envelope: Envelope, site: str, gateway: str, sent_ms: int, *, replay
         "sent_ms": sent_ms,
         "replay": replay,
     }
-    return _encode(head)[:-1].encode() + b',"items":' + envelope.items + b"}"
+    return json_text(head)[:-1].encode() + b',"items":' + envelope.items + b"}"
 
 
 def _draft(lane: Lane, items: list[bytes], times: list[int]) -> Draft:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +33,7 @@ from gateway.config.models import (
     StoreModel,
     TlsModel,
     UplinkModel,
+    on_this_machine,
 )
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
@@ -224,7 +224,7 @@ def _overlooked(directory: Path) -> Iterable[Fault]:
 
 
 def _uplink_faults(document: Document, path: Steps, uplink: UplinkModel, directory: Path) -> Iterable[Fault]:
-    if uplink.tls is None and not uplink.allow_plaintext and not _on_this_machine(uplink.host):
+    if uplink.tls is None and not uplink.allow_plaintext and not on_this_machine(uplink.host):
         message = Text(
             f"到 {quoted(uplink.host)} 的连接未加密", f"the connection to {quoted(uplink.host)} is not encrypted"
         )
@@ -264,22 +264,13 @@ def _dialect_faults(document: Document, path: Steps, uplink: UplinkModel) -> Ite
     if dialect == "iotda" and uplink.replay_rate > 50:
         message = Text("该平台每连接每秒最多收 50 条", "this platform takes 50 messages a second of one connection")
         yield document.fault((*path, "replay_rate"), "E-VALUE", message, Text("写 20 或更小", "write 20 or less"))
-    if dialect == "home_assistant" and not _on_this_machine(uplink.host) and uplink.only.personal:
+    if dialect == "home_assistant" and not on_this_machine(uplink.host) and uplink.only.personal:
         message = Text(
             "Home Assistant 应在本机或本地网络；住户数据会一并发出",
             "Home Assistant belongs on this machine or the local network; households' data would go there too",
         )
         hint = Text("加上 only: {personal: false}", "add only: {personal: false}")
         yield document.fault((*path, "dialect"), "W-PERSONAL", message, hint, warning=True)
-
-
-def _on_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _zone(file: SiteFile | None) -> tzinfo:

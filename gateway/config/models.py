@@ -10,6 +10,7 @@ import re
 import zoneinfo
 from contextlib import suppress
 from datetime import time, tzinfo
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,6 +54,16 @@ def parse_times(value: object) -> tuple[time, ...]:
     if not texts or (isinstance(value, list) and len(texts) < len(value)) or not all(map(_CLOCK.fullmatch, texts)):
         raise ValueError("times")
     return tuple(sorted({time.fromisoformat(text) for text in texts}))
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether a connection to *host* never leaves the machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _id(text: str) -> str:

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from gateway.envelope import json_text
 from gateway.model import Event, Value
 
 GENESIS = "0" * 64
 """What the first line of all holds as the hash before it."""
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
 _TAIL_BYTES = 75
 
@@ -43,7 +43,7 @@ class Anchor(NamedTuple):
     hash: str
 
     def to_bytes(self) -> bytes:
-        return _encode(self._asdict()).encode()
+        return json_text(self._asdict()).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Anchor | None:
@@ -78,7 +78,7 @@ def entry_of(event: Event) -> Entry:
 
 def joined(entry: Entry, after: Head) -> tuple[bytes, Head]:
     """The line of *entry* behind *after*, and the head it makes."""
-    body = _encode(
+    body = json_text(
         {
             "seq": after.seq + 1,
             "t": entry.time_ms,

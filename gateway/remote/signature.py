@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.envelope import json_text
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_BYTES = 32
-SIGNATURE_BYTES = 64
 DEEPEST = 16
 """Levels of nesting of a document; Python's own parser has no limit but the stack."""
 
@@ -85,7 +85,7 @@ def public_key(text: str) -> bytes:
 
 def seal(document: Mapping[str, Any], key: str, private: Ed25519PrivateKey) -> bytes:
     """For the platform's side, the simulator and the tests: *document*, signed."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json_text(document)
     sig = base64.b64encode(private.sign(text.encode())).decode()
     return json.dumps({"signed": text, "key": key, "sig": sig}, ensure_ascii=False).encode()
 

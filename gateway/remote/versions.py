@@ -23,6 +23,7 @@ from gateway.errors import StoreError
 from gateway.remote.desired import digest_of
 from gateway.remote.record import LOCAL, Record, Version
 from gateway.store import lock
+from gateway.store.disk import sync_directory
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ class Versions:
         new = self._root / f"{_RECORD}.new"
         _write(new, record.to_bytes())
         os.replace(new, self._root / _RECORD)
-        _sync(self._root)
+        sync_directory(self._root)
 
     # ------------------------------------------------------------------ the files
 
@@ -91,7 +92,7 @@ class Versions:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 _write(path, content)
             for folder in {(directory / name).parent for name in files} | {directory}:
-                _sync(folder)
+                sync_directory(folder)
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -101,7 +102,7 @@ class Versions:
         shutil.rmtree(self.path(version), ignore_errors=True)  # of an attempt that never came into the record
         os.rename(staged, self.path(version))
         for directory in (self._root / "versions", self._root, self._store):
-            _sync(directory)
+            sync_directory(directory)
 
     def path(self, version: Version) -> Path:
         return self._root / "versions" / version.name
@@ -152,11 +153,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

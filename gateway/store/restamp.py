@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gateway.clock import ClockState
+from gateway.envelope import json_text
 from gateway.model import Lane
 from gateway.store.rows import Row
 
@@ -151,7 +152,7 @@ def restamped(row: Row, shift_ms: int) -> Row | None:
         del item["c"]
         item.update({key: item[key] + shift_ms for key in _TIMES if key in item})
     times = [item["t"] if "t" in item else item["from_ms"] for item in items]
-    text = json.dumps(items, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json_text(items)
     return row._replace(items=text.encode(), from_ms=min(times), to_ms=max(times))
 
 

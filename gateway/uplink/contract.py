@@ -7,18 +7,15 @@ Reason codes: MQTT Version 5.0 (OASIS Standard, 7 March 2019), clause 2.4 and th
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.clock import ClockState
-from gateway.envelope import VERSION, place_item, text_item
+from gateway.envelope import VERSION, json_text, place_item, text_item
 from gateway.messages import CatalogDevice, CatalogMessage, CatalogPoint, ReplyMessage, StatusMessage
 from gateway.messages import State as State
 from gateway.model import Device, Lane, Point, PointId
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ def health_payload(snapshot: Mapping[str, Any]) -> bytes:
 
 
 def json_bytes(item: Mapping[str, object]) -> bytes:
-    return _encode(item).encode()
+    return json_text(item).encode()
 
 
 def packet_size(topic: str, payload: bytes) -> int:

@@ -246,7 +246,7 @@ class Delivery:
         for stream in self._window.streams:
             if stream.wants(self._log.last_seq(stream.lane)):
                 await self._read(stream)
-            if self._window.next_stream(now_s) is stream:
+            if self._window.may_go(stream, now_s):
                 return
 
     async def _read(self, stream: Stream) -> None:

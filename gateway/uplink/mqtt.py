@@ -12,7 +12,6 @@ Commands that were heard run beside them, and go on when the connection breaks.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from typing import Any
 import structlog
 
 from gateway.clock import Clock, ClockState
-from gateway.config.models import UplinkModel
+from gateway.config.models import UplinkModel, on_this_machine
 from gateway.envelope import Envelope
 from gateway.errors import UplinkError, UplinkRejected
 from gateway.model import Lane
@@ -454,17 +453,8 @@ def _written_ns(path: Path) -> int:
 
 def check_transport(config: UplinkModel) -> None:
     """Raises UplinkRejected where passwords and personal data would cross a network in the clear."""
-    if config.tls is None and not config.allow_plaintext and not _is_loopback(config.host):
+    if config.tls is None and not config.allow_plaintext and not on_this_machine(config.host):
         raise UplinkRejected(
             f"uplink {config.id}: plain TCP to {config.host} is refused",
             hint="add a tls section (empty for the system's authorities), or set allow_plaintext on a test network",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

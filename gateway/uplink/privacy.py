@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from gateway.config.models import OnlyModel, PlaceModel
-from gateway.envelope import Envelope, place_item
+from gateway.envelope import Envelope, json_text, place_item
 from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
 
 Item: TypeAlias = dict[str, Any]
@@ -38,8 +38,6 @@ _READINGS = frozenset({Lane.BILLING, Lane.TELEMETRY, Lane.BULK})
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _SHORTEST_ROOM = 3  # characters; a room called "1" is no secret, and stands in every second text
 _SHORTEST_PART = 4
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def pseudonym(key: bytes, text: str) -> str:
@@ -129,7 +127,7 @@ class View:
         after = [seen for item in before if (seen := self._item(envelope.lane, item)) is not None]
         if after == before:
             return envelope
-        return replace(envelope, items=_encode(after).encode(), count=len(after))
+        return replace(envelope, items=json_text(after).encode(), count=len(after))
 
     def _item(self, lane: Lane, item: Item) -> Item | None:
         if lane in _READINGS:

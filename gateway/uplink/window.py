@@ -269,7 +269,7 @@ class Window:
 
     @property
     def streams(self) -> Sequence[Stream]:
-        """Most urgent first.  Read for each that ``wants``, down to the one that ``ready`` names."""
+        """Most urgent first.  Read for each that ``wants``, down to the first that ``may_go``."""
         return self._streams
 
     def feed(self, stream: Stream, page: Sequence[Envelope]) -> None:
@@ -309,7 +309,7 @@ class Window:
     def next_stream(self, now_s: float) -> Stream | None:
         """The stream that would send next."""
         for stream in self._streams:
-            if self._may_go(stream, now_s):
+            if self.may_go(stream, now_s):
                 return stream
         return None
 
@@ -334,7 +334,7 @@ class Window:
             return batch
         state = self._lanes[stream.lane]
         room = min(room, self._size - self._flying)
-        while len(batch) < room and self._may_go(stream, now_s) and self._fits(stream.pending[0], alone=alone):
+        while len(batch) < room and self.may_go(stream, now_s) and self._fits(stream.pending[0], alone=alone):
             envelope = stream.pending.popleft()
             if stream is state.past:
                 state.load_past()
@@ -346,7 +346,8 @@ class Window:
             batch.append(Sending(envelope, envelope.seq <= state.backlog_upto or envelope.seq in state.repeated))
         return batch
 
-    def _may_go(self, stream: Stream, now_s: float) -> bool:
+    def may_go(self, stream: Stream, now_s: float) -> bool:
+        """Whether *stream* has anything that may be sent now."""
         if not stream.pending or not self._lanes[stream.lane].may_send(now_s):
             return False
         return not stream.late or self._bucket.ready(now_s)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from gateway.envelope import Envelope
+from gateway.envelope import Envelope, json_text
 from gateway.model import Device, Lane, Place, Quality, Reason
 from gateway.uplink.dialect import Asked, Incoming, Reply, Request
 
@@ -28,8 +28,6 @@ REBIRTH = b'{"command":"rebirth"}'
 
 CUT = "cutShort"
 """True beside values of which something was left out, because not even one of them fitted into a message."""
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
 _SILENT = frozenset({Reason.NO_ANSWER, Reason.LINE_LOST})
 _AHEAD_MS = 5_000
@@ -40,7 +38,7 @@ _AHEAD_MS = 5_000
 
 def encoded(document: Any) -> bytes:
     """Half a surrogate pair, which JSON can name and UTF-8 cannot carry, becomes a question mark."""
-    return _encode(document).encode("utf-8", "replace")
+    return json_text(document).encode("utf-8", "replace")
 
 
 def json_object(payload: bytes) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from gateway.config.models import SparkplugModel
-from gateway.envelope import Envelope
+from gateway.envelope import Envelope, json_text
 from gateway.errors import GatewayError
 from gateway.model import PointId, Reason
 from gateway.uplink.contract import client_id
@@ -47,7 +47,6 @@ from gateway.uplink.dialects.sparkplug_metrics import (
     declare,
     properties,
     reading,
-    text_of,
 )
 from gateway.uplink.dialects.sparkplug_payload import DataType, Metric, NotAPayload, Payload, decode, encode
 
@@ -199,7 +198,7 @@ class SparkplugB:
         node = self._declared[None]
         pairs = [(self._aliases[alias], self._latest[alias]) for alias in sorted(self._late)]
         pairs = [(metric, sample) for metric, sample in pairs if metric.device is None or metric.device in self._alive]
-        pairs.append((node[HEALTH], Sample(now_ms, text_of(snapshot))))
+        pairs.append((node[HEALTH], Sample(now_ms, json_text(snapshot))))
         state = str(self._subject.clock.state())
         if self._latest[node[CLOCK].alias].value != state:
             pairs.append((node[CLOCK], Sample(now_ms, state)))
@@ -215,7 +214,7 @@ class SparkplugB:
         if reply.result is not None:
             item["result"] = reply.result
         now_ms = self._subject.clock.now_ms()
-        return self._data([(self._declared[None][REPLY], Sample(now_ms, text_of(item)))], now_ms, replay=False)
+        return self._data([(self._declared[None][REPLY], Sample(now_ms, json_text(item)))], now_ms, replay=False)
 
     def _pair(self, item: Mapping[str, Any]) -> _Pair | None:
         """What one item of an envelope says; None for a point that is not in the catalog."""
@@ -224,10 +223,10 @@ class SparkplugB:
             self.skipped += metric is None
             return None if metric is None else (metric, reading(item, metric.datatype))
         if "rule" in item:
-            return self._home(item)[ALARM], Sample(item["t"], text_of(item))
+            return self._home(item)[ALARM], Sample(item["t"], json_text(item))
         if "attributes" in item:
-            return self._home(item)[EVENT], Sample(item["t"], text_of(item))
-        return self._declared[None][GAP], Sample(item["to_ms"], text_of(item))
+            return self._home(item)[EVENT], Sample(item["t"], json_text(item))
+        return self._declared[None][GAP], Sample(item["to_ms"], json_text(item))
 
     def _home(self, item: Mapping[str, Any]) -> Mapping[str, Declared]:
         """The metrics of the item's device; of the node where it has none, or one that is not alive."""

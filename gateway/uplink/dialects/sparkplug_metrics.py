@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.envelope import place_item
+from gateway.envelope import json_text, place_item
 from gateway.model import Device, Point, Quality, ValueKind
 from gateway.uplink.contract import Identity
 from gateway.uplink.dialects.sparkplug_payload import DataType, Property, Scalar
@@ -25,8 +24,6 @@ GOOD, BAD, STALE = 192, 0, 500
 """The three codes there are (tck-id-payloads-propertyset-quality-value-value)."""
 _QUALITY: Mapping[str, int] = {Quality.GOOD: GOOD, Quality.UNCERTAIN: STALE, Quality.BAD: BAD}
 _DATATYPE: Mapping[ValueKind, DataType] = {ValueKind.NUMBER: DataType.DOUBLE, ValueKind.BOOLEAN: DataType.BOOLEAN}
-
-text_of = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """JSON as the contract writes it."""
 
 
@@ -103,7 +100,7 @@ def _device_texts(device: Device) -> Mapping[str, str]:
         "NameZh": device.label.zh,
         "NameEn": device.label.en,
         "Protocol": device.protocol,
-        "Place": text_of(place_item(device.place)),
+        "Place": json_text(place_item(device.place)),
     }
 
 
