@@ -213,7 +213,7 @@ class ByteLine(abc.ABC):
         while loop.time() < give_up:
             self._discard()
             pause_s = self._quiet_s() if self._dirty else self._heard_s + gap_s - loop.time()
-            if pause_s <= 0 or not await self._hears(pause_s):
+            if (pause_s <= 0 or not await self._hears(pause_s)) and not self._finds_more():
                 break
             self._check_open()
         self._discard()
@@ -236,6 +236,10 @@ class ByteLine(abc.ABC):
     def _wake(self) -> None:
         if self._waiter is not None:
             _settle(self._waiter, True)
+
+    def _finds_more(self) -> bool:
+        """Whether something has come that the loop, held up, has not said yet: it was sent before the next request."""
+        return False
 
     def _discard(self) -> None:
         self.stale_bytes += len(self._buffer)
@@ -312,6 +316,17 @@ class SerialLink(ByteLine):
             self._received(data)
         else:
             self._hang_up("the port was closed from the other side")
+
+    def _finds_more(self) -> bool:
+        assert self._port is not None
+        try:
+            if not self._port.in_waiting:
+                return False
+        except OSError as exc:
+            self._hang_up(f"read failed: {exc}")
+            return True
+        self._readable()
+        return True
 
     def _hang_up(self, why: str) -> None:
         """Stop listening (a dead descriptor is readable for ever) and let the next exchange say why."""

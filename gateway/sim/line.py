@@ -149,8 +149,9 @@ class SimWire:
         self._answers.append(answer)
 
     def _speak(self, answer: _Answer) -> None:
+        assert answer.timer is not None
+        now = answer.timer.when()  # a device knows nothing of a stall of this machine: what is late was said in time
         answer.timer = None
-        now = asyncio.get_running_loop().time()
         if self._faults.line(self.name).dead:
             self._answers.remove(answer)
             return
@@ -160,7 +161,8 @@ class SimWire:
             return
         self.stats.answers += 1
         at_s = now
-        for pause_s, data in answer.said.pieces:
+        copies = 2 if answer.said.again_s == 0.0 else 1  # without a pause no stall of this machine may make one
+        for pause_s, data in copies * answer.said.pieces:
             at_s = self._clock_out(data, at_s + pause_s)
         self._wire_free_s = self._speaking_until_s = at_s
         self._writes.append(asyncio.get_running_loop().call_at(at_s, self._over, answer))
@@ -169,7 +171,7 @@ class SimWire:
         self._answers.remove(answer)
         if self._told is not None:
             self._told(answer.device, answer.wanted, answer.clean)
-        if answer.said.again_s is not None:
+        if answer.said.again_s:
             again = replace(answer, said=replace(answer.said, again_s=None), clean=False)
             at_s = asyncio.get_running_loop().time() + answer.said.again_s
             again.timer = asyncio.get_running_loop().call_at(at_s, self._speak, again)
@@ -204,7 +206,10 @@ class SimWire:
         for begin in range(0, len(data), size):
             chunk = data[begin : begin + size]
             done_s = started_s + (begin + len(chunk)) * self.serial.character_s
-            self._writes.append(loop.call_at(done_s, self._out, chunk))
+            if done_s > loop.time():
+                self._writes.append(loop.call_at(done_s, self._out, chunk))
+            else:
+                self._out(chunk)
         return started_s + len(data) * self.serial.character_s
 
     # ------------------------------------------------------------------ dirt
