@@ -47,6 +47,8 @@ class Timing:
     off_s: float = 0.0
     no_data: NoData = NoData.HOLD
     auto_ack: bool = False
+    latched: bool = False
+    """Over is not enough: it must also be acknowledged and reset by hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ The result is a small typed tree over numbered inputs, which program.py turns in
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from gateway.model import Point, ValueKind
 from rules.faults import RuleFault, did_you_mean, in_text, unbuilt
+from rules.named import NamedValue
 from rules.syntax import Arithmetic, Call, Compare, Logic, Minus, Name, Node, Not, Number, Truth, calls
 from rules.units import PURE, TIME, Unit, convert, of_point, product
 
@@ -26,6 +28,7 @@ class Source(enum.Enum):
 
     VALUE = "value"  # the live value of a point
     AGE = "age"  # true once the newest usable value of a point is limit_s old
+    ALARM = "alarm"  # whether the alarm of another rule is on, at the own place
     SILENT = "silent"  # true once the rule's own device has said nothing for limit_s
 
 
@@ -106,16 +109,26 @@ class Checker:
 
     resolve: the point that a name means here, or None.
     suggest: (zh, en) hints for a name that means nothing.
+    values: limits that have names.
+    bad_votes: in at_least() an unknown condition counts like a true one as long as another is true.
     """
 
     def __init__(
-        self, resolve: Callable[[str], Point | None], suggest: Callable[[str], tuple[str, str]], own_device: bool
+        self,
+        resolve: Callable[[str], Point | None],
+        suggest: Callable[[str], tuple[str, str]],
+        own_device: bool,
+        *,
+        values: Mapping[str, NamedValue] = MappingProxyType({}),
+        bad_votes: bool = False,
     ) -> None:
         self.inputs: list[Input] = []
         self.faults: list[RuleFault] = []
         self._resolve = resolve
         self._suggest = suggest
         self._own_device = own_device
+        self._values = values
+        self._bad_votes = bad_votes
 
     def condition(self, tree: Node) -> Checked | None:
         """None when it has faults."""

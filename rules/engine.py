@@ -23,7 +23,6 @@ from gateway.model import (
     PointId,
     Priority,
     Reading,
-    Reason,
     Text,
     Value,
 )
@@ -41,29 +40,15 @@ from rules.alarm import (
     restored,
     step,
 )
-from rules.check import Input, Source
-from rules.definition import Mode, Rule, RuleSet, Watch
-from rules.parts import LOOK_AGAIN, NEVER, Cell, Elapsed, Origin, Queue, Runner
+from rules.check import Source
+from rules.inputs import Cell, Elapsed, Inputs
+from rules.output import Changes, Output
+from rules.rule import Mode, RuleSet, Watch
+from rules.runner import LOOK_AGAIN, Runner
 from rules.text import Template, duration, render, shown, where_is
+from rules.timers import NEVER, Queue
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
-
-BACKLOG_S = 300.0
-"""A reading older than this is history and decides nothing."""
-_FUTURE_S = 5.0
-_SILENT = (Reason.NO_ANSWER, Reason.LINE_LOST)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What one call did.  *saved* goes into the journal in the same transaction, before *alarms* are announced."""
-
-    alarms: tuple[AlarmChange, ...]
-    saved: Mapping[str, bytes | None]
-    """Journal key -> record; None deletes it."""
-
-
-_NOTHING = Changes((), MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +76,6 @@ class AlarmStatus:
     values: Mapping[PointId, Value | None]
 
 
-class _Output:
-    __slots__ = ("alarms", "saved")
-
-    def __init__(self) -> None:
-        self.alarms: list[AlarmChange] = []
-        self.saved: dict[str, bytes | None] = {}
-
-    def add(self, later: _Output) -> None:
-        self.alarms += later.alarms
-        self.saved |= later.saved
-
-    def changes(self) -> Changes:
-        return Changes(tuple(self.alarms), self.saved) if self.alarms or self.saved else _NOTHING
-
-
 class Engine:
     """Runs the rules of a site.
 
@@ -128,17 +98,14 @@ class Engine:
         self._new_id = new_id
         self._now = started
         self._queue = Queue()
-        self._origins: dict[PointId, Origin] = {}
-        self._cells: dict[tuple[PointId, float], Cell] = {}
-        self._elapsed: dict[tuple[Source, str, float], Elapsed] = {}
         self._devices = {device.id: device for device in devices}
+        self._inputs = Inputs(points, self._devices, self._queue, started.monotonic_s)
         self._runners: dict[str, Runner] = {}
         for watch in rules.watches:
-            self._add(watch, points, started.monotonic_s)
-        self._early: _Output | None = None
+            self._add(watch)
+        self._early: Output | None = None
         self._restore(rules, saved, started)
-        for elapsed in self._elapsed.values():
-            self._queue.push(elapsed)
+        self._inputs.start()
         for runner in self._runners.values():
             self._schedule(runner, None, started)
 
@@ -148,10 +115,11 @@ class Engine:
         """One message: its readings change together, then every condition that reads them is judged once."""
         output = self._begin(now)
         self._run_timers(now, output, before=True)
-        touched = self._take(readings, now)
+        touched = self._inputs.take(readings, now)
         if len(touched) > 1:
             touched = list(dict.fromkeys(touched))
         for runner in touched:
+            assert isinstance(runner, Runner)
             if runner.probe(runner.inputs) is not runner.last:
                 self._decide(runner, now, output)
         self._run_timers(now, output)
@@ -225,7 +193,7 @@ class Engine:
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
         heir = Engine(rules, points, devices, new_id=self._new_id, saved=records, started=now)
         output.add(heir._begin(now))
-        heir._inherit(self, now)
+        heir._inputs.inherit(self._inputs, now)
         for runner in heir._runners.values():
             heir._decide(runner, now, output)
         heir._run_timers(now, output)
@@ -233,57 +201,24 @@ class Engine:
 
     # ------------------------------------------------------------------ construction
 
-    def _add(self, watch: Watch, points: Mapping[PointId, Point], started_s: float) -> None:
+    def _add(self, watch: Watch) -> None:
         inputs = list(zip(watch.program.inputs, watch.targets, strict=True))
         target = watch.device or next(
-            (t.partition(".")[0] for each, t in inputs if each.source is not Source.SILENT), ""
+            (t.partition(".")[0] for each, t in inputs if each.source not in (Source.SILENT, Source.ALARM)), ""
         )
         runner = Runner(watch, self._devices.get(target))
-        runner.inputs = tuple(self._input(each, t, watch.rule, points, started_s) for each, t in inputs)
+        runner.inputs = tuple(self._inputs.slot(each, t, watch.rule.no_data_after_s) for each, t in inputs)
         for source in dict.fromkeys(runner.inputs):
             source.readers.append(runner)
-        runner.messaged = {name: self._origin(points[point], started_s) for name, point in watch.shown.items()}
+        runner.messaged = {name: self._inputs.origin(point) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
             cells = [source for source in runner.inputs if isinstance(source, Cell)]
             runner.starving = tuple((cell, watch.rule.no_data_after_s or cell.origin.stale_s) for cell in cells)
             runner.last = LOOK_AGAIN
         self._runners[runner.key] = runner
 
-    def _origin(self, point: Point, started_s: float) -> Origin:
-        origin = self._origins.get(point.id)
-        if origin is None:
-            origin = self._origins[point.id] = Origin(point, started_s)
-        return origin
-
-    def _input(
-        self, wanted: Input, target: str, rule: Rule, points: Mapping[PointId, Point], started_s: float
-    ) -> Cell | Elapsed:
-        if wanted.source is Source.VALUE:
-            return self._cell(self._origin(points[target], started_s), rule.no_data_after_s or NEVER)
-        key = (wanted.source, target, wanted.limit_s)
-        if key in self._elapsed:
-            return self._elapsed[key]
-        silent = wanted.source is Source.SILENT
-        elapsed = self._elapsed[key] = Elapsed(wanted.limit_s, started_s, counts_from_start=silent)
-        if not silent:
-            origin = self._origin(points[target], started_s)
-            origin.ages = (*origin.ages, elapsed)
-            return elapsed
-        for point in self._devices[target].points:
-            origin = self._origin(point, started_s)
-            origin.silences = (*origin.silences, elapsed)
-        return elapsed
-
-    def _cell(self, origin: Origin, no_data_after_s: float) -> Cell:
-        limit_s = min(origin.stale_s, no_data_after_s)
-        cell = self._cells.get((origin.point.id, limit_s))
-        if cell is None:
-            cell = self._cells[origin.point.id, limit_s] = Cell(origin, limit_s)
-            origin.cells = (*origin.cells, cell)
-        return cell
-
     def _restore(self, rules: RuleSet, saved: Mapping[str, bytes], started: Instant) -> None:
-        output = _Output()
+        output = Output()
         try:
             alive_s = journal.read_alive(saved.get(journal.ALIVE_KEY))
         except journal.Unreadable:
@@ -310,9 +245,7 @@ class Engine:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
             self._early = output
 
-    def _retire(
-        self, key: str, alarm: Alarm, priority: Priority, rules: RuleSet, now: Instant, output: _Output
-    ) -> None:
+    def _retire(self, key: str, alarm: Alarm, priority: Priority, rules: RuleSet, now: Instant, output: Output) -> None:
         """The journal knows an alarm that no rule makes any more."""
         output.saved[key] = None
         if alarm.state is AlarmState.NORMAL:
@@ -337,76 +270,14 @@ class Engine:
             )
         )
 
-    def _inherit(self, old: Engine, now: Instant) -> None:
-        for point, origin in self._origins.items():
-            before = old._origins.get(point)
-            if before is None or before.point.kind != origin.point.kind or before.point.unit != origin.point.unit:
-                continue
-            origin.value, origin.newest_s, origin.good_s = before.value, before.newest_s, before.good_s
-            for cell in origin.cells:
-                cell.value = origin.value if now.monotonic_s - origin.newest_s < cell.limit_s else None
-                self._queue.push(cell)
-        heard = {key[:2]: elapsed for key, elapsed in old._elapsed.items()}
-        for key, elapsed in self._elapsed.items():
-            known = heard.get(key[:2])
-            if known is None:
-                continue
-            elapsed.since_s = known.since_s
-            overdue = elapsed.due_if_quiet_s <= now.monotonic_s
-            elapsed.value = overdue if known.value is not None else None
-            self._queue.push(elapsed)
-
     # ------------------------------------------------------------------ one step
 
-    def _begin(self, now: Instant) -> _Output:
+    def _begin(self, now: Instant) -> Output:
         self._now = now
         output, self._early = self._early, None
-        return output or _Output()
+        return output or Output()
 
-    def _take(self, readings: Sequence[Reading], now: Instant) -> list[Runner]:
-        """Make the readings the live values.  Returns the alarms whose inputs changed, some perhaps twice."""
-        touched: list[Runner] = []
-        now_s, now_ms, origins = now.monotonic_s, now.utc_ms, self._origins
-        for reading in readings:
-            origin = origins.get(reading.point)
-            if origin is None:
-                continue
-            value = reading.value
-            if type(value) is not float or reading.reason is not None or not origin.is_number or value - value != 0.0:
-                value = origin.usable(reading)
-            age_s = (now_ms - reading.source_time_ms) * 0.001
-            if age_s < -_FUTURE_S:
-                age_s = 0.0
-            if origin.silences and reading.reason not in _SILENT:
-                for clock in origin.silences:
-                    self._hear(clock, now_s, now_s, touched)
-            measured_s = now_s - age_s
-            if measured_s < origin.newest_s or age_s > BACKLOG_S:
-                continue
-            origin.newest_s, origin.value = measured_s, value
-            if value is not None:
-                origin.good_s = measured_s
-                for clock in origin.ages:
-                    self._hear(clock, measured_s, now_s, touched)
-            for cell in origin.cells:
-                fresh = value if age_s < cell.limit_s else None
-                if cell.value != fresh:
-                    revived = cell.value is None
-                    cell.value = fresh
-                    touched += cell.readers
-                    if revived:
-                        self._queue.push(cell)
-        return touched
-
-    def _hear(self, clock: Elapsed, since_s: float, now_s: float, touched: list[Runner]) -> None:
-        clock.since_s = since_s
-        over = clock.due_if_quiet_s <= now_s
-        if clock.value is not over:
-            clock.value = over
-            touched += clock.readers
-        self._queue.push(clock)
-
-    def _run_timers(self, now: Instant, output: _Output, *, before: bool = False) -> None:
+    def _run_timers(self, now: Instant, output: Output, *, before: bool = False) -> None:
         """Everything due until *now*, or strictly before it, each at its own instant."""
         due_s = self._queue.next_s()
         while due_s < now.monotonic_s or (due_s == now.monotonic_s and not before):
@@ -416,13 +287,13 @@ class Engine:
             for timer in timers:
                 if isinstance(timer, Cell | Elapsed):
                     timer.expire()
-                    runners |= dict.fromkeys(timer.readers)
+                    runners |= dict.fromkeys(each for each in timer.readers if isinstance(each, Runner))
             runners |= dict.fromkeys(timer for timer in timers if isinstance(timer, Runner))
             for runner in runners:
                 self._decide(runner, at, output)
             due_s = self._queue.next_s()
 
-    def _decide(self, runner: Runner, now: Instant, output: _Output) -> None:
+    def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
         condition = runner.probe(runner.inputs)
         rule, before = runner.rule, runner.alarm
         starved = condition is None and self._starved_s(runner) <= now.monotonic_s
@@ -462,7 +333,7 @@ class Engine:
 
     # ------------------------------------------------------------------ what comes out
 
-    def _save(self, runner: Runner, output: _Output) -> None:
+    def _save(self, runner: Runner, output: Output) -> None:
         alarm = runner.alarm
         if alarm.count or alarm.shown is not AlarmState.NORMAL:
             output.saved[runner.key] = journal.alarm_record(alarm, runner.rule.priority)
@@ -471,7 +342,7 @@ class Engine:
             output.saved[runner.key] = None
             runner.saved = False
 
-    def _announce(self, runner: Runner, reason: str, now: Instant, output: _Output) -> None:
+    def _announce(self, runner: Runner, reason: str, now: Instant, output: Output) -> None:
         alarm, shadow = runner.alarm, runner.rule.mode is Mode.SHADOW
         output.alarms.append(
             AlarmChange(

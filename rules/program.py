@@ -32,6 +32,8 @@ class Program:
     """Raises the alarm."""
     still: Condition
     """While the alarm is on: true or unknown keeps it, only a definite false ends it."""
+    suppressed: Condition | None = None
+    """While true, the alarm is followed and nobody is told; unknown does not suppress."""
 
 
 def compiled(tree: Checked) -> Condition:

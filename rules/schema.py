@@ -9,7 +9,8 @@ from typing import Any
 
 from gateway.model import Priority
 from rules.alarm import NoData
-from rules.definition import FORMAT, PLACES, Mode
+from rules.reader import FORMAT, PLACES
+from rules.rule import Mode
 
 _TEXT = {
     "anyOf": [

@@ -10,7 +10,7 @@ from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.config.faults import Report, render_all
 from gateway.config.load import devices_of
 from gateway.config.rule_files import read_rule_paths
-from rules.definition import Mode, RuleSet
+from rules.rule import Mode, RuleSet
 from rules.schema import json_schema
 
 

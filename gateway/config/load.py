@@ -42,7 +42,7 @@ from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
 from gateway.self_watch import own_device
-from rules.definition import RuleSet
+from rules.rule import RuleSet
 
 __all__ = ["Configuration", "DevicePlan", "LinePlan", "check", "load"]
 

@@ -13,8 +13,9 @@ from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
 from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
 from gateway.self_watch import KIND as SELF
-from rules.definition import RuleSet, read_rules
+from rules.definition import read_rules
 from rules.faults import RuleFault
+from rules.rule import RuleSet
 
 _FORMAT = "rules/1"
 _BUILT_IN, _SELF = "rules/built_in.yaml", "rules/self.yaml"

@@ -33,8 +33,8 @@ from gateway.uplink.contract import Identity
 from gateway.uplink.dialect import Subject
 from gateway.uplink.dialects.native import Native
 from gateway.uplink.mqtt import MqttUplink
-from rules.definition import RuleSet
 from rules.engine import Engine, Instant
+from rules.rule import RuleSet
 
 UPLINK = "up"
 BUDGET_BYTES = 4 * 2**30

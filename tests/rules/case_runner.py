@@ -13,9 +13,10 @@ from typing import Any
 from gateway.config.yaml12 import Document, load_yaml
 from gateway.model import AlarmChange, AlarmState, Device, Place, Point, Reading, Reason, Text, ValueKind, bad_reading
 from rules import journal
-from rules.definition import RuleSet, read_rules
+from rules.definition import read_rules
 from rules.engine import Changes, Engine, Instant
 from rules.faults import RuleFault
+from rules.rule import RuleSet
 
 BASE_S, BASE_MS = 1000.0, 1_767_225_600_000
 UCUM = {"°C": "Cel", "%LEL": "%[LEL]", "kWh": "kW.h"}

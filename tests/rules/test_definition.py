@@ -11,8 +11,10 @@ from jsonschema import Draft202012Validator
 
 from gateway.config.yaml12 import load_yaml
 from gateway.model import Device, Place, Point, Priority, Text, ValueKind
-from rules.definition import RULE_KEYS, RULE_UNBUILT, SITE_UNBUILT, Mode, RuleSet, read_rules
+from rules.definition import read_rules
 from rules.faults import RuleFault
+from rules.reader import RULE_KEYS
+from rules.rule import Mode, RuleSet
 from rules.schema import json_schema
 
 
@@ -38,21 +40,6 @@ def read(*rules: Any, **top: Any) -> tuple[RuleSet, tuple[RuleFault, ...]]:
 
 def rule(**keys: Any) -> dict[str, Any]:
     return {"id": "r", "when": "g1.lel > 10 %LEL", **keys}
-
-
-@pytest.mark.parametrize("key", RULE_UNBUILT)
-def test_what_is_not_built_is_refused_by_name(key: str) -> None:
-    (fault,) = read(rule(**{key: "anything"}))[1]
-    assert (fault.code, fault.path, fault.on_key) == ("E-UNBUILT", ("rules", 0, key), True)
-    assert key in fault.zh
-    assert key in fault.en
-
-
-def test_unbuilt_keys_of_the_file() -> None:
-    site = dict.fromkeys(SITE_UNBUILT, 1) | {"id": "jiayuan", "name": {"zh": "佳园"}, "timezone": "Asia/Shanghai"}
-    faults = read(rule(), site=site, schedules={"night": {}})[1]
-    assert [fault.code for fault in faults] == ["E-UNBUILT"] * 6
-    assert {fault.path[-1] for fault in faults} == {*SITE_UNBUILT, "schedules"}
 
 
 @pytest.mark.parametrize(
