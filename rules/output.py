@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from gateway.model import AlarmChange, Place, Priority, Text, Value
 
@@ -71,7 +70,7 @@ class Changes:
     *notices* leave; orders first."""
 
     alarms: tuple[AlarmChange, ...] = ()
-    saved: Mapping[str, bytes | None] = MappingProxyType({})
+    saved: Mapping[str, bytes | None] = field(default_factory=dict)
     """Journal key -> record; None deletes it."""
     lines: tuple[Line, ...] = ()
     orders: tuple[Order, ...] = ()
