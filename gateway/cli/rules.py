@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli import rule_cases
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.config.faults import Report, render_all
 from gateway.config.load import devices_of
@@ -39,6 +40,13 @@ def check(files: tuple[Path, ...], shell: Shell) -> None:
         )
     _sum_up(shell, rules, failed=report.failed)
     shell.stop(FOUND_WRONG if report.failed else FINE)
+
+
+@command.command(help="用测试文件检验规则 / Play the cases of test files against the rules")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@command_options
+def test(files: tuple[Path, ...], shell: Shell) -> None:
+    shell.stop(rule_cases.test(files, shell))
 
 
 @command.command(help="规则格式的 JSON Schema / JSON Schema of the rule format")

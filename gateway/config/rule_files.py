@@ -13,6 +13,7 @@ from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
 from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
 from gateway.self_watch import KIND as SELF
+from rules.casefile import Written
 from rules.definition import read_rules
 from rules.faults import RuleFault
 from rules.rule import RuleSet
@@ -40,13 +41,7 @@ def read_rule_paths(
 
     with_our_own: together with the rules that every gateway has.
     """
-    files: dict[str, bytes] = {}
-    documents: list[Document] = []
-    for name, path in paths.items():
-        document, files[name] = read_yaml(path, str(path))
-        report.extend(document.faults)
-        if not document.broken and _is_rule_file(document, report):
-            documents.append(document)
+    documents, files = _documents(paths, report)
     merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
     rules, faults = read_rules(merged.data, devices)
     for fault in faults:
@@ -56,6 +51,23 @@ def read_rule_paths(
         ):  # the gateway's own rules suit what devices there are
             report.add(placed)
     return rules, files
+
+
+def written_together(paths: Mapping[str, Path], report: Report) -> Written:
+    """The files as they are written, for whoever reads the rules later and perhaps several times."""
+    merged = _Merged(_documents(paths, report)[0])
+    return Written(merged.data, merged.locate)
+
+
+def _documents(paths: Mapping[str, Path], report: Report) -> tuple[list[Document], dict[str, bytes]]:
+    files: dict[str, bytes] = {}
+    documents: list[Document] = []
+    for name, path in paths.items():
+        document, files[name] = read_yaml(path, str(path))
+        report.extend(document.faults)
+        if not document.broken and _is_rule_file(document, report):
+            documents.append(document)
+    return documents, files
 
 
 def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
@@ -112,6 +124,10 @@ class _Merged:
             length=None if fault.offset is None else fault.length,
             warning=not fault.is_error,
         )
+
+    def locate(self, path: Steps, on_key: bool, offset: int) -> tuple[str, int, int]:
+        document, local = self._place(path)
+        return (document.file, *document.locate(document.known(local), key=on_key, offset=offset))
 
     def _place(self, path: Steps) -> tuple[Document, Steps]:
         match path:

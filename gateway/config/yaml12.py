@@ -133,6 +133,29 @@ class Document:
             place = inner
         return path
 
+    def span(self, path: Steps) -> tuple[int, int]:
+        """Where the node at *path*, which exists, begins and ends: characters into the text (without a BOM)."""
+        place = self._place(path)
+        if not isinstance(place, _Branch):
+            start, end = place.start_mark, place.end_mark
+            assert start is not None
+            assert end is not None
+            return start.index, end.index
+        last = list(place.values)[-1:]
+        if place.event.flow_style or not last:
+            return place.event.start_mark.index, place.end.end_mark.index
+        return place.event.start_mark.index, self.span((*path, last[0]))[1]
+
+    def is_flow(self, path: Steps) -> bool:
+        """A scalar, or a collection in brackets."""
+        place = self._place(path)
+        return not isinstance(place, _Branch) or bool(place.event.flow_style)
+
+    def key_end(self, path: Steps) -> int:
+        """Where the key of the node at *path* ends, in characters."""
+        event = self._event(path, key=True)
+        return int(event.end_mark.index)
+
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
@@ -157,6 +180,14 @@ class Document:
         if length is None:
             length = self.length(path, key=key)
         return Fault(self.file, line, column, code, message, hint, length, self.line(line), warning)
+
+    def _place(self, path: Steps) -> _Place:
+        place = self.root
+        for step in path:
+            assert isinstance(place, _Branch)
+            place = place.child(step)
+        assert place is not None
+        return place
 
     def _event(self, path: Steps, key: bool) -> Any:
         place = self.root
@@ -249,10 +280,12 @@ class _Stop(Exception):
 class _Branch:
     """A mapping or a sequence: its data, and where its parts stand."""
 
-    __slots__ = ("data", "event", "key", "keys", "repeated", "values")
+    __slots__ = ("data", "end", "event", "key", "keys", "repeated", "values")
 
     def __init__(self, event: Any, data: dict[str, Any] | list[Any]) -> None:
         self.event = event
+        self.end: Any = event
+        """The event that ends it."""
         self.data = data
         self.keys: dict[str | int, Any] = {}
         self.values: dict[str | int, _Place] = {}
@@ -315,7 +348,7 @@ class _Builder:
         self._stack.append(branch)
 
     def _close(self, event: Any) -> None:
-        self._stack.pop()
+        self._stack.pop().end = event
 
     def _alias(self, event: Any) -> None:
         self._report(event, Text("不支持别名 *", "aliases (*) are not supported"), _REPEAT_HINT)
