@@ -174,7 +174,7 @@ class AlarmItem(TypedDict):
     rule: str
     device: Annotated[str | None, Is("null for a rule that stands for the whole site")]
     place: PlaceItem
-    state: Annotated[AlarmState, Is(only=("normal", "unack", "acked", "rtn_unack"))]
+    state: Annotated[AlarmState, Is(only=("normal", "unack", "acked", "rtn_unack", "latched_unack", "latched_acked"))]
     priority: Priority
     count: Annotated[int, Is("how often it has been raised", minimum=1)]
     t: Ms

@@ -64,6 +64,8 @@ class AlarmState(enum.StrEnum):
     UNACK = "unack"  # B: active, nobody has acknowledged
     ACKED = "acked"  # C: active, acknowledged
     RTN_UNACK = "rtn_unack"  # D: returned to normal before anybody acknowledged
+    LATCHED_UNACK = "latched_unack"  # E: over, held until it is acknowledged and reset
+    LATCHED_ACKED = "latched_acked"  # F: over and acknowledged, held until it is reset
 
 
 class ValueKind(enum.StrEnum):

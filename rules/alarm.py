@@ -1,11 +1,14 @@
 """The state machine of one alarm.  Pure: the same alarm, condition and instant always give the same answer.
 
-    condition true for on_s     normal, rtn_unack -> unack (count + 1)
-    acknowledged                unack -> acked; rtn_unack -> normal
-    condition over for off_s    unack -> rtn_unack (normal if no acknowledgement is asked for); acked -> normal
+    condition true for on_s     every state that is not active -> unack (count + 1)
+    acknowledged                unack -> acked; rtn_unack -> normal; latched_unack -> latched_acked
+    condition over for off_s    unack -> rtn_unack (normal if no acknowledgement is asked for); acked -> normal;
+                                of a latched alarm unack -> latched_unack; acked -> latched_acked
+    reset                       latched_acked -> normal, and nothing else
     condition unknown           nothing, and the delays stand still; if_no_data may decide after its limit
 
-States after ISA-18.2; ``pending`` is shown while the on-delay of a normal alarm runs.
+States after ISA-18.2; ``pending`` is shown while the on-delay of a normal alarm runs.  Whether people are told and
+devices are moved is not decided here: a shelf, a suppression and an outage stand beside the state.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from gateway.model import AlarmState, Text
 FORGET_S = 3600.0
 """A delay that stood still for so long is forgotten."""
 
-CONDITION, NO_DATA, ACK = "condition", "no_data", "ack"
+CONDITION, NO_DATA, ACK, RESET = "condition", "no_data", "ack", "reset"
 RULE_CHANGED, RULE_DELETED, RULE_OFF = "rule_changed", "rule_deleted", "rule_off"
-SHADOW = "shadow"
+SHADOW, AGAIN = "shadow", "again"
 NO_TEXT = Text("", "")
 
 
@@ -40,8 +43,17 @@ class NoData(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Chatter:
+    """*raises* within *within_s* are chatter: then the alarm stays on until *calm_s* without the condition."""
+
+    raises: int
+    within_s: float
+    calm_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
-    """What a rule says about delays, missing data and acknowledgement."""
+    """What a rule says about delays, missing data, acknowledgement and reset."""
 
     on_s: float = 0.0
     off_s: float = 0.0
@@ -49,6 +61,7 @@ class Timing:
     auto_ack: bool = False
     latched: bool = False
     """Over is not enough: it must also be acknowledged and reset by hand."""
+    chatter: Chatter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,18 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A shelf, or out of service: people are not told (and out of service nothing is moved), until it ends."""
+
+    by: str
+    until_s: float
+    """Monotonic; infinity for one that only a person ends."""
+    until_ms: int | None
+    """The same on the wall clock, which is what counts after a restart."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Everything that must survive a restart."""
 
@@ -96,10 +121,33 @@ class Alarm:
     """Whether the condition was known when last looked at."""
     acked_by: str = ""
     message: Text = NO_TEXT
+    raises_s: tuple[float, ...] = ()
+    """When it was last raised (monotonic), as far as chatter needs it."""
+    chattering: bool = False
+    shelf: Pause | None = None
+    outage: Pause | None = None
+    """Out of service."""
+    suppressed: bool = False
+    begun: bool = False
+    """Whether the actions of this occurrence have begun, and people were told as far as they may be."""
 
     @property
     def active(self) -> bool:
         return self.state in (AlarmState.UNACK, AlarmState.ACKED)
+
+    @property
+    def latched(self) -> bool:
+        return self.state in (AlarmState.LATCHED_UNACK, AlarmState.LATCHED_ACKED)
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody is told at present."""
+        return self.suppressed or self.shelf is not None or self.outage is not None
+
+    @property
+    def inert(self) -> bool:
+        """Nothing is moved at present."""
+        return self.suppressed or self.outage is not None
 
     @property
     def shown(self) -> AlarmState:
@@ -108,9 +156,14 @@ class Alarm:
 
     def due_s(self, timing: Timing) -> float:
         """The next instant at which time alone changes something; infinity when there is none."""
+        due_s = min(_until_s(self.shelf), _until_s(self.outage))
         if self.active:
-            return math.inf if self.clearing is None else self.clearing.due_s(timing.off_s)
-        return math.inf if self.held is None else self.held.due_s(timing.on_s)
+            return due_s if self.clearing is None else min(due_s, self.clearing.due_s(_off_s(self, timing)))
+        return due_s if self.held is None else min(due_s, self.held.due_s(timing.on_s))
+
+
+def _until_s(pause: Pause | None) -> float:
+    return math.inf if pause is None else pause.until_s
 
 
 def step(
@@ -132,20 +185,45 @@ def step(
     return _dropped(alarm, now), None
 
 
+_ACKNOWLEDGED = {
+    AlarmState.UNACK: AlarmState.ACKED,
+    AlarmState.RTN_UNACK: AlarmState.NORMAL,
+    AlarmState.LATCHED_UNACK: AlarmState.LATCHED_ACKED,
+}
+
+
 def acknowledged(alarm: Alarm, who: str, now: Instant) -> Alarm:
-    match alarm.state:
-        case AlarmState.UNACK:
-            return replace(alarm, state=AlarmState.ACKED, acked_by=who, since_ms=now.utc_ms)
-        case AlarmState.RTN_UNACK:
-            return replace(alarm, state=AlarmState.NORMAL, acked_by=who, since_ms=now.utc_ms)
-    return alarm
+    """The same alarm where there is nothing to acknowledge."""
+    state = _ACKNOWLEDGED.get(alarm.state)
+    return alarm if state is None else replace(alarm, state=state, acked_by=who, since_ms=now.utc_ms)
+
+
+def reset(alarm: Alarm, now: Instant) -> Alarm:
+    """Of an alarm that is LATCHED_ACKED."""
+    return replace(alarm, state=AlarmState.NORMAL, since_ms=now.utc_ms)
+
+
+def reminded(alarm: Alarm, now: Instant) -> Alarm:
+    """An active alarm that was quiet and is quiet no more: it needs somebody's eyes again."""
+    if alarm.state is not AlarmState.ACKED:
+        return alarm
+    return replace(alarm, state=AlarmState.UNACK, acked_by="", since_ms=now.utc_ms)
 
 
 def restored(alarm: Alarm, alive_s: float, basis: str, now: Instant) -> Alarm:
     """The alarm of an earlier run, last alive at *alive_s* of that run's clock; the time in between is not counted.
 
-    Delays stand still until the inputs are seen; a delay that belongs to another condition is dropped.
+    Delays stand still until the inputs are seen; a delay that belongs to another condition is dropped.  A shelf ends
+    when the wall clock says so.
     """
+    alarm = replace(
+        alarm,
+        shelf=_carried_pause(alarm.shelf, now),
+        outage=_carried_pause(alarm.outage, now),
+        raises_s=tuple(now.monotonic_s - max(0.0, alive_s - raised_s) for raised_s in alarm.raises_s)
+        if math.isfinite(alive_s)
+        else (),
+    )
     if not alarm.active and alarm.basis != basis:
         return replace(alarm, held=None, basis=basis)
     return replace(
@@ -159,16 +237,23 @@ def _carried(watch: Stopwatch | None, alive_s: float, now: Instant, *, running: 
     return None if watch is None else Stopwatch(watch.read_s(alive_s), now.monotonic_s, running)
 
 
+def _carried_pause(pause: Pause | None, now: Instant) -> Pause | None:
+    if pause is None or pause.until_ms is None:
+        return pause
+    return replace(pause, until_s=now.monotonic_s + max(0.0, (pause.until_ms - now.utc_ms) / 1000))
+
+
 def _became_true(alarm: Alarm, timing: Timing, basis: str, now: Instant) -> tuple[Alarm, str | None]:
     held = (alarm.held or Stopwatch(0.0, now.monotonic_s, True)).started(now.monotonic_s)
     if held.due_s(timing.on_s) <= now.monotonic_s:
-        return _raised(alarm, held, CONDITION, basis, now), CONDITION
+        return _raised(alarm, held, CONDITION, timing, basis, now), CONDITION
     begins = alarm.held is None and alarm.state is AlarmState.NORMAL
     since_ms = now.utc_ms if begins else alarm.since_ms
     return replace(alarm, held=held, basis=basis, since_ms=since_ms), None
 
 
-def _raised(alarm: Alarm, held: Stopwatch, reason: str, basis: str, now: Instant) -> Alarm:
+def _raised(alarm: Alarm, held: Stopwatch, reason: str, timing: Timing, basis: str, now: Instant) -> Alarm:
+    raises_s, chattering = _chatter(alarm, timing, now)
     return replace(
         alarm,
         state=AlarmState.UNACK,
@@ -179,7 +264,23 @@ def _raised(alarm: Alarm, held: Stopwatch, reason: str, basis: str, now: Instant
         since_ms=now.utc_ms,
         basis=basis,
         acked_by="",
+        raises_s=raises_s,
+        chattering=chattering,
+        begun=False,
     )
+
+
+def _chatter(alarm: Alarm, timing: Timing, now: Instant) -> tuple[tuple[float, ...], bool]:
+    chatter = timing.chatter
+    if chatter is None:
+        return (), False
+    raises_s = (*alarm.raises_s, now.monotonic_s)[-chatter.raises :]
+    many = len(raises_s) == chatter.raises and now.monotonic_s - raises_s[0] <= chatter.within_s
+    return raises_s, alarm.chattering or many
+
+
+def _off_s(alarm: Alarm, timing: Timing) -> float:
+    return max(timing.off_s, timing.chatter.calm_s) if timing.chatter and alarm.chattering else timing.off_s
 
 
 def _dropped(alarm: Alarm, now: Instant) -> Alarm:
@@ -201,20 +302,23 @@ def _over(alarm: Alarm, timing: Timing, basis: str, now: Instant) -> tuple[Alarm
     if alarm.basis != basis:
         return _cleared(alarm, timing, basis, now), RULE_CHANGED
     clearing = (alarm.clearing or Stopwatch(0.0, now.monotonic_s, True)).started(now.monotonic_s)
-    if clearing.due_s(timing.off_s) <= now.monotonic_s:
+    if clearing.due_s(_off_s(alarm, timing)) <= now.monotonic_s:
         return _cleared(alarm, timing, basis, now), CONDITION
     return replace(alarm, clearing=clearing), None
 
 
 def _cleared(alarm: Alarm, timing: Timing, basis: str, now: Instant) -> Alarm:
-    unseen = alarm.state is AlarmState.UNACK and not timing.auto_ack
-    state = AlarmState.RTN_UNACK if unseen else AlarmState.NORMAL
-    return replace(alarm, state=state, held=None, clearing=None, since_ms=now.utc_ms, basis=basis)
+    seen = alarm.state is AlarmState.ACKED
+    if timing.latched:
+        state = AlarmState.LATCHED_ACKED if seen else AlarmState.LATCHED_UNACK
+    else:
+        state = AlarmState.NORMAL if seen or timing.auto_ack else AlarmState.RTN_UNACK
+    return replace(alarm, state=state, held=None, clearing=None, since_ms=now.utc_ms, basis=basis, chattering=False)
 
 
 def _unknown(alarm: Alarm, timing: Timing, basis: str, now: Instant, starved: bool) -> tuple[Alarm, str | None]:
     if starved and timing.no_data is NoData.ALARM and not alarm.active:
-        return _raised(alarm, Stopwatch(0.0, now.monotonic_s, True), NO_DATA, basis, now), NO_DATA
+        return _raised(alarm, Stopwatch(0.0, now.monotonic_s, True), NO_DATA, timing, basis, now), NO_DATA
     if starved and timing.no_data is NoData.CLEAR:
         return (_cleared(alarm, timing, basis, now), NO_DATA) if alarm.active else (_dropped(alarm, now), None)
     if alarm.active:

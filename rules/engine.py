@@ -2,7 +2,8 @@
 
     observe(message) ──▶ timers that were due before ──▶ live values ──▶ conditions that read them ──▶ timers due now
                                                                               │
-                               Changes(alarms, saved)  ◀── alarm.step ◀───────┘
+     Changes(alarms, lines, saved, orders, notices)  ◀── follow ◀── alarm.step ◀─┘
+                                                          │ quiet? inert?   effects.py (devices)   notices.py (people)
 
 Cost: a reading touches the conditions that name its point and nothing else; a timer is renewed only when it expires.
 Every instant is one step: inputs first, then timers, so a condition must still hold when its delay ends.
@@ -10,9 +11,12 @@ Every instant is one step: inputs first, then timers, so a condition must still 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from gateway.model import (
     AlarmChange,
@@ -26,29 +30,42 @@ from gateway.model import (
     Text,
     Value,
 )
-from rules import journal
+from rules import calendar, journal
 from rules.alarm import (
     ACK,
+    AGAIN,
     CONDITION,
+    NO_DATA,
+    RESET,
     RULE_DELETED,
     RULE_OFF,
     SHADOW,
     Alarm,
     Instant,
     NoData,
+    Pause,
     acknowledged,
+    reminded,
+    reset,
     restored,
     step,
 )
-from rules.check import Source
-from rules.inputs import Cell, Elapsed, Inputs
-from rules.output import Changes, Output
-from rules.rule import Mode, RuleSet, Watch
-from rules.runner import LOOK_AGAIN, Runner
+from rules.calendar import Schedule
+from rules.check import Input, Source
+from rules.effects import Arbiter, Effects
+from rules.inputs import BACKLOG_S, Cell, Inputs
+from rules.notices import Desk, Entry
+from rules.output import Changes, Order, Output
+from rules.rule import Hook, Mode, RuleSet, Watch
+from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Window, covers, name_of
+from rules.runner import Source as Slot
 from rules.text import Template, duration, render, shown, where_is
-from rules.timers import NEVER, Queue
+from rules.timers import NEVER, Queue, Timer
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
+
+_WALL_STEP_MS = 500
+"""A wall clock that has moved so much against the monotonic one has been set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,10 @@ class AlarmStatus:
     message: Text
     response: Text
     values: Mapping[PointId, Value | None]
+    shelf: Pause | None = None
+    outage: Pause | None = None
+    suppressed: bool = False
+    chattering: bool = False
 
 
 class Engine:
@@ -95,14 +116,29 @@ class Engine:
     ) -> None:
         self.unreadable: tuple[str, ...] = ()
         """Journal keys whose records could not be understood; their alarms begin anew."""
+        self._rules = rules
         self._new_id = new_id
         self._now = started
+        self._wall_ms = started.utc_ms - started.monotonic_s * 1000
+        self._zone = calendar.zone(rules.site.timezone) or ZoneInfo("UTC")
         self._queue = Queue()
         self._devices = {device.id: device for device in devices}
         self._inputs = Inputs(points, self._devices, self._queue, started.monotonic_s)
+        self._arbiter = Arbiter()
+        self._desk = Desk(rules.site)
         self._runners: dict[str, Runner] = {}
+        self._acting: dict[Effects, Runner] = {}
+        self._latched: dict[str, tuple[Alarm, Priority]] = {}
+        """Latched alarms whose rules are gone, until they are reset."""
+        self._windows: dict[Schedule, Window] = {}
+        self._clockworks = [Clockwork(index) for index in range(len(rules.jobs))]
+        self._recorders: dict[PointId, list[Runner]] = {}
+        self._agenda: dict[Runner, None] = {}
+        """Alarms that must be looked at before this step is over."""
         for watch in rules.watches:
             self._add(watch)
+        self._connect()
+        self._set_clocks(started)
         self._early: Output | None = None
         self._restore(rules, saved, started)
         self._inputs.start()
@@ -115,20 +151,25 @@ class Engine:
         """One message: its readings change together, then every condition that reads them is judged once."""
         output = self._begin(now)
         self._run_timers(now, output, before=True)
+        if self._recorders:
+            self._record_past(readings, now, output)
         touched = self._inputs.take(readings, now)
         if len(touched) > 1:
             touched = list(dict.fromkeys(touched))
-        for runner in touched:
-            assert isinstance(runner, Runner)
-            if runner.probe(runner.inputs) is not runner.last:
-                self._decide(runner, now, output)
+        for listener in touched:
+            if not isinstance(listener, Runner):
+                self._look(listener, now, output)
+            elif listener.probe(listener.inputs) is not listener.last:
+                self._decide(listener, now, output)
+        if self._agenda:
+            self._work_off(now, output)
         self._run_timers(now, output)
-        return output.changes()
+        return self._end(output)
 
     def tick(self, now: Instant) -> Changes:
         output = self._begin(now)
         self._run_timers(now, output)
-        return output.changes()
+        return self._end(output)
 
     def next_timer_s(self) -> float | None:
         """Monotonic time at which ``tick`` is needed; None when only a reading can change anything."""
@@ -137,26 +178,100 @@ class Engine:
         due_s = self._queue.next_s()
         return None if due_s == NEVER else due_s
 
-    def acknowledge(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
-        """Raises KeyError for an alarm that does not exist; one that needs no acknowledgement stays as it is."""
-        runner = self._runners[journal.key(rule, device)]
-        output = self._begin(now)
-        self._run_timers(now, output)
-        after = acknowledged(runner.alarm, who, now)
-        if after is not runner.alarm:
-            runner.alarm = after
-            self._settle(runner)
-            self._save(runner, output)
-            self._announce(runner, ACK, now, output)
-        return output.changes()
-
     def alarms(self) -> Sequence[AlarmStatus]:
-        """Every alarm that is not normal."""
-        return [self._status(runner) for runner in self._runners.values() if runner.alarm.shown != AlarmState.NORMAL]
+        """Every alarm that is not normal, or that people have put aside."""
+        standing = [
+            self._status(runner)
+            for runner in self._runners.values()
+            if runner.alarm.shown != AlarmState.NORMAL or runner.alarm.shelf or runner.alarm.outage
+        ]
+        return [*standing, *(self._latched_status(key) for key in self._latched)]
 
     def alarm(self, rule: str, device: str | None = None) -> AlarmStatus:
         """Raises KeyError."""
-        return self._status(self._runners[journal.key(rule, device)])
+        key = journal.key(rule, device)
+        return self._latched_status(key) if key in self._latched else self._status(self._runners[key])
+
+    def holds(self) -> Mapping[str, tuple[str, str]]:
+        """Device -> (alarm, ``device.action``) that holds it now."""
+        return self._arbiter.holds()
+
+    # ------------------------------------------------------------------ what people do; KeyError: no such alarm
+
+    def acknowledge(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
+        """One that needs no acknowledgement stays as it is."""
+        if (key := journal.key(rule, device)) in self._latched:
+            return self._ack_latched(key, who, now)
+        runner, output = self._attended(rule, device, now)
+        after = acknowledged(runner.alarm, who, now)
+        if after is not runner.alarm:
+            output.line("ack", runner.name, now.utc_ms, who=who)
+            self._change(runner, after, now, output)
+            self._desk.over(runner.name, now)
+            self._announce(runner, ACK, now, output)
+            self._do(runner, Hook.ACK, now, output)
+        return self._end(output)
+
+    def reset(self, rule: str, device: str | None, who: str, reason: str, now: Instant) -> Changes:
+        """Let go a latched alarm that is over and acknowledged; otherwise a line says why not."""
+        if (key := journal.key(rule, device)) in self._latched:
+            return self._reset_latched(key, who, now)
+        runner, output = self._attended(rule, device, now)
+        why = _reset_refusal(runner, who, reason)
+        if why:
+            output.line("reset_refused", runner.name, now.utc_ms, who=who, why=why)
+            return self._end(output)
+        output.line("reset", runner.name, now.utc_ms, who=who, reason=reason)
+        self._change(runner, reset(runner.alarm, now), now, output)
+        self._announce(runner, RESET, now, output)
+        self._do(runner, Hook.RESET, now, output)
+        return self._end(output)
+
+    def shelve(self, rule: str, device: str | None, who: str, for_s: float, reason: str, now: Instant) -> Changes:
+        """Tell nobody for *for_s*; what the rule does goes on."""
+        runner, output = self._attended(rule, device, now)
+        longest_s = runner.rule.longest_shelf_s
+        if not 0 < for_s <= longest_s:
+            why = "never" if not longest_s else f"{duration(longest_s).en} at most"
+            output.line("shelve_refused", runner.name, now.utc_ms, who=who, why=why)
+            return self._end(output)
+        output.line("shelve", runner.name, now.utc_ms, who=who, reason=reason, for_s=for_s)
+        shelf = Pause(who, now.monotonic_s + for_s, now.utc_ms + round(for_s * 1000), reason)
+        self._change(runner, replace(runner.alarm, shelf=shelf), now, output)
+        self._desk.over(runner.name, now)
+        self._schedule(runner, runner.probe(runner.inputs), now)
+        return self._end(output)
+
+    def unshelve(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
+        runner, output = self._attended(rule, device, now)
+        if runner.alarm.shelf is not None:
+            self._take_off_shelf(runner, who, now, output)
+        return self._end(output)
+
+    def out_of_service(
+        self, rule: str, device: str | None, who: str, reason: str, for_s: float | None, now: Instant
+    ) -> Changes:
+        """Tell nobody and move nothing until it is put back, or for *for_s*."""
+        runner, output = self._attended(rule, device, now)
+        if not reason.strip():
+            output.line("out_of_service_refused", runner.name, now.utc_ms, who=who, why="no reason")
+            return self._end(output)
+        output.line("out_of_service", runner.name, now.utc_ms, who=who, reason=reason, for_s=for_s)
+        until_s, until_ms = NEVER, None
+        if for_s is not None:
+            until_s, until_ms = now.monotonic_s + for_s, now.utc_ms + round(for_s * 1000)
+        self._change(runner, replace(runner.alarm, outage=Pause(who, until_s, until_ms, reason)), now, output)
+        self._desk.over(runner.name, now)
+        self._schedule(runner, runner.probe(runner.inputs), now)
+        return self._end(output)
+
+    def in_service(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
+        runner, output = self._attended(rule, device, now)
+        if runner.alarm.outage is not None:
+            self._put_in_service(runner, who, now, output)
+        return self._end(output)
+
+    # ------------------------------------------------------------------ journal and reload
 
     def checkpoint(self, now: Instant) -> Mapping[str, bytes]:
         """A sign of life for the journal; the caller adds it to each commit.
@@ -174,7 +289,7 @@ class Engine:
             if first_ms <= alarm.since_ms <= last_ms:
                 runner.alarm = replace(alarm, since_ms=alarm.since_ms + shift_ms)
                 if alarm.state is not AlarmState.NORMAL:
-                    saved[runner.key] = journal.alarm_record(runner.alarm, runner.rule.priority)
+                    saved[runner.key] = self._record(runner)
         return Changes((), saved)
 
     def reloaded(
@@ -185,19 +300,22 @@ class Engine:
         This engine must not be used afterwards.
         """
         output = self._begin(now)
-        records = {
-            runner.key: journal.alarm_record(runner.alarm, runner.rule.priority)
-            for runner in self._runners.values()
-            if runner.saved
-        }
-        records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
-        heir = Engine(rules, points, devices, new_id=self._new_id, saved=records, started=now)
+        heir = Engine(rules, points, devices, new_id=self._new_id, saved=self._everything(now), started=now)
         output.add(heir._begin(now))
         heir._inputs.inherit(self._inputs, now)
         for runner in heir._runners.values():
             heir._decide(runner, now, output)
+        heir._work_off(now, output)
         heir._run_timers(now, output)
-        return heir, output.changes()
+        return heir, heir._end(output)
+
+    def _everything(self, now: Instant) -> Mapping[str, bytes]:
+        records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
+        records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
+        records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
+        if (desk := journal.desk_record(self._desk.record())) is not None:
+            records[journal.DESK_KEY] = desk
+        return records
 
     # ------------------------------------------------------------------ construction
 
@@ -207,75 +325,243 @@ class Engine:
             (t.partition(".")[0] for each, t in inputs if each.source not in (Source.SILENT, Source.ALARM)), ""
         )
         runner = Runner(watch, self._devices.get(target))
-        runner.inputs = tuple(self._inputs.slot(each, t, watch.rule.no_data_after_s) for each, t in inputs)
+        runner.inputs = tuple(self._slot(each, t, watch) for each, t in inputs)
         for source in dict.fromkeys(runner.inputs):
             source.readers.append(runner)
+        if watch.rule.only_during is not None:
+            runner.window = self._windows.setdefault(watch.rule.only_during, Window(watch.rule.only_during))
+            runner.window.readers.append(runner)
         runner.messaged = {name: self._inputs.origin(point) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
             cells = [source for source in runner.inputs if isinstance(source, Cell)]
             runner.starving = tuple((cell, watch.rule.no_data_after_s or cell.origin.stale_s) for cell in cells)
+        if watch.actions:
+            runner.effects = self._effects(runner)
+        if watch.rule.record_backlog:
+            for source in runner.inputs:
+                if isinstance(source, Cell):
+                    self._recorders.setdefault(source.origin.point.id, []).append(runner)
+        if runner.starving or watch.program.suppressed is not None:
             runner.last = LOOK_AGAIN
         self._runners[runner.key] = runner
 
+    def _slot(self, wanted: Input, target: str, watch: Watch) -> Slot:
+        return (
+            Standing()
+            if wanted.source is Source.ALARM
+            else self._inputs.slot(wanted, target, watch.rule.no_data_after_s)
+        )
+
+    def _effects(self, runner: Runner) -> Effects:
+        confirmed = {action.confirm.point for action in runner.watch.actions if action.confirm is not None}
+        cells = {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+        effects = Effects(runner.name, runner.watch.actions, cells, self._arbiter, shadow=runner.shadow)
+        self._acting[effects] = runner
+        for cell in cells.values():
+            cell.readers.append(effects)
+        return effects
+
+    def _connect(self) -> None:
+        """Whoever asks for the alarms of a rule is told when one of them changes."""
+        by_rule: dict[str, list[Runner]] = {}
+        for runner in self._runners.values():
+            by_rule.setdefault(runner.rule.id, []).append(runner)
+        for runner in self._runners.values():
+            for wanted, slot in zip(runner.watch.program.inputs, runner.inputs, strict=True):
+                if not isinstance(slot, Standing):
+                    continue
+                asked = by_rule.get(wanted.name, ())
+                slot.members = [
+                    other
+                    for other in asked
+                    if covers(runner.place, other.place) and (not other.shadow or runner.shadow)
+                ]
+                for member in slot.members:
+                    member.standings = (*member.standings, slot)
+
     def _restore(self, rules: RuleSet, saved: Mapping[str, bytes], started: Instant) -> None:
         output = Output()
-        try:
-            alive_s = journal.read_alive(saved.get(journal.ALIVE_KEY))
-        except journal.Unreadable:
-            self.unreadable += (journal.ALIVE_KEY,)
-            alive_s = -NEVER
+        alive_s = self._read(journal.ALIVE_KEY, partial(journal.read_alive, saved.get(journal.ALIVE_KEY)))
+        alive_s = -NEVER if alive_s is None else alive_s
         for key, record in saved.items():
             if journal.parse_key(key) is None:
                 continue
-            try:
-                alarm, priority = journal.read_alarm(record)
-            except journal.Unreadable:
-                self.unreadable += (key,)
+            found = self._read(key, partial(journal.read_alarm, record))
+            if found is None:
                 output.saved[key] = None
                 continue
+            alarm, priority, effects = found
             runner = self._runners.get(key)
             if runner is None:
                 self._retire(key, alarm, priority, rules, started, output)
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             runner.saved = True
+            if runner.effects is not None and effects is not None:
+                runner.effects.restore(effects, started)
             self._settle(runner)
             self._save(runner, output)
+        self._resume(saved, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
             self._early = output
 
+    def _read(self, key: str, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except journal.Unreadable:
+            self.unreadable += (key,)
+            return None
+
+    def _resume(self, saved: Mapping[str, bytes], started: Instant) -> None:
+        """Who was to be told, and what was left when the engine stopped."""
+        for runner in self._runners.values():
+            for standing in runner.standings:
+                standing.look()
+            if runner.effects is not None:
+                self._queue.push(runner.effects)
+            if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet and not runner.shadow:
+                runner.wait_s = started.monotonic_s + runner.rule.wait_for_parent_s
+        entries = {runner.name: self._entry(runner) for runner in self._runners.values() if runner.alarm.active}
+        record = self._read(journal.DESK_KEY, partial(journal.read_desk, saved.get(journal.DESK_KEY)))
+        if record is not None:
+            self._desk.restore(record, started, entries)
+        self._queue.push(self._desk)
+
     def _retire(self, key: str, alarm: Alarm, priority: Priority, rules: RuleSet, now: Instant, output: Output) -> None:
-        """The journal knows an alarm that no rule makes any more."""
+        """The journal knows an alarm that no rule makes any more.  A latched one stays until it is reset."""
+        if alarm.latched:
+            self._latched[key] = (alarm, priority)
+            return
         output.saved[key] = None
         if alarm.state is AlarmState.NORMAL:
             return
-        parsed = journal.parse_key(key)
-        assert parsed is not None
-        rule, device = parsed
+        rule, _ = _parsed(key)
         is_off = any(each.id == rule and each.mode is Mode.OFF for each in rules.rules)
-        place = self._devices[device].place if device in self._devices else Place()
-        output.alarms.append(
-            AlarmChange(
-                id=alarm.id,
-                rule=rule,
-                device=device,
-                place=place,
-                state=AlarmState.NORMAL,
-                priority=priority,
-                count=alarm.count,
-                time_ms=now.utc_ms,
-                reason=RULE_OFF if is_off else RULE_DELETED,
-                message=alarm.message,
-            )
+        output.alarms.append(self._gone(key, alarm, priority, RULE_OFF if is_off else RULE_DELETED, now))
+
+    def _gone(self, key: str, alarm: Alarm, priority: Priority, reason: str, now: Instant) -> AlarmChange:
+        rule, device = _parsed(key)
+        return AlarmChange(
+            id=alarm.id,
+            rule=rule,
+            device=device,
+            place=self._place(device),
+            state=AlarmState.NORMAL,
+            priority=priority,
+            count=alarm.count,
+            time_ms=now.utc_ms,
+            reason=reason,
+            message=alarm.message,
         )
+
+    def _place(self, device: str | None) -> Place:
+        return self._devices[device].place if device in self._devices else Place()
+
+    # ------------------------------------------------------------------ latched alarms of rules that are gone
+
+    def _ack_latched(self, key: str, who: str, now: Instant) -> Changes:
+        output = self._begin(now)
+        alarm, priority = self._latched[key]
+        after = acknowledged(alarm, who, now)
+        if after is not alarm:
+            self._latched[key] = (after, priority)
+            output.saved[key] = journal.alarm_record(after, priority)
+            output.line("ack", name_of(*_parsed(key)), now.utc_ms, who=who)
+        return self._end(output)
+
+    def _reset_latched(self, key: str, who: str, now: Instant) -> Changes:
+        output = self._begin(now)
+        alarm, priority = self._latched[key]
+        name = name_of(*_parsed(key))
+        if alarm.state is not AlarmState.LATCHED_ACKED:
+            output.line("reset_refused", name, now.utc_ms, who=who, why="not acknowledged")
+            return self._end(output)
+        del self._latched[key]
+        output.saved[key] = None
+        output.line("reset", name, now.utc_ms, who=who)
+        output.alarms.append(self._gone(key, alarm, priority, RESET, now))
+        return self._end(output)
+
+    def _latched_status(self, key: str) -> AlarmStatus:
+        alarm, priority = self._latched[key]
+        rule, device = _parsed(key)
+        return AlarmStatus(
+            rule=rule,
+            device=device,
+            name=Text(rule, rule),
+            place=self._place(device),
+            state=alarm.state,
+            priority=priority,
+            id=alarm.id,
+            count=alarm.count,
+            reason=RULE_DELETED,
+            since_ms=alarm.since_ms,
+            held_s=0.0,
+            known=False,
+            shadow=False,
+            acked_by=alarm.acked_by,
+            message=alarm.message,
+            response=Text("", ""),
+            values={},
+        )
+
+    # ------------------------------------------------------------------ the clock on the wall
+
+    def _set_clocks(self, now: Instant) -> None:
+        """Schedules and jobs count by the wall clock: their timers are set anew whenever it is."""
+        self._wall_ms = now.utc_ms - now.monotonic_s * 1000
+        for window in self._windows.values():
+            self._turn(window, now)
+        for clockwork in self._clockworks:
+            self._wind(clockwork, now)
+
+    def _turn(self, window: Window, now: Instant) -> None:
+        is_open = calendar.is_open(window.schedule, now.utc_ms, self._zone)
+        if is_open is not window.value:
+            window.value = is_open
+            self._agenda |= dict.fromkeys(window.readers)
+        change_ms = calendar.next_change_ms(window.schedule, now.utc_ms, self._zone)
+        window.due_s = NEVER if change_ms is None else self._monotonic_s(change_ms)
+        self._queue.push(window)
+
+    def _wind(self, clockwork: Clockwork, now: Instant) -> None:
+        at_s = self._rules.jobs[clockwork.index].at_s
+        clockwork.due_s = self._monotonic_s(calendar.next_run_ms(at_s, now.utc_ms, self._zone))
+        self._queue.push(clockwork)
+
+    def _monotonic_s(self, utc_ms: int) -> float:
+        return (utc_ms - self._wall_ms) / 1000
+
+    def _run(self, clockwork: Clockwork, now: Instant, output: Output) -> None:
+        job = self._rules.jobs[clockwork.index]
+        output.line("run", job.id, now.utc_ms)
+        for action in job.actions:
+            output.line("command", job.id, now.utc_ms)
+            output.orders.append(Order(action.send, job.id, 1, now.utc_ms, action.keep_s))
+        self._wind(clockwork, now)
 
     # ------------------------------------------------------------------ one step
 
     def _begin(self, now: Instant) -> Output:
+        moved_ms = now.utc_ms - now.monotonic_s * 1000 - self._wall_ms
         self._now = now
         output, self._early = self._early, None
-        return output or Output()
+        output = output or Output()
+        if abs(moved_ms) > _WALL_STEP_MS:
+            self._set_clocks(now)
+            self._work_off(now, output)
+        return output
+
+    def _end(self, output: Output) -> Changes:
+        self._queue.push(self._desk)
+        return output.changes()
+
+    def _attended(self, rule: str, device: str | None, now: Instant) -> tuple[Runner, Output]:
+        runner = self._runners[journal.key(rule, device)]
+        output = self._begin(now)
+        self._run_timers(now, output)
+        return runner, output
 
     def _run_timers(self, now: Instant, output: Output, *, before: bool = False) -> None:
         """Everything due until *now*, or strictly before it, each at its own instant."""
@@ -283,33 +569,202 @@ class Engine:
         while due_s < now.monotonic_s or (due_s == now.monotonic_s and not before):
             at = Instant(due_s, now.utc_ms - round((now.monotonic_s - due_s) * 1000))
             timers = self._queue.pop_due(due_s)
-            runners: dict[Runner, None] = {}
             for timer in timers:
-                if isinstance(timer, Cell | Elapsed):
-                    timer.expire()
-                    runners |= dict.fromkeys(each for each in timer.readers if isinstance(each, Runner))
-            runners |= dict.fromkeys(timer for timer in timers if isinstance(timer, Runner))
-            for runner in runners:
-                self._decide(runner, at, output)
+                self._expire(timer, at, output)
+            for timer in timers:
+                if isinstance(timer, Effects):
+                    self._expire_effects(timer, at, output)
+                elif timer is self._desk:
+                    self._desk.expire(at, output)
+                    self._queue.push(self._desk)
+                elif isinstance(timer, Clockwork):
+                    self._run(timer, at, output)
+            self._work_off(at, output)
             due_s = self._queue.next_s()
 
+    def _expire(self, timer: Timer, at: Instant, output: Output) -> None:
+        """Inputs that change with time come before everything else that is due at the same instant."""
+        if isinstance(timer, Runner):
+            self._agenda[timer] = None
+        elif isinstance(timer, Window):
+            self._turn(timer, at)
+        elif isinstance(timer, Effects | Clockwork) or timer is self._desk:
+            return
+        else:
+            for listener in self._inputs.expire(timer, at):
+                if isinstance(listener, Runner):
+                    self._agenda[listener] = None
+                else:
+                    self._look(listener, at, output)
+
+    def _work_off(self, now: Instant, output: Output) -> None:
+        """Look at everything that something else has touched, until nothing is left.  Cycles are refused at load."""
+        while self._agenda:
+            runner = next(iter(self._agenda))
+            del self._agenda[runner]
+            self._decide(runner, now, output)
+
+    def _look(self, listener: object, now: Instant, output: Output) -> None:
+        assert isinstance(listener, Effects)
+        listener.look(now, output)
+        self._keep_effects(listener, output)
+
+    def _expire_effects(self, effects: Effects, now: Instant, output: Output) -> None:
+        effects.expire(now, output)
+        self._keep_effects(effects, output)
+
+    def _keep_effects(self, effects: Effects, output: Output) -> None:
+        self._queue.push(effects)
+        self._save(self._acting[effects], output)
+
     def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
-        condition = runner.probe(runner.inputs)
+        condition = judged = runner.probe(runner.inputs)
+        rule_looks_again = runner.watch.program.suppressed is not None
+        if runner.window is not None and not runner.window.value:
+            condition = False
         rule, before = runner.rule, runner.alarm
         starved = condition is None and self._starved_s(runner) <= now.monotonic_s
         after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved)
-        runner.last = LOOK_AGAIN if condition is None and runner.starving else condition
+        sticky = rule_looks_again or (condition is None and bool(runner.starving))
+        runner.last = LOOK_AGAIN if sticky else judged
         if after is not before:
-            if after.count != before.count:
+            raised = after.count != before.count
+            if raised:
                 after = replace(after, id=self._new_id(now.utc_ms))
             if reason is not None:
                 after = replace(after, message=self._message(runner, after, now))
-            runner.alarm = after
-            self._settle(runner)
-            self._save(runner, output)
+            self._follow(runner, before, after, reason, now, output)
+        self._watch_pauses(runner, now, output)
         self._schedule(runner, condition, now)
-        if reason is not None:
+
+    # ------------------------------------------------------------------ what a change brings with it
+
+    def _follow(
+        self, runner: Runner, before: Alarm, after: Alarm, reason: str | None, now: Instant, output: Output
+    ) -> None:
+        """The lines of one step of the state machine, and what it means for people and devices."""
+        name, utc_ms = runner.name, now.utc_ms
+        if AlarmState.PENDING in (before.shown, after.shown) and before.shown is not after.shown and not after.active:
+            output.line("pending" if after.shown is AlarmState.PENDING else "pending_cancel", name, utc_ms)
+        raised = after.count != before.count
+        self._change(runner, after, now, output)
+        if reason is None:
+            return
+        if raised:
+            self._raise(runner, before, now, output)
+        elif after.active:
+            output.line("reason", name, utc_ms)
             self._announce(runner, reason, now, output)
+            if after.begun and not runner.rule.act_on_no_data:
+                self._do(runner, Hook.ALARM, now, output)
+        else:
+            output.line("clear", name, utc_ms, reason=reason)
+            if before.chattering:
+                output.line("chatter_off", name, utc_ms)
+            self._desk.over(name, now)
+            self._announce(runner, reason, now, output)
+            self._do(runner, Hook.CLEAR, now, output)
+
+    def _raise(self, runner: Runner, before: Alarm, now: Instant, output: Output) -> None:
+        name, alarm, utc_ms = runner.name, runner.alarm, now.utc_ms
+        output.line("raise", name, utc_ms, reason=alarm.reason, id=alarm.id)
+        self._announce(runner, alarm.reason, now, output)
+        if alarm.chattering and not before.chattering:
+            output.line("chatter_on", name, utc_ms)
+        if runner.watch.program.suppressed is not None:
+            muted = runner.watch.program.suppressed(runner.inputs) is True
+            self._change(runner, replace(runner.alarm, suppressed=muted), now, output)
+        if not runner.shadow and runner.rule.priority is not Priority.JOURNAL:
+            self._desk.raised(now, output)
+        if runner.shadow or runner.alarm.quiet:
+            output.line("quiet", name, utc_ms)
+            self._change(runner, replace(runner.alarm, begun=not runner.alarm.inert), now, output)
+            self._do(runner, Hook.ALARM, now, output)
+        elif runner.rule.wait_for_parent_s:
+            runner.wait_s = now.monotonic_s + runner.rule.wait_for_parent_s
+        else:
+            self._tell(runner, now, output)
+
+    def _tell(self, runner: Runner, now: Instant, output: Output) -> None:
+        """People first in the journal, devices first in the world: orders leave before notices."""
+        self._change(runner, replace(runner.alarm, begun=True), now, output)
+        self._desk.announce(self._entry(runner), now, output)
+        self._do(runner, Hook.ALARM, now, output)
+
+    def _do(self, runner: Runner, hook: Hook, now: Instant, output: Output) -> None:
+        effects, alarm = runner.effects, runner.alarm
+        if effects is None:
+            return
+        blind = hook is Hook.ALARM and alarm.reason == NO_DATA and not runner.rule.act_on_no_data
+        if not alarm.inert and not blind:
+            effects.fire(hook, now, output)
+        self._keep_effects(effects, output)
+
+    def _watch_pauses(self, runner: Runner, now: Instant, output: Output) -> None:
+        """What stands beside the state: a parent that explains, a shelf that ends."""
+        alarm = runner.alarm
+        muted = runner.watch.program.suppressed
+        if muted is not None:
+            self._suppress(runner, muted(runner.inputs) is True, now, output)
+        if alarm.shelf is not None and alarm.shelf.until_s <= now.monotonic_s:
+            self._take_off_shelf(runner, "", now, output)
+        if alarm.outage is not None and alarm.outage.until_s <= now.monotonic_s:
+            self._put_in_service(runner, "", now, output)
+        if runner.wait_s <= now.monotonic_s:
+            runner.wait_s = NEVER
+            if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet:
+                self._tell(runner, now, output)
+
+    def _suppress(self, runner: Runner, muted: bool, now: Instant, output: Output) -> None:
+        alarm = runner.alarm
+        if alarm.suppressed is muted:
+            return
+        self._change(runner, replace(alarm, suppressed=muted), now, output)
+        if alarm.active:
+            output.line("suppress" if muted else "unsuppress", runner.name, now.utc_ms)
+        if muted:
+            self._desk.over(runner.name, now)
+        else:
+            self._speak_again(runner, now, output, acts=not alarm.begun)
+
+    def _take_off_shelf(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
+        output.line("unshelve", runner.name, now.utc_ms, who=who)
+        self._change(runner, replace(runner.alarm, shelf=None), now, output)
+        self._speak_again(runner, now, output, acts=False)
+
+    def _put_in_service(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
+        output.line("in_service", runner.name, now.utc_ms, who=who)
+        acts = not runner.alarm.begun
+        self._change(runner, replace(runner.alarm, outage=None), now, output)
+        self._speak_again(runner, now, output, acts=acts)
+
+    def _speak_again(self, runner: Runner, now: Instant, output: Output, *, acts: bool) -> None:
+        """A pause is over: an alarm that is still on wants somebody's eyes, and what was not done is done."""
+        if not runner.alarm.active or runner.alarm.quiet or runner.shadow:
+            return
+        before = runner.alarm
+        self._change(runner, replace(reminded(before, now), begun=True), now, output)
+        if runner.alarm.state is not before.state:
+            self._announce(runner, AGAIN, now, output)
+        self._desk.announce(self._entry(runner), now, output)
+        if acts:
+            self._do(runner, Hook.ALARM, now, output)
+
+    def _change(self, runner: Runner, after: Alarm, now: Instant, output: Output) -> None:
+        before, runner.alarm = runner.alarm, after
+        self._settle(runner)
+        if after.state is not before.state:
+            if runner.effects is not None:
+                runner.effects.moved(after.state, now, output)
+                self._queue.push(runner.effects)
+            for standing in runner.standings:
+                if standing.look():
+                    self._agenda |= dict.fromkeys(standing.readers)
+        self._save(runner, output)
+
+    def _entry(self, runner: Runner) -> Entry:
+        kind = runner.device.kind if runner.device is not None else ""
+        return Entry(runner.name, runner.rule, runner.place, kind, runner.alarm.message, runner.alarm.id)
 
     def _settle(self, runner: Runner) -> None:
         """An alarm that its own condition raised ends by the clear rule; any other by the plain condition."""
@@ -318,7 +773,7 @@ class Engine:
         runner.probe = program.still if own else program.when
 
     def _schedule(self, runner: Runner, condition: bool | None, now: Instant) -> None:
-        due_s = runner.alarm.due_s(runner.rule.timing)
+        due_s = min(runner.alarm.due_s(runner.rule.timing), runner.wait_s)
         if condition is None and runner.starving:
             starved_s = self._starved_s(runner)
             if starved_s > now.monotonic_s:  # otherwise it has just been acted upon
@@ -331,25 +786,44 @@ class Engine:
         unknown = [cell.origin.good_s + limit_s for cell, limit_s in runner.starving if cell.value is None]
         return min(unknown, default=NEVER)
 
+    # ------------------------------------------------------------------ readings of the past
+
+    def _record_past(self, readings: Sequence[Reading], now: Instant, output: Output) -> None:
+        """A device that was out of reach sends what it has kept: written down, never acted upon as if it were now."""
+        for reading in readings:
+            if now.utc_ms - reading.source_time_ms <= BACKLOG_S * 1000:
+                continue
+            for index, runner in enumerate(self._recorders.get(reading.point, ())):
+                if not index:
+                    output.line("backlog", reading.point, now.utc_ms, source_ms=reading.source_time_ms)
+                past = runner.watch.program.when([_Past(value) for value in _past_values(runner, reading)])
+                if past is True and runner.past is not True:
+                    output.line("historical", runner.name, now.utc_ms, source_ms=reading.source_time_ms)
+                runner.past = past
+
     # ------------------------------------------------------------------ what comes out
+
+    def _record(self, runner: Runner) -> bytes:
+        effects = None if runner.effects is None else runner.effects.record()
+        return journal.alarm_record(runner.alarm, runner.rule.priority, effects)
 
     def _save(self, runner: Runner, output: Output) -> None:
         alarm = runner.alarm
-        if alarm.count or alarm.shown is not AlarmState.NORMAL:
-            output.saved[runner.key] = journal.alarm_record(alarm, runner.rule.priority)
+        if alarm.count or alarm.shown is not AlarmState.NORMAL or alarm.shelf or alarm.outage:
+            output.saved[runner.key] = self._record(runner)
             runner.saved = True
         elif runner.saved:
             output.saved[runner.key] = None
             runner.saved = False
 
     def _announce(self, runner: Runner, reason: str, now: Instant, output: Output) -> None:
-        alarm, shadow = runner.alarm, runner.rule.mode is Mode.SHADOW
+        alarm, shadow = runner.alarm, runner.shadow
         output.alarms.append(
             AlarmChange(
                 id=alarm.id,
                 rule=runner.rule.id,
                 device=runner.watch.device,
-                place=runner.device.place if runner.device is not None else Place(),
+                place=runner.place,
                 state=alarm.state,
                 priority=Priority.JOURNAL if shadow else runner.rule.priority,
                 count=alarm.count,
@@ -383,7 +857,7 @@ class Engine:
             rule=rule.id,
             device=runner.watch.device,
             name=rule.name,
-            place=runner.device.place if runner.device is not None else Place(),
+            place=runner.place,
             state=alarm.shown,
             priority=rule.priority,
             id=alarm.id,
@@ -392,12 +866,48 @@ class Engine:
             since_ms=alarm.since_ms,
             held_s=0.0 if alarm.held is None else alarm.held.read_s(self._now.monotonic_s),
             known=alarm.known,
-            shadow=rule.mode is Mode.SHADOW,
+            shadow=runner.shadow,
             acked_by=alarm.acked_by,
             message=alarm.message,
             response=rule.response,
             values=self._values(runner),
+            shelf=alarm.shelf,
+            outage=alarm.outage,
+            suppressed=alarm.suppressed,
+            chattering=alarm.chattering,
         )
+
+
+class _Past:
+    """A slot with what one reading of the past says."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Value | None) -> None:
+        self.value = value
+
+
+def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
+    """Only the reading itself is known of that moment."""
+    for source in runner.inputs:
+        mine = isinstance(source, Cell) and source.origin.point.id == reading.point
+        yield source.origin.usable(reading) if mine and isinstance(source, Cell) else None
+
+
+def _reset_refusal(runner: Runner, who: str, reason: str) -> str:
+    """Why the alarm is not reset; empty when it may be."""
+    allowed = runner.rule.reset
+    if runner.alarm.state is not AlarmState.LATCHED_ACKED:
+        return "not over and acknowledged" if runner.rule.timing.latched else "not latched"
+    if allowed.who and who not in allowed.who:
+        return f"only {', '.join(allowed.who)}"
+    return "no reason" if allowed.reason_required and not reason.strip() else ""
+
+
+def _parsed(key: str) -> tuple[str, str | None]:
+    parsed = journal.parse_key(key)
+    assert parsed is not None
+    return parsed
 
 
 def _filled(template: Template, texts: Mapping[str, str]) -> str:

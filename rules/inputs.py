@@ -13,7 +13,7 @@ from typing import TypeAlias
 from gateway.model import Device, Point, PointId, Reading, Reason, Value, ValueKind
 from rules.alarm import Instant
 from rules.check import Input, Source
-from rules.timers import NEVER, Queue
+from rules.timers import NEVER, Queue, Timer
 
 STALE_INTERVALS = 3
 BACKLOG_S = 300.0
@@ -134,6 +134,15 @@ class Inputs:
         if origin is None:
             origin = self._origins[point] = Origin(self._points[point], self._started_s)
         return origin
+
+    def knows(self, point: PointId) -> bool:
+        return point in self._points
+
+    def expire(self, timer: Timer, now: Instant) -> Sequence[object]:
+        """A slot's time has come.  Returns who reads it."""
+        assert isinstance(timer, Cell | Elapsed)
+        timer.expire()
+        return timer.readers
 
     def slot(self, wanted: Input, target: str, no_data_after_s: float | None) -> Slot:
         """The slot for *wanted*; *target* is the point, for silent() the device."""

@@ -14,9 +14,10 @@ import math
 from typing import Any
 
 from gateway.model import AlarmState, Priority, Text
-from rules.alarm import Alarm, Stopwatch
+from rules.alarm import Alarm, Pause, Stopwatch
 
 ALIVE_KEY = "engine"
+DESK_KEY = "notices"
 _PREFIX = "alarm/"
 _VERSION = 1
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -49,7 +50,18 @@ def read_alive(record: bytes | None) -> float:
     return _number(_object(record), "alive")
 
 
-def alarm_record(alarm: Alarm, priority: Priority) -> bytes:
+def desk_record(record: object | None) -> bytes | None:
+    """What is left to be told (notices.py); None when nothing is."""
+    return None if record is None else _encode({"v": _VERSION, "desk": record}).encode()
+
+
+def read_desk(record: bytes | None) -> object | None:
+    """Raises Unreadable."""
+    return None if record is None else _object(record).get("desk")
+
+
+def alarm_record(alarm: Alarm, priority: Priority, effects: list[object] | None = None) -> bytes:
+    """effects: what effects.py wants to find again."""
     return _encode(
         {
             "v": _VERSION,
@@ -65,12 +77,26 @@ def alarm_record(alarm: Alarm, priority: Priority) -> bytes:
             "clearing": _watch_out(alarm.clearing),
             "message": [alarm.message.zh, alarm.message.en],
             "priority": str(priority),
+            **_beside(alarm),
+            **({} if effects is None else {"effects": effects}),
         }
     ).encode()
 
 
-def read_alarm(record: bytes) -> tuple[Alarm, Priority]:
-    """Raises Unreadable."""
+def _beside(alarm: Alarm) -> dict[str, object]:
+    """What stands beside the state, as far as there is any: most alarms have nothing of it."""
+    found: dict[str, object] = {
+        "raises": list(alarm.raises_s),
+        "chattering": alarm.chattering,
+        "shelf": _pause_out(alarm.shelf),
+        "outage": _pause_out(alarm.outage),
+        "suppressed": alarm.suppressed,
+    }
+    return {"begun": alarm.begun} | {key: value for key, value in found.items() if value}
+
+
+def read_alarm(record: bytes) -> tuple[Alarm, Priority, object | None]:
+    """The alarm, its priority, and what effects.py left.  Raises Unreadable."""
     found = _object(record)
     try:
         alarm = Alarm(
@@ -85,8 +111,14 @@ def read_alarm(record: bytes) -> tuple[Alarm, Priority]:
             known=bool(found["known"]),
             acked_by=str(found["by"]),
             message=Text(str(found["message"][0]), str(found["message"][1])),
+            raises_s=tuple(float(raised_s) for raised_s in found.get("raises", ())),
+            chattering=bool(found.get("chattering")),
+            shelf=_pause_in(found.get("shelf")),
+            outage=_pause_in(found.get("outage")),
+            suppressed=bool(found.get("suppressed")),
+            begun=bool(found.get("begun", True)),
         )
-        return alarm, Priority(found["priority"])
+        return alarm, Priority(found["priority"]), found.get("effects")
     except (KeyError, TypeError, ValueError, IndexError) as exc:
         raise Unreadable(f"alarm record: {exc!r}") from exc
 
@@ -117,3 +149,15 @@ def _watch_in(found: Any) -> Stopwatch | None:
         return None
     elapsed_s, mark_s, running = found
     return Stopwatch(float(elapsed_s), float(mark_s), bool(running))
+
+
+def _pause_out(pause: Pause | None) -> list[object] | None:
+    return None if pause is None else [pause.by, pause.until_ms, pause.reason]
+
+
+def _pause_in(found: Any) -> Pause | None:
+    """Its end on the monotonic clock is not known yet: ``alarm.restored`` reckons it."""
+    if not found:
+        return None
+    by, until_ms, reason = found
+    return Pause(str(by), math.inf, None if until_ms is None else int(until_ms), str(reason))

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.model import Priority, Text, Value
 from rules import calendar
-from rules.alarm import NoData, Timing
+from rules.alarm import Chatter, NoData, Timing
 from rules.calendar import Schedule
 from rules.faults import Path, did_you_mean
 from rules.named import Case, NamedValue
@@ -22,7 +22,6 @@ from rules.plain import Reader
 from rules.rule import (
     SHELF_S,
     Action,
-    Chatter,
     Confirm,
     Escalation,
     Flood,
@@ -387,6 +386,7 @@ class RuleReader(_Entry):
             no_data=NoData(self._choice("if_no_data", tuple(NoData), NoData.HOLD)),
             auto_ack=self._choice("ack", ("required", "auto"), "required") == "auto",
             latched=bool(self._get("latch", reader.truth)),
+            chatter=self._chatter(),
         )
         return Rule(
             id=rule_id,
@@ -404,7 +404,6 @@ class RuleReader(_Entry):
             longest_shelf_s=self._longest_shelf(),
             act_on_no_data=bool(self._get("act_on_no_data", reader.truth)),
             only_during=self._only_during(),
-            chatter=self._chatter(),
             record_backlog=self._choice("backlog", ("ignore", "record"), "ignore") == "record",
             wait_for_parent_s=self._seconds("wait_for_parent"),
             escalate=tuple(self._escalations()),

@@ -79,15 +79,6 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
-class Chatter:
-    """*raises* within *within_s* are chatter: then the alarm stays on until *calm_s* without the condition."""
-
-    raises: int
-    within_s: float
-    calm_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Reset:
     """Who may reset a latched alarm; nobody named means everybody."""
 
@@ -120,7 +111,6 @@ class Rule:
     """0: never."""
     act_on_no_data: bool = False
     only_during: Schedule | None = None
-    chatter: Chatter | None = None
     record_backlog: bool = False
     wait_for_parent_s: float = 0.0
     escalate: tuple[Escalation, ...] = ()

@@ -19,6 +19,8 @@ STATES = {
     "unack": ("未确认", "active, not acknowledged"),
     "acked": ("已确认", "active, acknowledged"),
     "rtn_unack": ("已恢复未确认", "over, not acknowledged"),
+    "latched_unack": ("已恢复，锁存，未确认", "over, latched, not acknowledged"),
+    "latched_acked": ("已恢复，锁存，待复位", "over, latched, to be reset"),
 }
 PRIORITIES = {
     "critical": ("紧急", "critical"),

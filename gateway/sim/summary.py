@@ -14,6 +14,8 @@ _STATES = {
     "unack": Text("未确认", "not acknowledged"),
     "acked": Text("已确认", "acknowledged"),
     "rtn_unack": Text("已恢复，未确认", "over, not acknowledged"),
+    "latched_unack": Text("已恢复，锁存，未确认", "over, latched, not acknowledged"),
+    "latched_acked": Text("已恢复，锁存，待复位", "over, latched, to be reset"),
 }
 _PRIORITIES = {"critical": "紧急", "high": "高", "medium": "中", "low": "低", "journal": "记录"}
 _MOST_ALARMS = 6
