@@ -32,12 +32,12 @@ POINT_KEYS = ("unit", "type", "values", "period", "min", "max", "counter", "max_
 DEVICE_KEYS = ("type", "grid", "building", "unit", "floor", "room", "roles")
 GENERATE_KEYS = ("count", "prefix", "type", "buildings", "points")
 VALUE_KEYS = ("v", "q", "src_t", "unit", "reason")
-ACTS = ("ack", "shelve", "unshelve", "reset", "out_of_service", "into_service")
+ACTS = ("ack", "shelve", "unshelve", "reset", "out_of_service", "in_service")
 STATES = (
     *("normal", "pending", "unack", "acked", "rtn_unack", "latched_unack", "latched_acked"),
     "absent",
 )
-FLAGS = ("held", "data", "reason", "count", "shelved", "suppressed", "out_of_service", "acked_by")
+FLAGS = ("held", "data", "reason", "count", "shelved", "suppressed", "out_of_service", "acked_by", "chattering")
 EXPECT_KEYS = (
     *("states", "flags", "events", "totals", "commands", "value", "all_states", "sys", "errors", "warnings"),
     *("run_at", "changes"),

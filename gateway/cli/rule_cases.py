@@ -9,8 +9,11 @@ from typing import Any
 
 from gateway.cli.common import FINE, FOUND_WRONG, Shell
 from gateway.config.case_files import CaseFile, as_fault, read_case_file, read_text
+from gateway.config.case_update import replace_file, updated
 from gateway.config.faults import headline, render_all
+from rules.casefile import Case, Written
 from rules.caseplay import Difference, Result, play
+from rules.mutants import Mutant, mutants
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +22,102 @@ class Tried:
     results: tuple[Result, ...]
 
 
-def test(files: Sequence[Path], shell: Shell) -> int:
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """A rule with a mistake in it that no case noticed."""
+
+    mutant: Mutant
+    place: tuple[str, int, int]
+
+
+def run(files: Sequence[Path], shell: Shell, *, update: bool, mutate: bool) -> int:
     """Plays every case; the exit code."""
     tried = [_tried(read_case_file(path)) for path in files]
+    if update:
+        tried = [_updated(each, shell) for each in tried]
     for each in tried:
         _tell(each, shell)
     failed = [entry for each in tried for entry in _failed(each, shell)]
     cases = sum(len(each.results) + len(each.file.refused) for each in tried)
-    if shell.json:
-        shell.document({"cases": cases, "passed": cases - len(failed), "failed": failed})
+    document: dict[str, Any] = {"cases": cases, "passed": cases - len(failed), "failed": failed}
     shell.say(f"{cases} 个用例，{len(failed)} 个未通过", f"{cases} cases, {len(failed)} failed")
-    return FOUND_WRONG if failed or not cases else FINE
+    wrong = bool(failed) or not cases
+    if mutate and not wrong:
+        number, survivors = _mutated(tried)
+        document |= {"mutants": number, "survived": [_survivor(each, shell) for each in survivors]}
+        _tell_survivors(number, survivors, shell)
+        wrong = bool(survivors)
+    elif mutate:
+        shell.complain("用例未通过，没有检验用例本身", "cases failed: the cases themselves were not put to the test")
+    if shell.json:
+        shell.document(document)
+    return FOUND_WRONG if wrong else FINE
 
 
 def _tried(file: CaseFile) -> Tried:
     return Tried(file, tuple(play(case, read_text) for case in file.cases))
+
+
+def _updated(tried: Tried, shell: Shell) -> Tried:
+    """The expectations that differ are rewritten, and everything is played again."""
+    differences = [each for result in tried.results for each in result.differences]
+    text = tried.file.path.read_bytes().decode()
+    new, count = updated(text, tried.file.document, differences)
+    if not count:
+        return tried
+    replace_file(tried.file.path, new)
+    shell.say(f"{tried.file.path}：改写了 {count} 处预期", f"{tried.file.path}: {count} expectations rewritten")
+    return _tried(read_case_file(tried.file.path))
+
+
+# ---------------------------------------------------------------------- mutants
+
+
+def _mutated(tried: Sequence[Tried]) -> tuple[int, list[Survivor]]:
+    number, survivors = 0, []
+    for written, cases in _by_rules(tried):
+        for mutant in mutants(written.data):
+            noticed = _noticed(mutant, written, cases)
+            number += noticed is not None
+            if noticed is False:
+                survivors.append(Survivor(mutant, written.place(mutant.path, False, mutant.offset)))
+    return number, survivors
+
+
+def _by_rules(tried: Sequence[Tried]) -> list[tuple[Written, list[Case]]]:
+    """Cases that are played with the same rules, together."""
+    groups: dict[int, tuple[Written, list[Case]]] = {}
+    for case in (case for each in tried for case in each.file.cases):
+        written = read_text(case.rules) if isinstance(case.rules, str) else case.rules
+        groups.setdefault(id(written), (written, []))[1].append(case)
+    return list(groups.values())
+
+
+def _noticed(mutant: Mutant, written: Written, cases: Sequence[Case]) -> bool | None:
+    """None when the mistake does not even load: the check finds it."""
+    loads = False
+    for case in cases:
+        result = play(case, read_text, rules=Written(mutant.data, written.place), to_first=True)
+        if result.differences and not result.refused:
+            return True
+        loads |= not result.refused
+    return False if loads else None
+
+
+def _survivor(survivor: Survivor, shell: Shell) -> dict[str, Any]:
+    file, line, column = survivor.place
+    change = shell.t(survivor.mutant.change.zh, survivor.mutant.change.en)
+    return {"rule": survivor.mutant.rule, "file": file, "line": line, "column": column, "change": change}
+
+
+def _tell_survivors(number: int, survivors: Sequence[Survivor], shell: Shell) -> None:
+    for survivor in survivors:
+        file, line, column = survivor.place
+        zh, en = survivor.mutant.change.zh, survivor.mutant.change.en
+        place = f"{file}:{line}:{column}: {survivor.mutant.rule}"
+        shell.say(f"{place}：没有用例发现：{zh}", f"{place}: no case noticed: {en}")
+    count = len(survivors)
+    shell.say(f"{number} 个变异，{count} 个未被发现", f"{number} mutants, {count} not noticed")
 
 
 # ---------------------------------------------------------------------- for programs

@@ -44,9 +44,11 @@ def check(files: tuple[Path, ...], shell: Shell) -> None:
 
 @command.command(help="用测试文件检验规则 / Play the cases of test files against the rules")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--update", is_flag=True, help="改写不符的预期 / rewrite the expectations that differ")
+@click.option("--mutate", is_flag=True, help="检验用例本身 / put the cases themselves to the test")
 @command_options
-def test(files: tuple[Path, ...], shell: Shell) -> None:
-    shell.stop(rule_cases.test(files, shell))
+def test(files: tuple[Path, ...], update: bool, mutate: bool, shell: Shell) -> None:
+    shell.stop(rule_cases.run(files, shell, update=update, mutate=mutate))
 
 
 @command.command(help="规则格式的 JSON Schema / JSON Schema of the rule format")
