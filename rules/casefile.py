@@ -56,6 +56,7 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
 _TYPES = ("number", "bool", "boolean", "state", "text", "counter")
 _START_MS = 1_767_225_600_000
 """2026-01-01 00:00 UTC, where a case does not say when it begins."""
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 _MOST_DEVICES = 20_000
 _MOST_SAMPLES = 200_000
 _RUN = re.compile(r"(.+?)(?:([+-][0-9]+(?:\.[0-9]+)?))?x([0-9]{1,6})")
@@ -361,9 +362,24 @@ class _StepReader:
             self._reader.fault("E-TYPE", self._path, ("steps 应是步骤列表", "steps must be a list of steps"))
             return []
         serial = count()
-        entries = (each for index, entry in enumerate(found) for each in self._step(entry, (*self._path, index)))
-        ordered = sorted((t, not isinstance(action, Message), next(serial), action) for t, action in entries)
-        return [(t, action) for t, _, _, action in ordered]
+        entries = (
+            (each, (*self._path, index))
+            for index, entry in enumerate(found)
+            for each in self._step(entry, (*self._path, index))
+        )
+        ordered = sorted((t, not isinstance(action, Message), next(serial), action, at) for (t, action), at in entries)
+        self._check_awake([(t, action, at) for t, _, _, action, at in ordered])
+        return [(t, action) for t, _, _, action, _ in ordered]
+
+    def _check_awake(self, steps: Sequence[tuple[float, Action, Path]]) -> None:
+        """While the box is down it hears nothing, which is fine, and nobody can ask it anything."""
+        awake_s = 0.0
+        for t, action, path in steps:
+            if t < awake_s and not isinstance(action, Message):
+                texts = (f"网关到 {awake_s:g}s 才重新启动", f"the box is down until {awake_s:g}s")
+                self._reader.fault("E-VALUE", (*path, "t"), texts)
+            if isinstance(action, Restart):
+                awake_s = t + action.down_s
 
     def _step(self, entry: object, path: Path) -> Iterator[Step]:
         verbs = [verb for verb in _STEPS if isinstance(entry, Mapping) and verb in entry]
@@ -469,7 +485,7 @@ class _StepReader:
         return Sample(point, value)
 
     def _is_known(self, point: object, path: Path, *, on_key: bool) -> bool:
-        if point in self._points:
+        if isinstance(point, str) and point in self._points:
             return True
         texts = (f'未知测点 "{point}"', f'unknown point "{point}"')
         near = list(self._points)[:2000]
@@ -537,7 +553,14 @@ class _ExpectReader:
                 self._list(value, at, str, ("这里应是文字列表", "a list of words belongs here"))
             elif key in ("errors", "warnings"):
                 self._list(value, at, Mapping, ("这里应是 {code: …} 的列表", "a list of {code: ...} belongs here"))
-            elif key != "changes":
+            elif key == "changes":
+                self._list(
+                    value,
+                    at,
+                    list,
+                    ("这里应是 [状态, 原因, 文字] 的列表", "a list of [state, reason, text] belongs here"),
+                )
+            else:
                 self._entries(key, value, at)
         return Expect(wanted, self._path) if wanted else None
 
@@ -713,6 +736,8 @@ def _moment(found: object, zone: ZoneInfo) -> datetime | None:
     try:
         moment = datetime.fromisoformat(found)
     except ValueError:
+        return None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         return None
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)
 

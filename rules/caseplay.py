@@ -189,9 +189,6 @@ class _Player:
         if isinstance(action, Message):
             self.hear(t, action)
             return
-        if t < self.awake_s:
-            self.past.append((t, action))
-            return
         self.apply(t, self.engine.tick(self.now(t)))
         if not isinstance(action, Expect):
             self.past.append((t, action))

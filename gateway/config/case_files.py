@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,19 +87,20 @@ class _Place:
     def _local(self, path: Steps) -> Steps:
         if self.at == ():
             return path
-        inside = path[1:] if path[:1] == ("rules",) else ()
-        return (*(self.at or ()), *inside)
+        if path[:1] == ("rules",):
+            return (*(self.at or ()), *path[1:])
+        return (*(self.at or ())[:-1], *path)  # site and schedules stand beside the rules
 
 
 def _shared(path: Path, document: Document, report: Report) -> Shared:
     data: Mapping[str, Any] = document.data
     plant = _plant(document, (), report)
     if isinstance(named := data.get("devices"), str):
-        plant = _other_plant(path.parent / named, document, report).joined(plant)
+        plant = _other_plant(_next_to(path, named), document, report).joined(plant)
     if "rule_files" not in data:
         return Shared(plant)
     names = data["rule_files"] if isinstance(data["rule_files"], list) else [data["rule_files"]]
-    files = {f"{name}": path.parent / f"{name}" for name in names}
+    files = {f"{name}": _next_to(path, f"{name}") for name in names}
     for index, name in enumerate(files):
         if not files[name].is_file():
             at = ("rule_files", index) if isinstance(data["rule_files"], list) else ("rule_files",)
@@ -108,6 +110,10 @@ def _shared(path: Path, document: Document, report: Report) -> Shared:
     whole = written.data if isinstance(written.data, dict) else {}
     frame = {key: whole[key] for key in ("site", "schedules") if key in whole}
     return Shared(plant, written, frame)
+
+
+def _next_to(path: Path, name: str) -> Path:
+    return Path(os.path.normpath(path.parent / name))
 
 
 def _beside(path: Path) -> Sequence[str]:
