@@ -6,12 +6,15 @@
 {"op": "lines"}                                  the lines, and who is on them
 {"op": "exchange", "line", "request", "who", …}  one question on a line, between two of the daemon's own; audited
 {"op": "tap", "line", "after": n | null}         the bytes of a line since piece n
-{"op": "alarms"} · {"op": "acknowledge", "rule", "device", "who"}
+{"op": "alarms"} · {"op": "explain", "rule", "device"}
+{"op": "acknowledge" | "unshelve" | "in_service", "rule", "device", "who"} · "reset" and "out_of_service" also "reason"
+{"op": "shelve", "rule", "device", "who", "for_s", "reason"}
 {"op": "write", "point", "value", "who", "reason", "check": bool}   a command; check: would it be carried out
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,11 +39,14 @@ from gateway.remote.chain import Entry
 from gateway.remote.trail import Trail
 from gateway.supervisor import Line
 from gateway.tap import LineTap
+from rules.engine import Changes, Engine, Instant
+from rules.runner import name_of
 
 T = TypeVar("T")
 
 AUDIT_EVERY_S = 60.0
 """Raw bytes can move things as well as ask.  A scan is hundreds of them: the audit has an event a minute and line."""
+LONGEST_REASON = 200
 LONGEST_EXCHANGE_S = 10.0
 """A question from outside may keep the line from the daemon's own polling for no longer."""
 
@@ -70,7 +76,8 @@ class Answers:
             "exchange": self._exchange,
             "tap": self._tap,
             "alarms": self._alarms,
-            "acknowledge": self._acknowledge,
+            "explain": self._explain,
+            **{act: partial(self._attend, act) for act in ATTENDED},
             "write": self._write,
         }
 
@@ -158,20 +165,40 @@ class Answers:
     async def _alarms(self, request: Mapping[str, Any]) -> list[AlarmHealth]:
         return [status_item(alarm) for alarm in self.pipeline.engine.alarms()]
 
-    async def _acknowledge(self, request: Mapping[str, Any]) -> AlarmHealth:
-        rule, device = str(request.get("rule", "")), request.get("device")
+    async def _explain(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        rule, device = _alarm(request)
         try:
-            return await self.acknowledge(rule, device, str(request.get("who", "")), "local")
+            return self.pipeline.engine.explain(rule, device, self.clock.monotonic_s())
         except KeyError:
-            raise GatewayError(f"there is no alarm {rule}{f'@{device}' if device else ''}") from None
+            raise GatewayError(f"there is no alarm {name_of(rule, device)}", hint="see gateway alarms list") from None
 
-    async def acknowledge(self, rule: str, device: str | None, who: str, via: str) -> AlarmHealth:
-        """*via*: ``local``, or the uplink.  Raises KeyError when there is no such alarm."""
-        await self.pipeline.acknowledge(rule, device, who)
+    async def _attend(self, act: str, request: Mapping[str, Any]) -> AlarmHealth:
+        rule, device = _alarm(request)
+        who, reason = str(request.get("who", "")), str(request.get("reason", ""))[:LONGEST_REASON]
+        for_s = request.get("for_s")
+        if not (for_s is None or (isinstance(for_s, int | float) and 0 < for_s < math.inf)):
+            raise GatewayError("for_s must be more than 0")
+        try:
+            return await self.attend(act, rule, device, who, "local", reason, None if for_s is None else float(for_s))
+        except KeyError:
+            raise GatewayError(f"there is no alarm {name_of(rule, device)}", hint="see gateway alarms list") from None
+
+    async def attend(
+        self, act: str, rule: str, device: str | None, who: str, via: str, reason: str = "", for_s: float | None = None
+    ) -> AlarmHealth:
+        """*act*: one of ATTENDED.  *via*: ``local``, or the uplink.
+
+        Raises KeyError when there is no such alarm, GatewayError when the rules refuse.
+        """
+        lines = await self.pipeline.attend(partial(ATTENDED[act], rule, device, who, reason, for_s))
+        refused = next((line for line in lines if line.event.endswith("_refused")), None)
         found = status_item(self.pipeline.engine.alarm(rule, device))
-        what = {"rule": rule, "device": device, "state": str(found["state"])}
+        what = {"rule": rule, "device": device, "state": str(found["state"]), "reason": reason, "for_s": for_s}
+        result = "ok" if refused is None else f"refused: {refused.about.get('why')}"
         with suppress(StoreError):  # said in the log; the alarm's own journal has it
-            await self.trail.write(Entry(self.clock.now_ms(), "alarm.acknowledged", who, via, what, "ok"))
+            await self.trail.write(Entry(self.clock.now_ms(), AUDITED[act], who, via, what, result))
+        if refused is not None:
+            raise GatewayError(f"{act} refused: {refused.about.get('why')}")
         return found
 
     async def read_points(self, points: Sequence[PointId]) -> Sequence[Mapping[str, object]]:
@@ -182,6 +209,38 @@ class Answers:
         command = Command.local(request, uuid7(self.clock.now_ms()))
         act = self.commands.check if request.get("check") else self.commands.execute
         return as_item(command, await act(command))
+
+
+def _alarm(request: Mapping[str, Any]) -> tuple[str, str | None]:
+    device = request.get("device")
+    return str(request.get("rule", "")), device if isinstance(device, str) and device else None
+
+
+Act = Callable[[str, str | None, str, str, float | None, Engine, Instant], Changes]
+"""Rule, device, who, reason, seconds, engine, now."""
+
+ATTENDED: Mapping[str, Act] = {
+    "acknowledge": lambda rule, device, who, reason, for_s, engine, now: engine.acknowledge(rule, device, who, now),
+    "shelve": lambda rule, device, who, reason, for_s, engine, now: engine.shelve(
+        rule, device, who, for_s or 0.0, reason, now
+    ),
+    "unshelve": lambda rule, device, who, reason, for_s, engine, now: engine.unshelve(rule, device, who, now),
+    "reset": lambda rule, device, who, reason, for_s, engine, now: engine.reset(rule, device, who, reason, now),
+    "out_of_service": lambda rule, device, who, reason, for_s, engine, now: engine.out_of_service(
+        rule, device, who, reason, for_s, now
+    ),
+    "in_service": lambda rule, device, who, reason, for_s, engine, now: engine.in_service(rule, device, who, now),
+}
+"""What people do with an alarm."""
+
+AUDITED = {
+    "acknowledge": "alarm.acknowledged",
+    "shelve": "alarm.shelved",
+    "unshelve": "alarm.unshelved",
+    "reset": "alarm.reset",
+    "out_of_service": "alarm.out_of_service",
+    "in_service": "alarm.in_service",
+}
 
 
 def _named(lines: Mapping[str, Line], request: Mapping[str, Any]) -> str:

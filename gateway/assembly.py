@@ -230,7 +230,7 @@ def desk_of(
         doors,
         {door.point: door.pulse for door in config.remote.doors},
         answers.read_points,
-        answers.acknowledge,
+        answers.attend,
         sees,
         answers.clock,
         rebirth,

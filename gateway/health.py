@@ -13,17 +13,15 @@ from typing import cast
 from gateway.clock import Clock
 from gateway.envelope import place_item, text_item
 from gateway.line_stats import DeviceStats
-from gateway.messages import AlarmHealth, DeviceHealth, HealthMessage, LineHealth, StoreHealth, UplinkHealth
-from gateway.model import AlarmState
+from gateway.messages import AlarmHealth, DeviceHealth, HealthMessage, LineHealth, PauseItem, StoreHealth, UplinkHealth
+from gateway.model import ANNOUNCED
 from gateway.pipeline import Pipeline
 from gateway.store.log import Store
 from gateway.supervisor import Line
 from gateway.timekeeper import Timekeeper
 from gateway.uplink.mqtt import MqttUplink
+from rules.alarm import Pause
 from rules.engine import AlarmStatus
-
-ANNOUNCED = (AlarmState.UNACK, AlarmState.ACKED, AlarmState.RTN_UNACK)
-"""What is an alarm; a condition whose delay still runs is not one yet."""
 
 
 @dataclass(slots=True)
@@ -147,7 +145,15 @@ def status_item(alarm: AlarmStatus) -> AlarmHealth:
         "message": text_item(alarm.message),
         "response": text_item(alarm.response),
         "values": dict(alarm.values),
+        "suppressed": alarm.suppressed,
+        "chattering": alarm.chattering,
+        "shelved": _pause_item(alarm.shelf),
+        "out_of_service": _pause_item(alarm.outage),
     }
+
+
+def _pause_item(pause: Pause | None) -> PauseItem | None:
+    return None if pause is None else {"by": pause.by, "reason": pause.reason, "until_ms": pause.until_ms}
 
 
 def _disk_free_bytes(directory: Path) -> int:

@@ -44,7 +44,19 @@ GAP_REASONS = (
     "line_lost",
 )
 
-COMMANDS = ("help", "time", "read", "write", "door.release", "alarm.acknowledge", "rebirth", "resend", "reload")
+COMMANDS = (
+    "help",
+    "time",
+    "read",
+    "write",
+    "door.release",
+    "alarm.acknowledge",
+    "alarm.shelve",
+    "alarm.reset",
+    "rebirth",
+    "resend",
+    "reload",
+)
 
 Version: TypeAlias = Annotated[Literal[1], Is("rises only with a breaking change")]
 Ms: TypeAlias = Annotated[int, Is("UTC milliseconds since 1970", minimum=0)]
@@ -308,6 +320,14 @@ class UplinkHealth(TypedDict):
     needs_person: bool
 
 
+class PauseItem(TypedDict):
+    """Who has put an alarm aside, and until when."""
+
+    by: str
+    reason: str
+    until_ms: Annotated[int | None, Is("null: until somebody ends it")]
+
+
 class AlarmHealth(TypedDict):
     """One alarm that is not normal, as it stands."""
 
@@ -326,6 +346,10 @@ class AlarmHealth(TypedDict):
     message: TextItem
     response: TextItem
     values: dict[str, Value | None]
+    suppressed: Annotated[bool, Is("explained by something else: nobody is told, nothing is moved")]
+    chattering: Annotated[bool, Is("it comes and goes; held on until it is calm")]
+    shelved: Annotated[PauseItem | None, Is("put aside: nobody is told")]
+    out_of_service: Annotated[PauseItem | None, Is("nobody is told, nothing is moved")]
 
 
 class HealthMessage(TypedDict):

@@ -68,6 +68,16 @@ class AlarmState(enum.StrEnum):
     LATCHED_ACKED = "latched_acked"  # F: over and acknowledged, held until it is reset
 
 
+ANNOUNCED = (
+    AlarmState.UNACK,
+    AlarmState.ACKED,
+    AlarmState.RTN_UNACK,
+    AlarmState.LATCHED_UNACK,
+    AlarmState.LATCHED_ACKED,
+)
+"""What is an alarm, most urgent first; a condition whose delay still runs is not one yet."""
+
+
 class ValueKind(enum.StrEnum):
     NUMBER = "number"
     BOOLEAN = "boolean"

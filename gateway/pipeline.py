@@ -1,8 +1,9 @@
 """Readings become facts here.
 
     submit ──▶ rules ──▶ waiting records, by lane ──▶ one transaction (run) ──▶ uplinks look again
-                                              alarms: at once
-                                              the rest: after 200 ms or 2000 records, whichever is first
+                  │                           alarms: at once
+                  │                           the rest: after 200 ms or 2000 records, whichever is first
+                  └──▶ orders to devices: once that transaction is on disk, or has failed
 
 A reading counts as accepted when its transaction is on disk, and the alarm it caused is in the same transaction.
 The rules have decided before that: a full disk delays no local decision.
@@ -11,7 +12,7 @@ The rules have decided before that: a full disk delays no local decision.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,8 +22,11 @@ import structlog
 from gateway.clock import Clock, Correction
 from gateway.envelope import Draft, Encoder, Envelope, corrected, made_ms
 from gateway.errors import StoreCorrupt, StoreError
-from gateway.model import Event, Gap, Lane, Point, PointId, Reading, Record
+from gateway.ids import uuid7
+from gateway.model import Event, Gap, Lane, Place, Point, PointId, Reading, Record
+from gateway.notices import notice_event
 from rules.engine import Changes, Engine, Instant
+from rules.output import Line, Order
 
 log = structlog.get_logger()
 
@@ -32,6 +36,13 @@ WAITING_LIMIT = 20_000
 """Records held in memory.  While the store works, producers wait for room; while it fails, the oldest records of the
 lowest lane make room and the loss is announced."""
 RETRY_S = 1.0
+
+
+PUBLISHED = frozenset(
+    {"raise", "reason", "clear", "ack", "reset", "pending", "pending_cancel", "quiet", "would_send"}
+    | {"notify", "notify_group", "repeat", "escalate"}
+)
+"""Lines of the rules that an alarm's change, a command or a notice tells already, or that concern nobody outside."""
 
 
 class Log(Protocol):
@@ -60,6 +71,10 @@ class Pipeline:
     """Of every point that has been read since the start."""
     _encoder: Encoder = field(init=False)
     _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=lambda: {lane: [] for lane in Lane})
+    order: Callable[[Order], None] = field(init=False, default=lambda order: None)
+    """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
+    _orders: list[Order] = field(init=False, default_factory=list)
+    """Waiting for the record of why they are given."""
     _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
     _count: int = field(init=False, default=0)
     _some: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -115,16 +130,22 @@ class Pipeline:
         if self._failing_since_ms is not None or self.stats.dropped != dropped:
             raise StoreError("the store takes nothing at present", hint="see gateway store status and the log")
 
-    async def acknowledge(self, rule: str, device: str | None, who: str) -> None:
-        """An operator has seen the alarm; on disk when this returns.  Raises KeyError when there is no such alarm."""
-        self._apply(self.engine.acknowledge(rule, device, who, self._now()))
+    async def attend(self, act: Callable[[Engine, Instant], Changes]) -> Sequence[Line]:
+        """Somebody acknowledges, shelves, resets ...; on disk when this returns.  Raises what *act* raises."""
+        changes = act(self.engine, self._now())
+        self._apply(changes)
         await self.drain()
+        return changes.lines
 
     def _apply(self, changes: Changes) -> None:
         self._saved.update(changes.saved)
-        if changes.alarms:
+        self._orders += changes.orders
+        told = [_told(line) for line in changes.lines if line.event not in PUBLISHED]
+        told += [notice_event(notice) for notice in changes.notices]
+        self._waiting[Lane.EVENT].extend(told)
+        if changes.alarms or told:
             self._waiting[Lane.ALARM].extend(changes.alarms)
-            self._added(len(changes.alarms))
+            self._added(len(changes.alarms) + len(told))
             self._hurry.set()
         elif changes.saved:
             self._some.set()
@@ -227,22 +248,30 @@ class Pipeline:
         self._waiting, self._saved, self._count = {lane: [] for lane in Lane}, {}, 0
         trust, correction = self.clock.state(), self._correction
         drafts = [draft for lane in Lane for draft in self._encoder.drafts(lane, waiting[lane], trust)]
+        orders, self._orders = self._orders, []
         try:
             await self.store.commit(drafts, {**saved, **self.engine.checkpoint(self._now())})
         except StoreCorrupt:
+            self._give(orders)
             raise  # the process ends, and the next start sets the damaged file aside and saves what it can
         except StoreError as exc:
+            self._give(orders)  # a valve does not wait for a disk
             if self._correction is not None and self._correction is not correction:
                 shift_ms = self._correction.shift_ms
                 waiting = {lane: [corrected(each, shift_ms) for each in waiting[lane]] for lane in Lane}
             await self._put_back(waiting, saved, count, exc)
             return
+        self._give(orders)
         self._room.set()
         self.stats.accepted += count
         self.stats.commits += 1
         if self._failing_since_ms is not None:
             log.warning("store works again", dropped=self.stats.dropped)
             self._failing_since_ms = None
+
+    def _give(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            self.order(order)
 
     async def _put_back(
         self, waiting: dict[Lane, list[Record]], saved: dict[str, bytes | None], count: int, exc: StoreError
@@ -292,3 +321,12 @@ class Pipeline:
 
     def _now(self) -> Instant:
         return Instant(self.clock.monotonic_s(), self.clock.now_ms())
+
+
+def _told(line: Line) -> Event:
+    """A line of the rules' journal as an event: what else happened to an alarm than its changes of state."""
+    about = {key: value for key, value in line.about.items() if value not in (None, "")}
+    device = line.name.partition("@")[2] or None
+    return Event(
+        uuid7(line.time_ms), f"alarm.{line.event}", line.time_ms, device, Place(), {"alarm": line.name, **about}
+    )

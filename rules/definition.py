@@ -6,14 +6,15 @@ plain data ──▶ reader.py (keys, texts, durations) ──▶ Draft ──�
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway.model import Device
 from rules.binder import Binder, Registry
 from rules.faults import RuleFault
 from rules.plain import Reader
-from rules.reader import read_file
+from rules.reader import Draft, read_file
 from rules.rule import Actions, RuleSet
+from rules.syntax import Name, calls
 
 
 def read_rules(
@@ -29,6 +30,7 @@ def read_rules(
     reader = Reader(faults)
     file = read_file(reader, data)
     registry = None if devices is None else Registry(devices, actions)
+    faults += cycles(file.rules)
     bound = [(draft, Binder(draft, registry, faults).bind()) for draft in file.rules]
     wrong = {fault.path[:2] for fault in faults if fault.is_error}
     sound = [(draft.rule, watches) for draft, watches in bound if draft.path not in wrong]
@@ -36,3 +38,41 @@ def read_rules(
     watches = tuple(watch for _, watches in sound for watch in watches)
     jobs = tuple(job for path, job in file.jobs if path not in wrong)
     return RuleSet(rules, watches, file.site, jobs), tuple(map(reader.as_written, faults))
+
+
+def cycles(drafts: Sequence[Draft]) -> Iterator[RuleFault]:
+    """Rules that wait for each other's alarms: nobody could say which of them is on."""
+    asks = {draft.rule.id: _asked(draft) for draft in drafts}
+    for draft in drafts:
+        chain = _way_back(draft.rule.id, asks)
+        if chain:
+            shown = " → ".join(chain)
+            zh, en = f"规则互相等待：{shown}", f"rules wait for each other: {shown}"
+            key = "suppress_when" if draft.suppress_when is not None else "when"
+            yield RuleFault("E-CYCLE", (*draft.path, key), None, 1, True, zh, en)
+
+
+def _asked(draft: Draft) -> set[str]:
+    trees = [draft.when, draft.clear_when, draft.suppress_when, *(c.when for v in draft.values for c in v.cases)]
+    return {
+        call.arguments[0].text
+        for tree in trees
+        if tree is not None
+        for call in calls(tree)
+        if call.function in ("alarm", "报警") and len(call.arguments) == 1 and isinstance(call.arguments[0], Name)
+    }
+
+
+def _way_back(start: str, asks: dict[str, set[str]]) -> list[str]:
+    """From *start* over what it asks for back to itself; empty when there is no such way."""
+    ways = [[start]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        for asked in sorted(asks.get(way[-1], ())):
+            if asked == start:
+                return [*way, start]
+            if asked not in seen:
+                seen.add(asked)
+                ways.append([*way, asked])
+    return []

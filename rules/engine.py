@@ -53,6 +53,7 @@ from rules.alarm import (
 from rules.calendar import Schedule
 from rules.check import Input, Source
 from rules.effects import Arbiter, Effects
+from rules.explain import explanation
 from rules.inputs import BACKLOG_S, Cell, Inputs
 from rules.notices import Desk, Entry
 from rules.output import Changes, Order, Output
@@ -191,6 +192,10 @@ class Engine:
         """Raises KeyError."""
         key = journal.key(rule, device)
         return self._latched_status(key) if key in self._latched else self._status(self._runners[key])
+
+    def explain(self, rule: str, device: str | None, now_s: float) -> Mapping[str, Any]:
+        """See explain.py.  Raises KeyError."""
+        return explanation(self._runners[journal.key(rule, device)], now_s)
 
     def holds(self) -> Mapping[str, tuple[str, str]]:
         """Device -> (alarm, ``device.action``) that holds it now."""

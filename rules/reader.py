@@ -400,6 +400,7 @@ class RuleReader(_Entry):
             message=self._templates(self._get("message", reader.text), name),
             response=response,
             response_within_s=within_s,
+            written=self._written(),
             reset=self._reset(),
             longest_shelf_s=self._longest_shelf(),
             act_on_no_data=bool(self._get("act_on_no_data", reader.truth)),
@@ -428,6 +429,10 @@ class RuleReader(_Entry):
         later = [key for key in ("values", "only_during", "bad_counts_as") if key in self._keys]
         parts += [f"{key} {self._keys[key]!r}" for key in later]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def _written(self) -> Mapping[str, str]:
+        texts = {key: self._keys.get(key) for key in ("when", "clear_when", "deadband", "suppress_when")}
+        return {key: " ".join(text.split()) for key, text in texts.items() if isinstance(text, str)}
 
     def _reset(self) -> Reset:
         if "reset" not in self._keys:

@@ -106,6 +106,8 @@ class Rule:
     """Chinese and English."""
     response: Text
     response_within_s: float | None
+    written: Mapping[str, str] = field(default_factory=dict)
+    """The texts of its conditions, by key."""
     reset: Reset = Reset()
     longest_shelf_s: float = SHELF_S
     """0: never."""

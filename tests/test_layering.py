@@ -103,7 +103,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.config",
         "gateway.commission",
     ),
-    "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope"),
+    "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope", "gateway.ids", "gateway.notices"),
+    "gateway.notices": (*VOCABULARY, "rules.output", "gateway.ids"),
     "gateway.timekeeper": (*VOCABULARY, "gateway.ids", "gateway.pipeline", "gateway.store"),
     "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
@@ -124,6 +125,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.remote.trail",
         "gateway.supervisor",
         "gateway.tap",
+        "rules.engine",
+        "rules.runner",
     ),
     "gateway.health": (
         *VOCABULARY,

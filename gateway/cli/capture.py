@@ -10,8 +10,9 @@ from typing import IO
 import click
 
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.durations import Duration
 from gateway.cli.sniff import announce
-from gateway.cli.wire import Asked, Duration, hearing, one_format, refuse, resolve, tell_failure, wire_options
+from gateway.cli.wire import Asked, hearing, one_format, refuse, resolve, tell_failure, wire_options
 from gateway.clock import SystemClock
 from gateway.commission.record import Header, Recorder
 from gateway.commission.trouble import NOTHING_HEARD

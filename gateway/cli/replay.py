@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.durations import Duration
 from gateway.cli.frames import AUTO, Screen, reader_for
-from gateway.cli.wire import Duration, refuse
+from gateway.cli.wire import refuse
 from gateway.commission.player import Conversation, Player, exchanges_of, played
 from gateway.commission.record import Capture, read_capture
 from gateway.errors import GatewayError

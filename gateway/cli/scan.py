@@ -19,9 +19,9 @@ from drivers.base import Discover, Found, Link, ProtocolType, Search, SerialForm
 from drivers.registry import protocol, protocols
 from drivers.transport import SerialLink, TcpLink
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.durations import Duration
 from gateway.cli.wire import (
     Asked,
-    Duration,
     Wire,
     check_wire,
     refuse,

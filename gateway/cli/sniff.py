@@ -10,8 +10,9 @@ from drivers.base import SerialFormat
 from drivers.registry import protocol as protocol_type
 from drivers.registry import protocols
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.durations import Duration
 from gateway.cli.frames import AUTO, Screen, reader_for
-from gateway.cli.wire import Asked, Duration, Wire, hearing, one_format, resolve, tell_failure, wire_options
+from gateway.cli.wire import Asked, Wire, hearing, one_format, resolve, tell_failure, wire_options
 from gateway.clock import SystemClock
 from gateway.commission.entries import short
 from gateway.errors import GatewayError

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.clock import Clock
 from gateway.commands import Command, Commands, Outcome, Plan
+from gateway.errors import GatewayError
 from gateway.model import Device, Lane, Point, PointId
 from gateway.remote.codes import WORDS, Code
 from gateway.remote.doors import Doors
@@ -36,8 +37,10 @@ class Means:
     """Relay of a door -> seconds that it is on for."""
     read: Callable[[Sequence[PointId]], Awaitable[Any]]
     """Readings, asked for now, as the local API has them.  Raises GatewayError."""
-    acknowledge: Callable[[str, str | None, str, str], Awaitable[Any]]
-    """Rule, device, who, via -> the alarm.  Raises KeyError when there is no such alarm."""
+    attend: Callable[[str, str, str | None, str, str, str, float | None], Awaitable[Any]]
+    """``acknowledge``, ``shelve`` or ``reset``; rule, device, who, via, reason, seconds -> the alarm.
+
+    Raises KeyError when there is no such alarm, GatewayError when its rule does not let it be."""
     visible: Callable[[str, PointId], bool]
     """Whether an uplink may learn what a point shows."""
     clock: Clock
@@ -105,6 +108,10 @@ class AlarmArgs(Args):
 
 class ShelveArgs(AlarmArgs):
     minutes: Annotated[int, Field(ge=1, le=1440)]
+    reason: _Reason
+
+
+class ResetArgs(AlarmArgs):
     reason: _Reason
 
 
@@ -211,10 +218,25 @@ def _became(what: Plan | Outcome) -> Reply:
 
 
 async def _acknowledge(asked: Asked, args: AlarmArgs) -> Reply:
+    return await _attend(asked, "acknowledge", args)
+
+
+async def _shelve(asked: Asked, args: ShelveArgs) -> Reply:
+    return await _attend(asked, "shelve", args, args.reason, args.minutes * 60.0)
+
+
+async def _reset(asked: Asked, args: ResetArgs) -> Reply:
+    return await _attend(asked, "reset", args, args.reason)
+
+
+async def _attend(asked: Asked, act: str, args: AlarmArgs, reason: str = "", for_s: float | None = None) -> Reply:
+    order = asked.order
     try:
-        return done(await asked.means.acknowledge(args.rule, args.device, asked.order.key, asked.uplink))
+        return done(await asked.means.attend(act, args.rule, args.device, order.key, asked.uplink, reason, for_s))
     except KeyError:
         return refused(Code.UNKNOWN_ALARM)
+    except GatewayError as exc:
+        return refused(Code.RULE, str(exc))
 
 
 async def _rebirth(asked: Asked, args: Args) -> Reply:
@@ -261,8 +283,8 @@ ACTS: Mapping[str, Act] = {
     "write": Act(_write, WriteArgs, lambda args: _devices_of([args.point]), output=True, rehearses=True),
     "door.release": Act(_release, DoorArgs, lambda args: _devices_of([args.point]), output=True, rehearses=True),
     "alarm.acknowledge": Act(_acknowledge, AlarmArgs, _alarm_device),
-    "alarm.shelve": Act(partial(_cannot, "the rules engine cannot shelve alarms yet"), ShelveArgs, _alarm_device),
-    "alarm.reset": Act(partial(_cannot, "alarms latch nothing yet that could be reset"), AlarmArgs, _alarm_device),
+    "alarm.shelve": Act(_shelve, ShelveArgs, _alarm_device),
+    "alarm.reset": Act(_reset, ResetArgs, _alarm_device),
     "rebirth": Act(_rebirth),
     "resend": Act(_resend, ResendArgs),
     "reload": Act(_reload),

@@ -38,6 +38,7 @@ class Code(enum.StrEnum):
     GAS_VALVE = "gas_valve"
     DOOR = "door"
     UNKNOWN_ALARM = "unknown_alarm"
+    RULE = "rule"
     UNSUPPORTED = "unsupported"
     NOT_AUDITED = "not_audited"
     STOPPING = "stopping"
@@ -73,6 +74,7 @@ WORDS: Mapping[Code, Text] = {
     ),
     Code.DOOR: Text("此处不是可远程开启的门", "this is no door that may be released from afar"),
     Code.UNKNOWN_ALARM: Text("没有这个报警", "there is no such alarm"),
+    Code.RULE: Text("该报警的规则不允许", "the alarm's rule does not let it be"),
     Code.UNSUPPORTED: Text("本版本不支持", "this version cannot do it"),
     Code.NOT_AUDITED: Text("审计无法写入，因此未执行", "the audit cannot be written, so nothing was done"),
     Code.STOPPING: Text("守护进程正在停止", "the daemon is stopping"),

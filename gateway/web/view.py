@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.envelope import place_item
-from gateway.model import AlarmState, Place, Priority
+from gateway.model import ANNOUNCED, Place, Priority
 from gateway.web.catalog import Catalog
 
 Item = dict[str, Any]
@@ -20,7 +20,7 @@ Item = dict[str, Any]
 LATE = 1.2
 """A device whose median period is longer than the configured one by this factor is late."""
 _URGENCY = {str(priority): rank for rank, priority in enumerate(Priority)}
-_STATES = {str(state): rank for rank, state in enumerate((AlarmState.UNACK, AlarmState.ACKED, AlarmState.RTN_UNACK))}
+_STATES = {str(state): rank for rank, state in enumerate(ANNOUNCED)}
 _NAMELESS = {"zh": "", "en": ""}
 
 

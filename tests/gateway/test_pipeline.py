@@ -123,10 +123,10 @@ def test_acknowledging_is_journaled_and_published() -> None:
         for value in (12.0, 12.5):
             await pipeline.submit([reading(clock, "gas1.lel", value)])
             await asyncio.sleep(3.1)
-        await pipeline.acknowledge("gas_high", None, "li")
+        await pipeline.attend(lambda engine, now: engine.acknowledge("gas_high", None, "li", now))
         assert b"acked" in (store.commits[-1][2]["alarm/gas_high"] or b""), "on disk when the call returns"
         with pytest.raises(KeyError):
-            await pipeline.acknowledge("gas_low", None, "li")
+            await pipeline.attend(lambda engine, now: engine.acknowledge("gas_low", None, "li", now))
 
     play(script, store)
     assert [item["state"] for item in store.items(Lane.ALARM)][-1] == "acked"

@@ -190,11 +190,17 @@ class Rig:
                 raise GatewayError(f"unknown point: {unknown[0]}")
             return [{"p": each, "v": 1} for each in points]
 
-        async def acknowledge(rule: str, device: str | None, who: str, via: str) -> Any:
+        async def attend(
+            act: str, rule: str, device: str | None, who: str, via: str, reason: str, for_s: float | None
+        ) -> Any:
             if rule != "gas_leak":
                 raise KeyError(rule)
-            self.done.append(("acknowledge", rule, device, who, via))
-            return {"state": "acked"}
+            if for_s is not None and for_s > 3600:
+                raise GatewayError("shelve refused: 1 h at most")
+            self.done.append(
+                (act, rule, device, who, via, *((reason,) if reason else ()), *((for_s,) if for_s else ()))
+            )
+            return {"state": "acked" if act == "acknowledge" else "normal"}
 
         async def rebirth(uplink: str) -> None:
             self.done.append(("rebirth", uplink))
@@ -211,7 +217,7 @@ class Rig:
             self.done.append(("apply", document, uplink))
 
         means = Means(
-            POINTS, DEVICES, self.commands, doors, self.pulses, read, acknowledge,
+            POINTS, DEVICES, self.commands, doors, self.pulses, read, attend,
             lambda uplink, point: point not in self.hidden, self.clock,
         )  # fmt: skip
         if not self.able:

@@ -77,6 +77,10 @@ OBEYED: list[tuple[str, dict[str, Any], Any, Any]] = [
     ("read", {"points": [LAMP.id, LEVEL.id]}, [{"p": LAMP.id, "v": 1}, {"p": LEVEL.id, "v": 1}], None),
     ("alarm.acknowledge", {"rule": "gas_leak", "device": "gas"}, {"state": "acked"},
      ("acknowledge", "gas_leak", "gas", "ops-2026", UPLINK)),
+    ("alarm.shelve", {"rule": "gas_leak", "device": "gas", "minutes": 30, "reason": "calibration"}, {"state": "normal"},
+     ("shelve", "gas_leak", "gas", "ops-2026", UPLINK, "calibration", 1800.0)),
+    ("alarm.reset", {"rule": "gas_leak", "device": "gas", "reason": "aired"}, {"state": "normal"},
+     ("reset", "gas_leak", "gas", "ops-2026", UPLINK, "aired")),
     ("rebirth", {}, None, ("rebirth", UPLINK)),
     ("resend", {"lane": "billing", "from_seq": 3, "to_seq": 9}, {"held_from": 1},
      ("resend", UPLINK, Lane.BILLING, 3, 9)),
@@ -125,17 +129,22 @@ def test_a_rehearsed_write_decides_and_sends_nothing(rig: Rig) -> None:
     play(rig, script)
 
 
-@pytest.mark.parametrize(("name", "code"), [("alarm.shelve", "unsupported"), ("alarm.reset", "unsupported"),
-                                            ("bundle", "unsupported")])  # fmt: skip
-def test_what_cannot_be_done_yet_says_so(rig: Rig, name: str, code: str) -> None:
-    args: dict[str, Any] = {} if name == "bundle" else {"rule": "gas_leak"}
-    if name == "alarm.shelve":
-        args |= {"minutes": 30, "reason": "calibration"}
-
+def test_what_cannot_be_done_yet_says_so(rig: Rig) -> None:
     async def script(desk: Desk) -> None:
-        reply = await desk.handle(rig.request(name, args))
-        assert said(reply) == ("rejected", code)
+        reply = await desk.handle(rig.request("bundle", {}))
+        assert said(reply) == ("rejected", "unsupported")
         assert "yet" in reply.detail
+
+    play(rig, script)
+
+
+def test_what_the_rule_of_an_alarm_refuses_is_refused(rig: Rig) -> None:
+    async def script(desk: Desk) -> None:
+        args = {"rule": "gas_leak", "device": "gas", "minutes": 90, "reason": "calibration"}
+        reply = await desk.handle(rig.request("alarm.shelve", args))
+        assert said(reply) == ("rejected", "rule")
+        assert "1 h at most" in reply.detail
+        assert rig.done == []
 
     play(rig, script)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,25 @@ from jsonschema import Draft202012Validator
 
 from gateway.config.yaml12 import load_yaml
 from gateway.model import Device, Place, Point, Priority, Text, ValueKind
+from rules import definition
+from rules.alarm import Chatter, NoData, Timing
+from rules.aliases import KEYS, english
+from rules.calendar import Schedule
 from rules.definition import read_rules
 from rules.faults import RuleFault
-from rules.reader import RULE_KEYS
-from rules.rule import Mode, RuleSet
+from rules.reader import ACTION_KEYS, JOB_KEYS, RULE_KEYS, SCHEDULE_KEYS, SITE_KEYS
+from rules.rule import (
+    Action,
+    Confirm,
+    Escalation,
+    Hook,
+    Job,
+    Mode,
+    Rate,
+    Reset,
+    RuleSet,
+    While,
+)
 from rules.schema import json_schema
 
 
@@ -68,7 +85,6 @@ def rule(**keys: Any) -> dict[str, Any]:
         ({"mode": False}, "E-VALUE", ("mode",)),
         ({"ack": "never"}, "E-VALUE", ("ack",)),
         ({"if_no_data": "raise"}, "E-VALUE", ("if_no_data",)),
-        ({"backlog": "record"}, "E-UNBUILT", ("backlog",)),
         ({"name": {"de": "x"}}, "E-KEY", ("name", "de")),
         ({"name": {}}, "E-MISSING", ("name",)),
         ({"name": 5}, "E-TYPE", ("name",)),
@@ -79,7 +95,6 @@ def rule(**keys: Any) -> dict[str, Any]:
         ({"response": "run"}, "E-TYPE", ("response",)),
         ({"response": {"zh": "跑", "within": "now"}}, "E-VALUE", ("response", "within")),
         ({"for_each": "power_meter"}, "E-TYPE", ("for_each",)),
-        ({"for_each": {"type": "power_meter", "area": "common"}}, "E-UNBUILT", ("for_each", "area")),
         ({"for_each": {"type": "power_meter", "bilding": "B1"}}, "E-KEY", ("for_each", "bilding")),
         ({"for_each": {"building": "B1"}}, "E-MISSING", ("for_each",)),
         ({"for_each": {"type": []}}, "E-TYPE", ("for_each", "type")),
@@ -256,7 +271,19 @@ def test_the_schema_knows_the_same_keys() -> None:
     schema = json_schema()
     Draft202012Validator.check_schema(schema)
     properties = schema["$defs"]["rule"]["properties"]
-    assert tuple(properties) == RULE_KEYS
+    assert {english(key) for key in properties} == set(RULE_KEYS)
+    for part, keys in (("job", JOB_KEYS), ("action", ACTION_KEYS), ("schedule", SCHEDULE_KEYS)):
+        assert {english(key) for key in schema["$defs"][part]["properties"]} == set(keys)
+    assert {english(key) for key in schema["properties"]["site"]["properties"]} == set(SITE_KEYS)
+
+
+def test_the_shipped_examples_agree_with_the_schema() -> None:
+    validator = Draft202012Validator(json_schema())
+    found = list((Path(definition.__file__).parent / "library").glob("*.yaml"))
+    assert len(found) >= 3
+    for path in found:
+        document = load_yaml(path.read_text(encoding="utf-8"), path.name)
+        assert not list(validator.iter_errors(document.data)), path.name
 
 
 @pytest.mark.parametrize(
@@ -266,6 +293,16 @@ def test_the_schema_knows_the_same_keys() -> None:
         {"for": "3 min", "clear_after": 0, "deadband": "1 %LEL", "name": {"zh": "x"}, "mode": "shadow"},
         {"for_each": {"type": ["a", "b"], "floor": 3}, "response": {"en": "run", "within": "1 h"}},
         {"latch": True},
+        {"latch": "yes"},
+        {"优先": "高"},
+        {"级别": "高", "持续": "3 min", "回差": "1 %LEL"},
+        {"chatter": {"raises": 3, "within": "60s", "calm": "2 min"}},
+        {"chatter": {"raises": 3, "within": "60s"}},
+        {"on_alarm": [{"send": "valve.close", "hold": True}]},
+        {"on_alarm": [{"send": "close"}]},
+        {"on_alarm": [{"send": "valve.close", "holds": True}]},
+        {"escalate": [{"after": "2 min", "to": "manager"}]},
+        {"escalate": [{"after": "2 min"}]},
         {"for": 90},
         {"priority": "hi"},
         {"for_each": {"building": "B1"}},
@@ -284,3 +321,173 @@ def test_places_inside_yaml_scalars() -> None:
     document = load_yaml(text, "f")
     (fault,) = read_rules(document.data, DEVICES)[1]
     assert document.locate(fault.path, offset=fault.offset or 0) == (6, 9)
+
+
+# ---------------------------------------------------------------------- the rest of the format
+
+FULL = {
+    "id": "gas_leak",
+    "name": {"zh": "燃气泄漏", "en": "Gas leak"},
+    "for_each": {"type": "gas_detector"},
+    "when": "lel >= 10 %LEL",
+    "for": "3s",
+    "clear_after": "60s",
+    "only_during": "night",
+    "priority": "critical",
+    "latch": True,
+    "reset": {"who": ["safety_officer"], "reason": "required"},
+    "shelve": "never",
+    "bad_counts_as": "vote",
+    "if_no_data": "alarm",
+    "no_data_after": "60s",
+    "act_on_no_data": False,
+    "suppress_when": "lel > 99 %LEL",
+    "wait_for_parent": "30s",
+    "chatter": {"raises": 3, "within": "60s", "calm": "2 min"},
+    "backlog": "record",
+    "escalate": [{"after": "2 min", "to": "manager"}],
+    "notify": ["guard"],
+    "on_alarm": [
+        {
+            "send": "valve.close",
+            "hold": True,
+            "confirm": {"point": "lel", "is": 0, "within": "15s"},
+            "tries": 3,
+            "else": ["main.close"],
+        },
+        {"send": "siren.start", "while": "unack"},
+        {"send": "lift.hold_door", "at_most_for": "60s"},
+        {"send": "camera.snapshot", "keep": "30 d", "at_most": "1 per 10 min"},
+    ],
+    "message": {"zh": "{where} 燃气 {lel}", "en": "{where} gas {lel}"},
+    "response": {"zh": "疏散", "en": "Evacuate", "within": "2 min"},
+}
+CHINESE_WORDS = {
+    "critical": "紧急", "required": "需要", "never": "从不", "vote": "表决", "alarm": "报警", "record": "记录",
+    "unack": "未确认期间",
+}  # fmt: skip
+CHINESE_KEYS = {key: alias for alias, key in KEYS.items()}
+
+
+def in_chinese(data: Any, key: str = "") -> Any:
+    match data:
+        case dict():
+            return {CHINESE_KEYS.get(name, name): in_chinese(value, name) for name, value in data.items()}
+        case list():
+            return [in_chinese(each) for each in data]
+        case str() if key in ("priority", "reason", "shelve", "bad_counts_as", "if_no_data", "backlog", "while"):
+            return CHINESE_WORDS[data]
+        case _:
+            return data
+
+
+def test_a_rule_may_be_written_in_chinese() -> None:
+    schedules = {"night": {"daily": "22:00-06:00", "weekdays": "mon-fri", "except": "2026-10-01"}}
+    whole = {"format": "rules/1", "site": {"timezone": "Asia/Shanghai"}, "schedules": schedules, "rules": [FULL]}
+    english_set, faults = read_rules(whole, DEVICES)
+    assert faults == ()
+    chinese = in_chinese(whole)
+    assert "规则" in chinese
+    assert chinese["规则"][0]["级别"] == "紧急"
+    chinese_set, faults = read_rules(chinese, DEVICES)
+    assert faults == ()
+    (one,), (other,) = english_set.rules, chinese_set.rules
+    assert replace(one, written={}, basis="") == replace(other, written={}, basis="")
+    assert english_set.watches[0].actions == chinese_set.watches[0].actions
+    assert english_set.site == chinese_set.site
+
+
+def test_a_fault_names_the_key_as_it_was_written() -> None:
+    document = load_yaml("格式: rules/1\n规则:\n- 编号: a\n  条件: g1.lel > 10\n  持读: 3 min\n", "f")
+    faults = read_rules(document.data, DEVICES)[1]
+    assert [(fault.code, fault.path) for fault in faults] == [
+        ("E-KEY", ("规则", 0, "持读")),
+        ("E-NOUNIT", ("规则", 0, "条件")),
+    ]
+    assert [document.locate(fault.path, key=fault.on_key, offset=fault.offset or 0) for fault in faults] == [
+        (5, 3),
+        (4, 16),
+    ]
+
+
+def test_what_full_says_is_what_comes_out() -> None:
+    night = {"night": {"daily": "22:00-06:00"}}
+    (watch,) = read(FULL, schedules=night)[0].watches
+    rule_ = watch.rule
+    assert rule_.timing == Timing(3.0, 60.0, NoData.ALARM, latched=True, chatter=Chatter(3, 60.0, 120.0))
+    assert (rule_.reset, rule_.longest_shelf_s, rule_.wait_for_parent_s) == (
+        Reset(("safety_officer",), True),
+        0.0,
+        30.0,
+    )
+    assert rule_.only_during == Schedule(79200.0, 21600.0)
+    assert (rule_.escalate, rule_.notify) == ((Escalation(120.0, "manager"),), ("guard",))
+    close, siren, hold, picture = watch.actions
+    assert close == Action(Hook.ALARM, "valve.close", True, None, Confirm("g1.lel", 0, 15.0), 3, ("main.close",))
+    assert (siren.during, hold.at_most_for_s, picture.keep_s) == (While.UNACK, 60.0, 30 * 86400.0)
+    assert picture.at_most == Rate(1, 600.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "path"),
+    [
+        ({"latch": 1}, "E-TYPE", ("latch",)),
+        ({"latch": True, "ack": "auto"}, "E-VALUE", ("latch",)),
+        ({"shelve": 8}, "E-NOUNIT", ("shelve",)),
+        ({"only_during": "nigth"}, "E-VALUE", ("only_during",)),
+        ({"only_during": {"daily": "2-4"}}, "E-VALUE", ("only_during", "daily")),
+        ({"only_during": {"weekdays": "mon-fry"}}, "E-VALUE", ("only_during", "weekdays")),
+        ({"only_during": {"except": "2026-13-01"}}, "E-VALUE", ("only_during", "except")),
+        ({"chatter": {"raises": 1, "within": "60s", "calm": "2 min"}}, "E-VALUE", ("chatter", "raises")),
+        ({"chatter": {"raises": 3}}, "E-MISSING", ("chatter",)),
+        ({"escalate": [{"after": "2 min"}]}, "E-MISSING", ("escalate", 0)),
+        ({"reset": {"who": ["a"], "reason": "maybe"}}, "E-VALUE", ("reset", "reason")),
+        ({"on_alarm": []}, "E-TYPE", ("on_alarm",)),
+        ({"on_alarm": [{"send": "valve"}]}, "E-VALUE", ("on_alarm", 0, "send")),
+        ({"on_alarm": [{"hold": True}]}, "E-MISSING", ("on_alarm", 0)),
+        ({"on_alarm": [{"send": "v.close", "tries": 3}]}, "E-INTERLOCK", ("on_alarm", 0, "tries")),
+        ({"on_alarm": [{"send": "v.close", "hold": True, "at_most": "1 per 10 min"}]}, "E-INTERLOCK",
+         ("on_alarm", 0, "at_most")),
+        ({"on_clear": [{"send": "v.close", "hold": True}]}, "E-INTERLOCK", ("on_clear", 0, "hold")),
+        ({"on_alarm": [{"send": "v.close", "at_most": "often"}]}, "E-VALUE", ("on_alarm", 0, "at_most")),
+        ({"on_alarm": [{"send": "v.close"}], "if_no_data": "alarm"}, "E-INTERLOCK", ("on_alarm",)),
+        ({"on_alarm": [{"send": "v.close", "confirm": {"point": "g9.lel", "is": 0, "within": "5s"}}]}, "E-POINT",
+         ("on_alarm", 0, "confirm", "point")),
+        ({"values": {"limit": {}}}, "E-MISSING", ("values", "limit")),
+        ({"values": {"limit": {"default": "20 furlong"}}}, "E-UNIT", ("values", "limit", "default")),
+        ({"priority": "high", "级别": "高"}, "E-DUP", ("级别",)),
+    ],
+)  # fmt: skip
+def test_one_fault_of_the_rest_in_its_place(keys: dict[str, Any], code: str, path: tuple[str, ...]) -> None:
+    found, faults = read(rule(**keys))
+    assert [(fault.code, fault.path[2:]) for fault in faults if fault.is_error] == [(code, path)]
+    assert found.rules == ()
+
+
+def test_rules_that_wait_for_each_other_are_refused() -> None:
+    one = rule(id="one", suppress_when="alarm(two)")
+    two = rule(id="two", suppress_when="alarm(three)")
+    three = rule(id="three", suppress_when="alarm(one)")
+    found = [fault for fault in read(one, two, three)[1] if fault.code == "E-CYCLE"]
+    assert [fault.path for fault in found] == [("rules", index, "suppress_when") for index in range(3)]
+    assert "one → two → three → one" in found[0].en
+    assert [fault.code for fault in read(rule(id="a", suppress_when="alarm(a)"))[1]] == ["E-CYCLE"]
+
+
+def test_what_can_be_sent_is_checked_where_it_is_known() -> None:
+    data = {"format": "rules/1", "rules": [rule(on_alarm=[{"send": "valve1.close"}, {"send": "valve2.close"}])]}
+    known = {"valve1": frozenset({"open", "close"}), "g1": frozenset({"mute"})}
+    (fault,) = read_rules(data, DEVICES, known)[1]
+    assert (fault.code, fault.path, fault.hint_en) == (
+        "E-ACTION", ("rules", 0, "on_alarm", 1, "send"), 'did you mean "valve1"?'
+    )  # fmt: skip
+    data["rules"] = [rule(on_alarm=[{"send": "valve1.clse"}])]
+    assert [fault.hint_en for fault in read_rules(data, DEVICES, known)[1]] == ['did you mean "close"?']
+
+
+def test_a_job_runs_at_a_time_of_day() -> None:
+    found, faults = read({"id": "report", "at": "02:30", "on_alarm": [{"send": "printer.print"}]})
+    assert faults == ()
+    assert found.jobs == (Job("report", Text("report", "report"), 9000.0, (Action(Hook.ALARM, "printer.print"),)),)
+    (fault,) = read({"id": "report", "at": "25:00"})[1]
+    assert (fault.code, fault.path) == ("E-VALUE", ("rules", 0, "at"))

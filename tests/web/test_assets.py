@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.clock import ClockState
-from gateway.health import ANNOUNCED
-from gateway.model import Lane, Priority, Quality, Reason
+from gateway.model import ANNOUNCED, Lane, Priority, Quality, Reason
 from gateway.web import server
 
 STATIC = Path(server.__file__).parent / "static"

@@ -29,6 +29,7 @@ var WORDS = {
     "lane_alarm": "报警", "lane_event": "事件", "lane_gap": "缺口", "lane_billing": "计费", "lane_telemetry": "遥测", "lane_bulk": "批量",
     "priority_critical": "紧急", "priority_high": "高", "priority_medium": "中", "priority_low": "低", "priority_journal": "仅记录",
     "state_unack": "未确认", "state_acked": "已确认", "state_rtn_unack": "已恢复，未确认",
+    "state_latched_unack": "已恢复，锁存，未确认", "state_latched_acked": "已恢复，锁存，待复位",
     "quality_good": "正常", "quality_uncertain": "存疑", "quality_bad": "无效",
     "reason_no_answer": "无应答", "reason_line_lost": "线路断开", "reason_bad_frame": "报文错误", "reason_refused": "设备拒绝", "reason_no_value": "设备无值", "reason_out_of_range": "超出量程", "reason_backwards": "读数倒退", "reason_jump": "读数跳变", "reason_wrong_device": "不是这台设备"
   },
@@ -61,6 +62,7 @@ var WORDS = {
     "lane_alarm": "alarm", "lane_event": "event", "lane_gap": "gap", "lane_billing": "billing", "lane_telemetry": "telemetry", "lane_bulk": "bulk",
     "priority_critical": "critical", "priority_high": "high", "priority_medium": "medium", "priority_low": "low", "priority_journal": "journal",
     "state_unack": "not acknowledged", "state_acked": "acknowledged", "state_rtn_unack": "over, not acknowledged",
+    "state_latched_unack": "over, latched, not acknowledged", "state_latched_acked": "over, latched, to be reset",
     "quality_good": "good", "quality_uncertain": "uncertain", "quality_bad": "bad",
     "reason_no_answer": "no answer", "reason_line_lost": "line lost", "reason_bad_frame": "bad frame", "reason_refused": "refused", "reason_no_value": "no value", "reason_out_of_range": "out of range", "reason_backwards": "went backwards", "reason_jump": "jumped", "reason_wrong_device": "wrong device"
   }
