@@ -66,13 +66,13 @@ class Pipeline:
     engine: Engine
     points: Mapping[PointId, Point]
     clock: Clock
+    order: Callable[[Order], None] = field(default=lambda order: None)
+    """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
     stats: PipelineStats = field(default_factory=PipelineStats)
     latest: dict[PointId, Reading] = field(init=False, default_factory=dict)
     """Of every point that has been read since the start."""
     _encoder: Encoder = field(init=False)
     _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=lambda: {lane: [] for lane in Lane})
-    order: Callable[[Order], None] = field(init=False, default=lambda order: None)
-    """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
     _orders: list[Order] = field(init=False, default_factory=list)
     """Waiting for the record of why they are given."""
     _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
