@@ -58,6 +58,8 @@ class PipelineStats:
     commits: int = 0
     dropped: int = 0
     """Records lost because the store failed for longer than memory could bridge."""
+    unconfirmed: int = 0
+    """Commands of rules that no try has brought about."""
 
 
 @dataclass(slots=True)
@@ -140,6 +142,7 @@ class Pipeline:
     def _apply(self, changes: Changes) -> None:
         self._saved.update(changes.saved)
         self._orders += changes.orders
+        self.stats.unconfirmed += sum(line.event == "unconfirmed" for line in changes.lines)
         told = [_told(line) for line in changes.lines if line.event not in PUBLISHED]
         told += [notice_event(notice) for notice in changes.notices]
         self._waiting[Lane.EVENT].extend(told)
