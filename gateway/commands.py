@@ -350,6 +350,8 @@ class Commands:
     wrong: Set[str] = frozenset()
     """Devices that are known to be others than the site means, as they are found out."""
     interlocks: Sequence[Interlock] = ()
+    unknown: int = field(init=False, default=0)
+    """Commands since the start of which nobody knows what became of them."""
     _written_s: dict[PointId, float] = field(init=False, default_factory=dict)
     _under_way: set[PointId] = field(init=False, default_factory=set)
     _idle: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -524,6 +526,7 @@ class Commands:
 
     async def _close(self, command: Command, outcome: Outcome) -> None:
         log.info("command", command=command.id, point=_said(command.point), status=outcome.status, code=outcome.code)
+        self.unknown += outcome.status is Status.UNKNOWN
         try:
             await self.audit.record(self._done(command, outcome))
         except StoreError as exc:
