@@ -13,9 +13,12 @@ from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
 from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
 from gateway.self_watch import KIND as SELF
+from rules.aliases import english
 from rules.casefile import Written
 from rules.definition import read_rules
 from rules.faults import RuleFault
+from rules.plain import Reader as RuleReader
+from rules.reader import read_limits
 from rules.rule import RuleSet
 
 _FORMAT = "rules/1"
@@ -57,6 +60,18 @@ def written_together(paths: Mapping[str, Path], report: Report) -> Written:
     """The files as they are written, for whoever reads the rules later and perhaps several times."""
     merged = _Merged(_documents(paths, report)[0])
     return Written(merged.data, merged.locate)
+
+
+def limits_of(paths: Mapping[str, Path]) -> Mapping[str, int]:
+    """Rule id -> how often it may raise on one day, by the ``limits`` of its own file."""
+    found: dict[str, int] = {}
+    for document in _documents(paths, Report())[0]:
+        data = {str(english(key)): value for key, value in document.data.items()}
+        limit = read_limits(RuleReader([]), data["limits"]) if "limits" in data else None
+        if limit is not None:
+            ids = (entry.get("id", entry.get("编号")) for entry in data["rules"] if isinstance(entry, dict))
+            found |= {f"{rule}": limit for rule in ids}
+    return found
 
 
 def _documents(paths: Mapping[str, Path], report: Report) -> tuple[list[Document], dict[str, bytes]]:
