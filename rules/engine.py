@@ -41,7 +41,7 @@ from rules.alarm import (
     step,
 )
 from rules.check import Source
-from rules.inputs import Cell, Elapsed, Inputs
+from rules.inputs import Cell, Derived, Elapsed, Inputs
 from rules.output import Changes, Output
 from rules.rule import Mode, RuleSet, Watch
 from rules.runner import LOOK_AGAIN, Runner
@@ -285,7 +285,7 @@ class Engine:
             timers = self._queue.pop_due(due_s)
             runners: dict[Runner, None] = {}
             for timer in timers:
-                if isinstance(timer, Cell | Elapsed):
+                if isinstance(timer, Cell | Derived | Elapsed):
                     timer.expire()
                     runners |= dict.fromkeys(each for each in timer.readers if isinstance(each, Runner))
             runners |= dict.fromkeys(timer for timer in timers if isinstance(timer, Runner))

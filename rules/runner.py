@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from gateway.model import Device
 from rules import journal
 from rules.alarm import Alarm
-from rules.inputs import Cell, Elapsed, Origin
+from rules.inputs import Cell, Origin, Slot
 from rules.program import Condition
 from rules.rule import Rule, Watch
 from rules.timers import NEVER
@@ -38,7 +38,7 @@ class Runner:
         self.device = device
         """Whose place and label the alarm bears."""
         self.key = journal.key(watch.rule.id, watch.device)
-        self.inputs: tuple[Cell | Elapsed, ...] = ()
+        self.inputs: tuple[Slot, ...] = ()
         self.starving: tuple[tuple[Cell, float], ...] = ()
         """Inputs and how long each may be without a usable value; empty where the rule just holds."""
         self.messaged: Mapping[str, Origin] = {}
