@@ -453,7 +453,7 @@ class Effects:
                 self._undo(effect, now, output)
             self._effects.remove(effect)
         elif effect.phase is not _Phase.VERIFYING:
-            self._look(effect, now, output)
+            return  # what is held is looked at when its point is seen
         elif effect.shown() is None:
             effect.since_s = now.monotonic_s
         else:  # the rules were changed, the gateway runs on: the try under way has the rest of its time

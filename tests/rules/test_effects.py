@@ -233,6 +233,28 @@ TIMELINES: dict[str, tuple[Mapping[str, Sequence[Action]], list[tuple[float, str
         [(0, "raise water"), (1, "ack water"), (5, "normal water")],
         ["0 command water pump.start", "20 unconfirmed water pump.start"],
     ),
+    "an alarm that is over sends no fallback, and holds nothing": (
+        {"gas": [HOLD], "late": [HOLD]},
+        [
+            (0, "raise gas"),
+            (1, "normal gas"),
+            (20, "raise late"),
+            (21, "normal late"),
+            (25, "set valve.position closed"),
+            (30, "set valve.position open"),
+        ],
+        [
+            "0 command gas valve.close",
+            "10 unconfirmed gas valve.close",
+            "20 command late valve.close",
+            "25 confirmed late valve.close",
+        ],
+    ),
+    "a close that ends the alarm holds nothing": (
+        {"gas": [on("valve.close", hook=Hook.CLEAR)], "fire": [on("valve.open")]},
+        [(0, "raise gas"), (1, "ack gas"), (2, "normal gas"), (3, "raise fire")],
+        ["2 command gas valve.close", "3 command fire valve.open"],
+    ),
     "on_clear has tries of its own": (
         {"gas": [on("valve.close", hook=Hook.CLEAR, confirm=CLOSED, tries=2)]},
         [(0, "raise gas"), (1, "ack gas"), (5, "normal gas")],
@@ -483,7 +505,7 @@ def test_timeline(title: str) -> None:
 
 
 def test_there_are_as_many_timelines_as_were_written() -> None:
-    assert len(TIMELINES) == 33
+    assert len(TIMELINES) == 35
 
 
 @pytest.mark.parametrize("title", TIMELINES)
