@@ -11,6 +11,7 @@ Every instant is one step: inputs first, then timers, so a condition must still 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -362,8 +363,6 @@ class Engine:
         cells = {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
         effects = Effects(runner.name, runner.watch.actions, cells, self._arbiter, shadow=runner.shadow)
         self._acting[effects] = runner
-        for cell in cells.values():
-            cell.readers.append(effects)
         return effects
 
     def _connect(self) -> None:
@@ -402,14 +401,20 @@ class Engine:
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             runner.saved = True
-            if runner.effects is not None and effects is not None:
-                runner.effects.restore(effects, started)
+            if effects is not None:
+                self._read(key, partial(self._take_up, runner, effects, alive_s, started))
             self._settle(runner)
             self._save(runner, output)
         self._resume(saved, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
             self._early = output
+
+    def _take_up(self, runner: Runner, effects: object, alive_s: float, started: Instant) -> None:
+        """What an earlier run had begun.  Raises journal.Unreadable."""
+        if runner.effects is None:
+            runner.effects = self._effects(runner)
+        runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
         try:
@@ -652,27 +657,27 @@ class Engine:
         if AlarmState.PENDING in (before.shown, after.shown) and before.shown is not after.shown and not after.active:
             output.line("pending" if after.shown is AlarmState.PENDING else "pending_cancel", name, utc_ms)
         raised = after.count != before.count
+        if reason is not None:
+            kind = "raise" if raised else "reason" if after.active else "clear"
+            output.line(kind, name, utc_ms, reason=reason)
+        if before.chattering and not after.chattering:
+            output.line("chatter_off", name, utc_ms)
         self._change(runner, after, now, output)
         if reason is None:
             return
         if raised:
             self._raise(runner, before, now, output)
         elif after.active:
-            output.line("reason", name, utc_ms)
             self._announce(runner, reason, now, output)
             if after.begun and not runner.rule.act_on_no_data:
                 self._do(runner, Hook.ALARM, now, output)
         else:
-            output.line("clear", name, utc_ms, reason=reason)
-            if before.chattering:
-                output.line("chatter_off", name, utc_ms)
             self._desk.over(name, now)
             self._announce(runner, reason, now, output)
             self._do(runner, Hook.CLEAR, now, output)
 
     def _raise(self, runner: Runner, before: Alarm, now: Instant, output: Output) -> None:
         name, alarm, utc_ms = runner.name, runner.alarm, now.utc_ms
-        output.line("raise", name, utc_ms, reason=alarm.reason, id=alarm.id)
         self._announce(runner, alarm.reason, now, output)
         if alarm.chattering and not before.chattering:
             output.line("chatter_on", name, utc_ms)

@@ -42,6 +42,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.local_api": VOCABULARY,
     "gateway.config": (
         *VOCABULARY,
+        "gateway.actions",
+        "gateway.commands",
         "drivers.base",
         "drivers.registry",
         "drivers.transport",
@@ -107,6 +109,15 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.notices": (*VOCABULARY, "rules.output", "gateway.ids"),
     "gateway.timekeeper": (*VOCABULARY, "gateway.ids", "gateway.pipeline", "gateway.store"),
     "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
+    "gateway.actions": VOCABULARY,
+    "gateway.actuators": (
+        *VOCABULARY,
+        "gateway.actions",
+        "gateway.commands",
+        "gateway.ids",
+        "rules.effects",
+        "rules.output",
+    ),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (
         *VOCABULARY,
