@@ -62,6 +62,8 @@ class Notice:
     count: int
     group: str
     time_ms: int
+    active: int
+    """How many still want somebody when they are told: on, and neither acknowledged nor muted."""
 
 
 @dataclass(frozen=True, slots=True)
