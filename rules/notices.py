@@ -176,7 +176,6 @@ class Desk:
         self._now_s = now.monotonic_s
         begins = self._raises.add(now.monotonic_s)
         if begins:
-            self._told_s.clear()
             output.line("flood_on", "", now.utc_ms)
         self._queue.push(self._raises)
         self._changed(at_once=begins)
@@ -263,7 +262,8 @@ class Desk:
 
         self._raises.resume(map(due_s, saved.left_s), saved.flooded)
         self._queue.push(self._raises)
-        self._told_s = {key: now_s - lived_s - ago_s for key, ago_s in saved.told.items()}
+        if self._raises.on:
+            self._told_s = {key: now_s - lived_s - ago_s for key, ago_s in saved.told.items()}
         for waiting in saved.waiting:
             members = [entries[name] for name in waiting.names if name in entries]
             self._resume_group(waiting, members, due_s(waiting.left_s))

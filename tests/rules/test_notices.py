@@ -194,6 +194,12 @@ TIMELINES = [
         ),
     ),
     Timeline(
+        "not more often than every second",
+        Site(flood=CALM, repeat_s={Priority.MEDIUM: 0.25}),
+        (up(0, "a"), Step(2.5, "until")),
+        ((0, "notify a"), (1, "repeat a"), (2, "repeat a")),
+    ),
+    Timeline(
         "announced again, it begins anew",
         NAGGING,
         (up(0, "a", CRITICAL), Step(200, "announce", entry("a", CRITICAL)), Step(600, "until")),
@@ -300,7 +306,7 @@ def test_timeline(timeline: Timeline) -> None:
 
 
 def test_all_timelines_ran() -> None:
-    assert len(TIMELINES) == 14
+    assert len(TIMELINES) == 15
 
 
 # ---------------------------------------------------------------------- what a notice holds
@@ -311,7 +317,9 @@ def test_a_group_notice_names_the_first_out_and_counts_all() -> None:
     for number in range(SHOWN + 5):
         stage.raises(number / 10, entry(f"a{number}"))
     stage.over(3, "a7")
+    stage.over(3, "a8")
     stage.raises(4, entry("a0", number=2))
+    stage.raises(4, entry("a8", number=2))
     stage.until(5)
     [notice] = stage.notices
     assert (notice.kind, notice.to, notice.group, notice.time_ms) == ("group", (), "B7", 5000)
@@ -484,6 +492,26 @@ def test_alarms_that_are_over_are_forgotten_and_unknown_ones_are_followed_from_n
     heir = restarted(stage, {"b": entry("b", CRITICAL), "c": entry("c")})
     heir.until(400)
     assert heir.log == [(300, "repeat b")]
+
+
+def test_what_was_told_together_is_repeated_together_after_a_restart() -> None:
+    stage = Stage(replace(GROUPED, repeat_s={Priority.MEDIUM: 60.0}))
+    entries = {name: entry(name) for name in "ab"}
+    for what in entries.values():
+        stage.raises(0, what)
+    stage.until(5)
+    heir = restarted(stage, entries)
+    heir.until(60)
+    assert heir.log == [(60, "repeat_group B7")]
+
+
+def test_what_still_waits_is_not_repeated_even_if_repeats_are_new() -> None:
+    stage = Stage(replace(GROUPED, group_wait_s=60.0))
+    stage.raises(0, entry("a"))
+    stage.site = replace(stage.site, repeat_s={Priority.MEDIUM: 50.0})
+    heir = restarted(stage, {"a": entry("a")})
+    heir.until(110)
+    assert heir.log == [(60, "notify_group B7"), (110, "repeat a")]
 
 
 def test_nothing_to_remember() -> None:
