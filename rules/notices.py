@@ -27,6 +27,7 @@ from rules.timers import NEVER, Queue
 SHOWN = 20
 """So many alarms stand in a notice by name; its count is the true one."""
 _SHORTEST_REPEAT_S = 1.0
+_URGENCY = tuple(Priority)
 _VERSION = 1
 
 Key: TypeAlias = tuple[str, tuple[str, ...]]
@@ -442,6 +443,7 @@ class Desk:
             count=len(entries),
             group=group,
             time_ms=now.utc_ms,
+            priority=min((entry.rule.priority for entry in entries), key=_URGENCY.index),
             active=len(entries) if active is None else active,
         )
 

@@ -34,6 +34,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.terminal": (),
     "gateway.messages": VOCABULARY,
     "gateway.envelope": (*VOCABULARY, "gateway.messages"),
+    "gateway.notices": (*VOCABULARY, "gateway.ids", "gateway.messages", "rules.output"),
     "gateway.identity": VOCABULARY,
     "gateway.quality": (*VOCABULARY, "gateway.identity"),
     "gateway.schedule": VOCABULARY,

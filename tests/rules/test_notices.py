@@ -315,7 +315,7 @@ def test_all_timelines_ran() -> None:
 def test_a_group_notice_names_the_first_out_and_counts_all() -> None:
     stage = Stage(GROUPED)
     for number in range(SHOWN + 5):
-        stage.raises(number / 10, entry(f"a{number}"))
+        stage.raises(number / 10, entry(f"a{number}", HIGH if number == SHOWN else LOW))
     stage.over(3, "a7")
     stage.over(3, "a8")
     stage.raises(4, entry("a0", number=2))
@@ -325,6 +325,7 @@ def test_a_group_notice_names_the_first_out_and_counts_all() -> None:
     assert (notice.kind, notice.to, notice.group, notice.time_ms) == ("group", (), "B7", 5000)
     assert [told.name for told in notice.alarms] == [f"a{number}" for number in range(SHOWN)]
     assert (notice.count, notice.active) == (SHOWN + 5, SHOWN + 4)
+    assert notice.priority is Priority.HIGH
     assert notice.alarms[0].id == "a0#2"
     assert notice.alarms[0].message == Text("a0开", "a0 open")
 
