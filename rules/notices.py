@@ -34,7 +34,7 @@ Key: TypeAlias = tuple[str, tuple[str, ...]]
 """Group, and whom its rules name: nobody is told of what is not theirs, and nobody is forgotten."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An alarm as it is told."""
 
@@ -160,7 +160,8 @@ class Desk:
         """When each group was told last, in this flood."""
         self._serial = 0
         self._unwritten = 0
-        self._now_s = 0.0
+        self.as_of_s = 0.0
+        """The instant of the last call, from which the times of ``record`` count."""
 
     @property
     def due_s(self) -> float:
@@ -174,7 +175,7 @@ class Desk:
 
     def raised(self, now: Instant, output: Output) -> None:
         """A live alarm was raised, whether or not anybody is told: it counts for the flood."""
-        self._now_s = now.monotonic_s
+        self.as_of_s = now.monotonic_s
         begins = self._raises.add(now.monotonic_s)
         if begins:
             output.line("flood_on", "", now.utc_ms)
@@ -183,7 +184,7 @@ class Desk:
 
     def announce(self, entry: Entry, now: Instant, output: Output) -> None:
         """An alarm wants to be told: at its raise, or when a shelf or a suppression ends."""
-        self._now_s = now.monotonic_s
+        self.as_of_s = now.monotonic_s
         if entry.rule.priority is Priority.JOURNAL or entry.rule.mode is not Mode.LIVE:
             return
         self._forget(entry.name)
@@ -195,13 +196,13 @@ class Desk:
 
     def over(self, name: str, now: Instant) -> None:
         """Acknowledged, cleared or muted: nobody is reminded.  A group that still waits tells it all the same."""
-        self._now_s = now.monotonic_s
+        self.as_of_s = now.monotonic_s
         self._forget(name)
         if name in self._waiting:
             self._waiting[name].over.add(name)
 
     def expire(self, now: Instant, output: Output) -> None:
-        self._now_s = now.monotonic_s
+        self.as_of_s = now.monotonic_s
         while due := self._take_due(now.monotonic_s):
             again: dict[object, list[_Reminder]] = {}
             for timer in due:
@@ -223,13 +224,13 @@ class Desk:
     # ------------------------------------------------------------------ journal
 
     def record(self) -> object | None:
-        """What a restart must know, as JSON; None when there is nothing.  Times in it are distances from the last call.
+        """What a restart must know, as JSON; None when there is nothing.  Times in it are distances from *as_of_s*.
 
         {"v":1,"flood":[on,[left_s,…]],"told":[[group,[to,…],ago_s],…],
          "waiting":[[group,[to,…],summary,left_s,[name,…]],…],
          "open":[[name,ago_s,passed,repeat_left_s|null,apart],…]}
         """
-        now_s, left_s = self._now_s, self._raises.left_s(self._now_s)
+        now_s, left_s = self.as_of_s, self._raises.left_s(self.as_of_s)
         if not (left_s or self._raises.on or self._bundles or self._reminders):
             return None
         return {
@@ -253,10 +254,10 @@ class Desk:
 
         entries: the alarms that want somebody: on, not acknowledged, not muted.  What the record says of others is
         dropped; one that the record does not know is reminded of from now on.
-        lived_s: how long the earlier run went on after its record was made, as far as is known.
+        lived_s: how long the earlier run went on after its desk's *as_of_s*, as far as is known.
         """
         saved = _Saved() if record is None else _read(record)
-        now_s = self._now_s = now.monotonic_s
+        now_s = self.as_of_s = now.monotonic_s
 
         def due_s(left_s: float) -> float:
             return now_s + max(0.0, left_s - lived_s)

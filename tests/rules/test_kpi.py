@@ -128,6 +128,7 @@ def test_fleeting(lines: list[Line], fleeting: tuple[str, ...]) -> None:
     ("lines", "stale"),
     [
         ([up(0), line(DAY_MS, "clear")], ()),
+        ([up(10), line(DAY_MS + 10, "clear")], ()),
         ([up(0), line(DAY_MS + 1, "clear")], ("a",)),
         ([up(0), line(DAY_MS + 1, "retire")], ("a",)),
         ([up(0)], ("a",)),

@@ -475,7 +475,8 @@ def test_restart_in_a_flood() -> None:
     for number in range(3):
         stage.raises(number, entry(f"a{number}"))
     stage.until(10)
-    heir = restarted(stage, {}, lived_s=5.0)  # the desk was last called at 5 s
+    assert stage.desk.as_of_s == 5.0
+    heir = restarted(stage, {}, lived_s=stage.now_s - stage.desk.as_of_s)
     assert heir.desk.flooded
     heir.raises(0, entry("b"))
     heir.until(700)
