@@ -144,7 +144,7 @@ class Pipeline:
         self._orders += changes.orders
         self.stats.unconfirmed += sum(line.event == "unconfirmed" for line in changes.lines)
         told = [_told(line) for line in changes.lines if line.event not in PUBLISHED]
-        told += [notice_event(notice) for notice in changes.notices]
+        told += [notice_event(notice, self.clock.now_ms()) for notice in changes.notices]
         self._waiting[Lane.EVENT].extend(told)
         if changes.alarms or told:
             self._waiting[Lane.ALARM].extend(changes.alarms)

@@ -24,11 +24,12 @@ from typing import Any
 
 from gateway.model import AlarmState, PointId, Value
 from rules.alarm import Instant
-from rules.inputs import Cell, Known
+from rules.inputs import Cell
 from rules.journal import Unreadable
 from rules.output import Order, Output
 from rules.rule import Action, Hook, While
 from rules.timers import NEVER
+from rules.windows import Known
 
 _OPPOSITE = {
     "start": "stop",

@@ -128,6 +128,7 @@ class Engine:
         self._inputs = Inputs(points, self._devices, self._queue, started.monotonic_s)
         self._arbiter = Arbiter()
         self._desk = Desk(rules.site)
+        self._desk_written = self._desk.revision
         self._runners: dict[str, Runner] = {}
         self._acting: dict[Effects, Runner] = {}
         self._latched: dict[str, tuple[Alarm, Priority]] = {}
@@ -564,7 +565,11 @@ class Engine:
         return output
 
     def _end(self, output: Output) -> Changes:
-        self._queue.push(self._desk)
+        desk = self._desk
+        if desk.revision != self._desk_written:
+            self._desk_written = desk.revision
+            output.saved[journal.DESK_KEY] = journal.desk_record(desk.record())
+        self._queue.push(desk)
         return output.changes()
 
     def _attended(self, rule: str, device: str | None, now: Instant) -> tuple[Runner, Output]:
