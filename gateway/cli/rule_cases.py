@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.common import FINE, FOUND_WRONG, Shell
-from gateway.config.case_files import CaseFile, as_fault, read_case_file, read_text
+from gateway.config.case_files import CaseFile, as_fault, read_case_file, read_text, rules_of
 from gateway.config.case_update import replace_file, updated
 from gateway.config.faults import headline, render_all
 from rules.casefile import Case, Written
@@ -87,8 +87,8 @@ def _mutated(tried: Sequence[Tried]) -> tuple[int, list[Survivor]]:
 def _by_rules(tried: Sequence[Tried]) -> list[tuple[Written, list[Case]]]:
     """Cases that are played with the same rules, together."""
     groups: dict[int, tuple[Written, list[Case]]] = {}
-    for case in (case for each in tried for case in each.file.cases):
-        written = read_text(case.rules) if isinstance(case.rules, str) else case.rules
+    for file, case in ((each.file, case) for each in tried for case in each.file.cases):
+        written = rules_of(file, case)
         groups.setdefault(id(written), (written, []))[1].append(case)
     return list(groups.values())
 

@@ -66,6 +66,21 @@ def read_text(text: str) -> Written:
     return Written(document.data, _Place(document, () if whole else None), broken)
 
 
+def rules_of(file: CaseFile, case: Case) -> Written:
+    """As ``case.rules``; what stands in ``rules_text`` is placed in the test file itself."""
+    if not isinstance(case.rules, str):
+        return case.rules
+    written = read_text(case.rules)
+    lines = case.rules.split("\n")
+
+    def place(path: Steps, on_key: bool, offset: int) -> tuple[str, int, int]:
+        _, line, column = written.place(path, on_key, offset)
+        before = sum(len(each) + 1 for each in lines[: line - 1]) + column - 1
+        return (file.document.file, *file.document.locate((*case.path, "rules_text"), offset=before))
+
+    return Written(written.data, place, written.broken)
+
+
 def as_fault(placed: Placed) -> Fault:
     """For people; without the source line, which may stand in a text inside a file."""
     hint = placed.hint if placed.hint.en else None

@@ -209,14 +209,21 @@ class Document:
             return start.line + 1, column + 1
         # Plain and block scalars: the lines without their indentation, joined by one character each.
         row, column = (start.line, start.column) if not event.style else (start.line + 1, 0)
+        block = self._block_indent(row, end.line) if event.style else None
         while row <= end.line:
             text = self.line(row + 1)
-            column = column or len(text) - len(text.lstrip(" "))
-            if offset <= len(text) - column:
+            column = column or (len(text) - len(text.lstrip(" ")) if block is None else block)
+            length = max(0, len(text) - column)
+            if offset <= length:
                 return row + 1, column + offset + 1
-            offset -= len(text) - column + 1
+            offset -= length + 1
             row, column = row + 1, 0
         return start.line + 1, start.column + 1
+
+    def _block_indent(self, row: int, last: int) -> int:
+        """Of a block scalar: its first line that is not empty says it, deeper ones keep what they have more."""
+        texts = (self.line(each + 1) for each in range(row, last + 1))
+        return next((len(text) - len(text.lstrip(" ")) for text in texts if text.strip()), 0)
 
     def _inside_quotes(self, event: Any, offset: int) -> int:
         text = self.line(event.start_mark.line + 1)

@@ -229,6 +229,17 @@ def test_mutants_that_no_case_notices_are_named(cases: Path) -> None:
     ]
 
 
+def test_mutants_of_a_text_in_the_test_file_are_placed_in_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "cases:\n- id: a\n  points: {a.x: {unit: °C}}\n  rules_text: |\n    - id: r\n      when: a.x > 30 °C\n"
+        "  steps: [{t: 0s, set: {a.x: 31}}, {t: 0s, expect: {states: {r: unack}}}]\n",
+        encoding="utf-8",
+    )
+    (survivor,) = document(path, "--mutate", "--lang", "en")["survived"]
+    assert survivor == {"rule": "r", "file": str(path), "line": 6, "column": 19, "change": "when: 30 → 27"}
+
+
 def test_cases_that_fail_are_not_put_to_the_test(cases: Path) -> None:
     edit(cases, "count: 1", "count: 2")
     result = run(cases, "--mutate", "--lang", "en", "--json")
