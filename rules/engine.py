@@ -129,6 +129,7 @@ class Engine:
         self._arbiter = Arbiter()
         self._desk = Desk(rules.site)
         self._desk_written = self._desk.revision
+        self._desk_saved = journal.DESK_KEY in saved
         self._runners: dict[str, Runner] = {}
         self._acting: dict[Effects, Runner] = {}
         self._latched: dict[str, tuple[Alarm, Priority]] = {}
@@ -320,7 +321,7 @@ class Engine:
         records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
         records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
-        if (desk := journal.desk_record(self._desk.record())) is not None:
+        if (desk := journal.desk_record(self._desk.record(), self._desk.as_of_s)) is not None:
             records[journal.DESK_KEY] = desk
         return records
 
@@ -406,7 +407,7 @@ class Engine:
                 self._read(key, partial(self._take_up, runner, effects, alive_s, started))
             self._settle(runner)
             self._save(runner, output)
-        self._resume(saved, started)
+        self._resume(saved, alive_s, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
             self._early = output
@@ -424,7 +425,7 @@ class Engine:
             self.unreadable += (key,)
             return None
 
-    def _resume(self, saved: Mapping[str, bytes], started: Instant) -> None:
+    def _resume(self, saved: Mapping[str, bytes], alive_s: float, started: Instant) -> None:
         """Who was to be told, and what was left when the engine stopped."""
         for runner in self._runners.values():
             for standing in runner.standings:
@@ -433,11 +434,19 @@ class Engine:
                 self._queue.push(runner.effects)
             if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet and not runner.shadow:
                 runner.wait_s = started.monotonic_s + runner.rule.wait_for_parent_s
-        entries = {runner.name: self._entry(runner) for runner in self._runners.values() if runner.alarm.active}
-        record = self._read(journal.DESK_KEY, partial(journal.read_desk, saved.get(journal.DESK_KEY)))
-        if record is not None:
-            self._desk.restore(record, started, entries)
+        wanting = [runner for runner in self._runners.values() if _wants_somebody(runner)]
+        entries = {runner.name: self._entry(runner) for runner in wanting}
+        self._read(
+            journal.DESK_KEY, partial(self._take_up_desk, saved.get(journal.DESK_KEY), entries, alive_s, started)
+        )
         self._queue.push(self._desk)
+
+    def _take_up_desk(
+        self, saved: bytes | None, entries: Mapping[str, Entry], alive_s: float, started: Instant
+    ) -> None:
+        record, as_of_s = journal.read_desk(saved)
+        lived_s = max(0.0, alive_s - as_of_s) if math.isfinite(alive_s - as_of_s) else 0.0
+        self._desk.restore(record, started, entries, lived_s=lived_s)
 
     def _retire(self, key: str, alarm: Alarm, priority: Priority, rules: RuleSet, now: Instant, output: Output) -> None:
         """The journal knows an alarm that no rule makes any more.  A latched one stays until it is reset."""
@@ -568,7 +577,10 @@ class Engine:
         desk = self._desk
         if desk.revision != self._desk_written:
             self._desk_written = desk.revision
-            output.saved[journal.DESK_KEY] = journal.desk_record(desk.record())
+            record = journal.desk_record(desk.record(), desk.as_of_s)
+            if record is not None or self._desk_saved:
+                output.saved[journal.DESK_KEY] = record
+                self._desk_saved = record is not None
         self._queue.push(desk)
         return output.changes()
 
@@ -907,6 +919,11 @@ def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
     for source in runner.inputs:
         mine = isinstance(source, Cell) and source.origin.point.id == reading.point
         yield source.origin.usable(reading) if mine and isinstance(source, Cell) else None
+
+
+def _wants_somebody(runner: Runner) -> bool:
+    alarm = runner.alarm
+    return alarm.state is AlarmState.UNACK and alarm.begun and not alarm.quiet and not runner.shadow
 
 
 def _reset_refusal(runner: Runner, who: str, reason: str) -> str:

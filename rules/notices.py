@@ -50,10 +50,12 @@ class Entry:
 class _Raises:
     """Whether there is a flood.  Of all raises only the newest few can decide that; the others are not kept."""
 
-    __slots__ = ("_end", "_leave_s", "_start", "_within_s", "on", "queued_s")
+    __slots__ = ("_counts", "_end", "_leave_s", "_start", "_within_s", "on", "queued_s")
     rank = serial = 0
 
-    def __init__(self, flood: Flood) -> None:
+    def __init__(self, flood: Flood | None) -> None:
+        self._counts = flood is not None
+        flood = flood or Flood()
         self._start = max(1, flood.start)
         self._end = max(1, min(flood.end, self._start))
         self._within_s = flood.within_s
@@ -67,6 +69,8 @@ class _Raises:
 
     def add(self, now_s: float) -> bool:
         """True when this raise begins a flood."""
+        if not self._counts:
+            return False
         self._leave_s.append(now_s + self._within_s)
         if self.on or len(self._leave_s) < self._start or self._leave_s[0] <= now_s:
             return False
@@ -317,7 +321,7 @@ class Desk:
         bundle = self._bundles.get(key)
         if bundle is None:
             due_s, told_s = now_s + self._site.group_wait_s, self._told_s.get(key)
-            if told_s is not None:
+            if told_s is not None and self._site.flood is not None:
                 due_s = max(due_s, told_s + self._site.flood.summary_every_s)
             bundle = self._open_bundle(key, due_s, summary=told_s is not None)
         bundle.entries[entry.name] = entry

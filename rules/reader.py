@@ -220,9 +220,10 @@ class _SiteReader(_Section):
             return Site().timezone
         return name
 
-    def _flood(self) -> Flood:
+    def _flood(self) -> Flood | None:
+        """Who groups notices wants no flood of them either."""
         if "flood" not in self._keys:
-            return Flood()
+            return Flood() if "group_by" in self._keys else None
         reader, path, usual = self._reader, ("site", "flood"), Flood()
         keys = reader.keys(self._keys["flood"], path, ("start", "end", "within", "summary_every"))
 

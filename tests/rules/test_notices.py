@@ -408,7 +408,7 @@ def storm(stage: Stage) -> None:
 
 
 def test_storm() -> None:
-    stage = Stage(Site(group_by=Group.BUILDING))
+    stage = Stage(Site(group_by=Group.BUILDING, flood=Flood()))
     storm(stage)
     count = Counter(line.split()[0] for _, line in stage.log)
     assert count == {"flood_on": 1, "notify": 1}
@@ -425,7 +425,7 @@ def test_storm() -> None:
 
 def test_cost_of_a_storm() -> None:
     """CPU time of this thread, not time on the wall: other work on the machine does not count."""
-    desk, output = Desk(Site(group_by=Group.BUILDING, repeat_s={Priority.MEDIUM: 60.0})), Output()
+    desk, output = Desk(Site(group_by=Group.BUILDING, flood=Flood(), repeat_s={Priority.MEDIUM: 60.0})), Output()
     entries = [entry(f"pm{number}", place=Place(building=f"B{number % 40}")) for number in range(5000)]
     begin_s = time.thread_time()
     for number, what in enumerate(entries):
