@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gateway.model import Point, PointId, Priority
+from gateway.model import Device, Point, PointId, Priority
 from rules.check import Source
-from rules.rule import Mode, Rule, Watch
+from rules.rule import Mode, Rule, RuleSet, Watch
 from rules.text import duration
 
 FEWEST_RULES = 10
@@ -16,6 +16,14 @@ MOST_CRITICAL, MOST_URGENT = 0.15, 0.40
 """Shares of rules, urgent being critical and high.  ISA-18.2 asks for about 5 % of *alarms* in the top class; rules for
 gas, fire and lifts are many and ring seldom, hence three times as much, and less than half for both classes."""
 _NEEDS_RESPONSE = (Priority.CRITICAL, Priority.HIGH, Priority.MEDIUM)
+
+
+def lints(rules: RuleSet, devices: Sequence[Device]) -> Iterator[Lint]:
+    """Everything that is worth a second thought."""
+    points = {point.id: point for device in devices for point in device.points}
+    yield from priority_lint(rules.rules)
+    yield from response_lint(rules.rules)
+    yield from period_lint(rules.watches, points)
 
 
 class Lint(NamedTuple):

@@ -11,8 +11,15 @@ from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.config.faults import Report, render_all
 from gateway.config.load import devices_of
 from gateway.config.rule_files import read_rule_paths
+from gateway.model import Text
 from rules.rule import Mode, RuleSet
 from rules.schema import json_schema
+
+NOT_CERTIFIED = Text(
+    "有联动。本产品不是经认证的安全系统（非SIL），不能替代燃气报警控制器、消防联动或电梯自身保护；仅作补充。",
+    "it moves something. Not a certified safety system (no SIL); it supplements and never replaces the gas alarm "
+    "controller, fire linkage or the lift's own protection.",
+)
 
 
 @click.group(help="报警规则 / Alarm rules")
@@ -26,7 +33,7 @@ def command() -> None:
 def check(files: tuple[Path, ...], shell: Shell) -> None:
     devices = devices_of(shell.config)
     report = Report()
-    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report)
+    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report, with_lints=True)
     faults = report.in_order()
     if shell.json:
         shell.document({"ok": not report.failed, "faults": [fault.as_json(shell.lang) for fault in faults]})
@@ -87,3 +94,6 @@ def _sum_up(shell: Shell, rules: RuleSet, *, failed: bool) -> None:
     for rule in rules.rules:
         if rule.mode is Mode.SHADOW:
             shell.say(f"  {rule.id}：试运行，只记录", f"  {rule.id}: shadow, journaled only")
+    acting = dict.fromkeys(watch.rule.id for watch in rules.watches if watch.actions)
+    for rule_id in acting:
+        shell.say(f"  {rule_id}：{NOT_CERTIFIED.zh}", f"  {rule_id}: {NOT_CERTIFIED.en}")

@@ -17,9 +17,10 @@ from rules.aliases import english
 from rules.casefile import Written
 from rules.definition import read_rules
 from rules.faults import RuleFault
+from rules.lints import Lint, lints
 from rules.plain import Reader as RuleReader
 from rules.reader import read_limits
-from rules.rule import RuleSet
+from rules.rule import Actions, RuleSet
 
 _FORMAT = "rules/1"
 _BUILT_IN, _SELF = "rules/built_in.yaml", "rules/self.yaml"
@@ -38,15 +39,27 @@ def read_rule_files(
 
 
 def read_rule_paths(
-    paths: Mapping[str, Path], devices: Sequence[Device] | None, report: Report, *, with_our_own: bool = False
+    paths: Mapping[str, Path],
+    devices: Sequence[Device] | None,
+    report: Report,
+    *,
+    actions: Actions | None = None,
+    with_our_own: bool = False,
+    with_lints: bool = False,
 ) -> tuple[RuleSet, Mapping[str, bytes]]:
     """The same for files anywhere; *devices* None when they are not known.
 
+    actions: what can be sent to each device; None when that is not known.
     with_our_own: together with the rules that every gateway has.
+    with_lints: with warnings about what is allowed and seldom wise.
     """
     documents, files = _documents(paths, report)
     merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
-    rules, faults = read_rules(merged.data, devices)
+    rules, faults = read_rules(merged.data, devices, actions)
+    if with_lints:
+        places = {entry.get("id", entry.get("编号")): index for index, entry in enumerate(merged.entries())}
+        found = (_as_fault(lint, places) for lint in lints(rules, devices or ()))
+        faults += tuple(fault for fault in found if fault is not None)
     for fault in faults:
         placed = merged.placed(fault)
         if (
@@ -83,6 +96,14 @@ def _documents(paths: Mapping[str, Path], report: Report) -> tuple[list[Document
         if not document.broken and _is_rule_file(document, report):
             documents.append(document)
     return documents, files
+
+
+def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
+    texts = (lint.zh, lint.en, lint.hint_zh, lint.hint_en)
+    if not lint.rule:
+        return RuleFault(lint.code, ("rules",), None, 1, True, *texts)
+    index = places.get(lint.rule)
+    return None if index is None else RuleFault(lint.code, ("rules", index, "id"), None, 1, False, *texts)
 
 
 def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
@@ -126,6 +147,10 @@ class _Merged:
                 self._sections.setdefault(key, document)
             self._rules += [(document, index) for index in range(len(document.data["rules"]))]
         self.data |= {"format": _FORMAT, "rules": [document.data["rules"][index] for document, index in self._rules]}
+
+    def entries(self) -> Iterator[Mapping[str, Any]]:
+        rules: Sequence[object] = self.data["rules"]
+        return (entry for entry in rules if isinstance(entry, Mapping))
 
     def placed(self, fault: RuleFault) -> Fault:
         document, path = self._place(fault.path)
