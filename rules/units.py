@@ -130,6 +130,12 @@ _ANNOTATION = re.compile(r"\{[^{}]*\}")
 WRITTEN = {spelling: _BY_CODE[code] for code, symbol, others, *_ in _TABLE for spelling in (symbol, *others.split())}
 """Every spelling a rule may use, as it is or per time: see ``written``."""
 PER = ("s", "min", "h", "d")
+_CODES = {spelling: code for code, symbol, others, *_ in _TABLE for spelling in (symbol, *others.split(), code)}
+
+
+def code_of(written: str) -> str | None:
+    """The UCUM code of a unit as people write it, or of the code itself; None for a unit that is not known."""
+    return _CODES.get(written)
 
 
 def of_point(code: str | None) -> Unit | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli import rule_cases, rule_replay
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.config.faults import Report, render_all
 from gateway.config.load import devices_of
@@ -46,6 +47,36 @@ def check(files: tuple[Path, ...], shell: Shell) -> None:
         )
     _sum_up(shell, rules, failed=report.failed)
     shell.stop(FOUND_WRONG if report.failed else FINE)
+
+
+@command.command(help="用测试文件检验规则 / Play the cases of test files against the rules")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--update", is_flag=True, help="改写不符的预期 / rewrite the expectations that differ")
+@click.option("--mutate", is_flag=True, help="检验用例本身 / put the cases themselves to the test")
+@command_options
+def test(files: tuple[Path, ...], update: bool, mutate: bool, shell: Shell) -> None:
+    shell.stop(rule_cases.run(files, shell, update=update, mutate=mutate))
+
+
+_RULES = click.Path(exists=True, path_type=Path)
+
+
+@command.command(help="用存下的读数重演规则，不发出任何指令 / Play recorded readings again; nothing is sent")
+@click.option("--from", "begin", default=None, help="起始：2026-08-01 或带时刻 / a day or a time; default: the oldest")
+@click.option("--to", "end", default=None, help="截止，含当天 / the last day or a time; default: the newest")
+@click.option("--rules", "new", multiple=True, required=True, type=_RULES, help="规则文件或目录 / file or directory")
+@click.option("--against", multiple=True, type=_RULES, help="对照的规则 / the rules to compare with")
+@click.option("--store", type=click.Path(path_type=Path), default=None, help="存储目录 / store directory")
+@command_options
+def replay(
+    shell: Shell,
+    begin: str | None,
+    end: str | None,
+    new: tuple[Path, ...],
+    against: tuple[Path, ...],
+    store: Path | None,
+) -> None:
+    shell.stop(rule_replay.run(shell, new, against, begin, end, store))
 
 
 @command.command(help="规则格式的 JSON Schema / JSON Schema of the rule format")

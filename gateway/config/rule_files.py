@@ -13,9 +13,13 @@ from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
 from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
 from gateway.self_watch import KIND as SELF
+from rules.aliases import english
+from rules.casefile import Written
 from rules.definition import read_rules
 from rules.faults import RuleFault
 from rules.lints import Lint, lints
+from rules.plain import Reader as RuleReader
+from rules.reader import read_limits
 from rules.rule import Actions, RuleSet
 
 _FORMAT = "rules/1"
@@ -49,13 +53,7 @@ def read_rule_paths(
     with_our_own: together with the rules that every gateway has.
     with_lints: with warnings about what is allowed and seldom wise.
     """
-    files: dict[str, bytes] = {}
-    documents: list[Document] = []
-    for name, path in paths.items():
-        document, files[name] = read_yaml(path, str(path))
-        report.extend(document.faults)
-        if not document.broken and _is_rule_file(document, report):
-            documents.append(document)
+    documents, files = _documents(paths, report)
     merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
     rules, faults = read_rules(merged.data, devices, actions)
     if with_lints:
@@ -77,6 +75,35 @@ def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
         return RuleFault(lint.code, ("rules",), None, 1, True, *texts)
     index = places.get(lint.rule)
     return None if index is None else RuleFault(lint.code, ("rules", index, "id"), None, 1, False, *texts)
+
+
+def written_together(paths: Mapping[str, Path], report: Report) -> Written:
+    """The files as they are written, for whoever reads the rules later and perhaps several times."""
+    merged = _Merged(_documents(paths, report)[0])
+    return Written(merged.data, merged.locate)
+
+
+def limits_of(paths: Mapping[str, Path]) -> Mapping[str, int]:
+    """Rule id -> how often it may raise on one day, by the ``limits`` of its own file."""
+    found: dict[str, int] = {}
+    for document in _documents(paths, Report())[0]:
+        data = {str(english(key)): value for key, value in document.data.items()}
+        limit = read_limits(RuleReader([]), data["limits"]) if "limits" in data else None
+        if limit is not None:
+            ids = (entry.get("id", entry.get("编号")) for entry in data["rules"] if isinstance(entry, dict))
+            found |= {f"{rule}": limit for rule in ids}
+    return found
+
+
+def _documents(paths: Mapping[str, Path], report: Report) -> tuple[list[Document], dict[str, bytes]]:
+    files: dict[str, bytes] = {}
+    documents: list[Document] = []
+    for name, path in paths.items():
+        document, files[name] = read_yaml(path, str(path))
+        report.extend(document.faults)
+        if not document.broken and _is_rule_file(document, report):
+            documents.append(document)
+    return documents, files
 
 
 def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
@@ -137,6 +164,10 @@ class _Merged:
             length=None if fault.offset is None else fault.length,
             warning=not fault.is_error,
         )
+
+    def locate(self, path: Steps, on_key: bool, offset: int) -> tuple[str, int, int]:
+        document, local = self._place(path)
+        return (document.file, *document.locate(document.known(local), key=on_key, offset=offset))
 
     def _place(self, path: Steps) -> tuple[Document, Steps]:
         match path:
