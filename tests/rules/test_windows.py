@@ -12,11 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.model import Device, Place, Point, Reading, Reason, Text, Value, ValueKind, bad_reading
+from gateway.model import AlarmState, Device, Place, Point, Reading, Reason, Text, Value, ValueKind, bad_reading
 from rules.alarm import Instant
 from rules.check import Checked, Comparison, Const, Input, Load, Source
+from rules.definition import read_rules
+from rules.engine import Engine
+from rules.faults import RuleFault
 from rules.inputs import Cell, Derived, Elapsed, Inputs, Lasting
 from rules.program import expression
+from rules.rule import RuleSet
 from rules.timers import Queue
 from rules.windows import CELLS, Hours, Span, Statistics
 
@@ -451,17 +455,15 @@ def test_memory_is_bounded_and_what_it_costs_is_a_thousandth_of_the_window() -> 
 
 
 @settings(max_examples=100)
-@given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 150)), max_size=120))
-def test_dense_samples_leave_at_most_a_cell_too_late(arrivals: list[tuple[float, float]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 1500)), max_size=120, unique_by=lambda each: each[0]))
+def test_dense_samples_leave_at_most_a_cell_too_late(arrivals: list[tuple[int, int]]) -> None:
+    """(when measured, how late), in tenths of a second"""
+    width_s = 10.0
     series = Statistics("count", 100.0, math.inf)
-    span, width_s = series._span, 100.0 / CELLS
-    span._width_s = width_s = 10.0  # so that cells have many samples here
-    now = 0.0
+    series._span._width_s = width_s  # so that cells have many samples here
     seen: list[float] = []
-    for step, (t, late) in enumerate(sorted(arrivals, key=lambda each: sum(each))):
-        now = t + late
-        t += step * 0.01  # no two at one time
-        now = max(now, t)
+    for tenths, late in sorted(arrivals, key=sum):
+        t, now = tenths / 10, (tenths + late) / 10
         seen.append(t)
         series.add(Instant(t, 0), 1.0)
         found = series.read(Instant(now, 0)) or 0.0
@@ -634,3 +636,107 @@ def test_the_silence_of_another_device() -> None:
 def test_an_alarm_is_no_input_of_the_site() -> None:
     with pytest.raises(ValueError, match=r"alarm\(fire\)"):
         Site().inputs.slot(Input(Source.ALARM, "fire"), "fire", None)
+
+
+# ---------------------------------------------------------------------- in rules
+
+SITE = (
+    Device(
+        "lvl1",
+        "water_level",
+        Text("地库", "basement"),
+        Place(building="B1"),
+        "test",
+        (point("lvl1.level", "cm", 60.0), point("lvl1.flow", "m3/h", 60.0)),
+        {"pump": "p1"},
+    ),
+    Device(
+        "lvl2", "water_level", Text("", ""), Place(), "test", (point("lvl2.level", "cm"), point("lvl2.flow", "m3/h"))
+    ),
+    Device("p1", "pump", Text("", ""), Place(), "test", (point("p1.running", kind=ValueKind.BOOLEAN),)),
+    Device(
+        "weather",
+        "weather",
+        Text("", ""),
+        Place(),
+        "test",
+        (point("weather.rainstorm", kind=ValueKind.STATE, states=("red", "orange", "none")),),
+    ),
+)
+POINTS = {each.id: each for device in SITE for each in device.points}
+LIMIT = {
+    "default": "20 cm",
+    "cases": [
+        {"when": "weather.rainstorm == red", "use": "8 cm"},
+        {"when": "weather.rainstorm == orange", "use": "0.12 m"},
+    ],
+    "expires_after": "6 h",
+}
+
+
+def bound(*rules: Mapping[str, object]) -> tuple[RuleSet, tuple[RuleFault, ...]]:
+    named = [{"name": {"zh": "水", "en": "water"}, "for_each": {"type": "water_level"}, **rule} for rule in rules]
+    return read_rules({"format": "rules/1", "rules": named}, SITE)
+
+
+def engine(rules: RuleSet) -> Engine:
+    return Engine(rules, POINTS, SITE, new_id=str, started=instant(0))
+
+
+def test_a_limit_follows_the_weather_warning_while_it_counts() -> None:
+    message = {"zh": "{level}（{limit}）", "en": "{level} (limit {limit}), {value}"}
+    rules, faults = bound({"id": "water", "values": {"limit": LIMIT}, "when": "level > limit", "message": message})
+    assert not faults
+    running = engine(rules)
+
+    def state(t: float, **values: Value) -> AlarmState:
+        running.observe([reading(name.replace("_", "."), value, t) for name, value in values.items()], instant(t))
+        return running.alarm("water", "lvl1").state
+
+    assert state(0, lvl1_level=15.0) is AlarmState.NORMAL
+    assert state(10, weather_rainstorm="red") is AlarmState.UNACK
+    for t in range(60, 6 * 3600, 60):
+        assert state(t, lvl1_level=15.0) is AlarmState.UNACK
+    assert state(6 * 3600 + 10, lvl1_level=15.0) is AlarmState.RTN_UNACK
+    (watch,) = [each for each in rules.watches if each.device == "lvl1"]
+    assert sorted(watch.program.measures) == ["limit", "value"]
+
+
+def test_an_alarm_about_a_window_ends_by_time_alone() -> None:
+    rules, faults = bound({"id": "high", "when": "max(level, 5 min) > 10 cm", "ack": "auto"})
+    assert not faults
+    running = engine(rules)
+    running.observe([reading("lvl2.level", 11.0, 0)], instant(0))
+    running.observe([reading("lvl2.level", 1.0, 100)], instant(100))
+    assert running.alarm("high", "lvl2").state is AlarmState.UNACK
+    due_s = running.next_timer_s()
+    assert due_s == BASE_S + 300
+    running.tick(instant(300))
+    assert running.alarm("high", "lvl2").state is AlarmState.NORMAL
+
+
+def test_faults_and_warnings_keep_their_places_in_the_file() -> None:
+    wrong = {"default": "20 cm", "cases": [{"when": "weather.rainstrom == red", "use": "8 kW"}]}
+    _, faults = bound(
+        {"id": "a", "when": "avg(level, 2 min) > 10 cm"},
+        {"id": "b", "when": "level > limit", "values": {"limit": wrong}},
+        {"id": "c", "when": "level > 10 cm", "values": {"unused": {**LIMIT, "default": "20 kW"}}},
+    )
+    values = ("rules", 1, "values", "limit", "cases", 0)
+    assert sorted({(each.code, each.path, each.offset) for each in faults}, key=str) == sorted(
+        [
+            ("W-WINDOW", ("rules", 0, "when"), 11),
+            ("E-POINT", (*values, "when"), 0),
+            ("E-UNIT", (*values, "use"), None),
+            ("E-UNIT", ("rules", 2, "values", "unused", "cases", 0, "use"), None),
+            ("E-UNIT", ("rules", 2, "values", "unused", "cases", 1, "use"), None),
+        ],
+        key=str,
+    )
+    assert [each.code for each in faults].count("W-WINDOW") == 1
+
+
+def test_devices_without_the_role_are_not_watched() -> None:
+    rules, (warning,) = bound({"id": "quiet", "when": "silent(pump) > 5 min and silent(weather) > 1 h"})
+    assert [(each.device, each.targets) for each in rules.watches] == [("lvl1", ("p1", "weather"))]
+    assert (warning.code, "lvl2" in warning.en, "pump" in warning.en) == ("W-NOMATCH", True, True)
