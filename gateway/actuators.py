@@ -34,7 +34,7 @@ GIVE_UP_S = 120.0
 """An order that has not left by then stays here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
     order: Order
     point: PointId
@@ -51,6 +51,7 @@ class Actuator:
     """Device -> point -> the newest order, in the order in which they came."""
     _closing: list[_Job] = field(init=False, default_factory=list)
     _under_way: list[_Job] = field(init=False, default_factory=list)
+    """In the order in which they were begun."""
     _busy: set[str] = field(init=False, default_factory=set)
     _some: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
@@ -58,9 +59,6 @@ class Actuator:
         """Carry them out as soon as ``run`` gets its turn."""
         for order in orders:
             job = self._job(order)
-            if any(each.point == job.point and each.value == job.value for each in (*self._under_way, *self._closing)):
-                log.info("order is under way already", order=order.send, alarm=order.name)
-                continue
             waiting = self._waiting.setdefault(device_of(order.send), {})
             if (late := waiting.pop(job.point, None)) is not None:
                 log.info("order overtaken before it left", order=late.order.send, by=order.send)
@@ -115,13 +113,14 @@ class Actuator:
         return not unsent or self.clock.monotonic_s() + RETRY_S >= job.taken_s + GIVE_UP_S
 
     def _overtaken(self, job: _Job) -> bool:
-        newer = self._waiting.get(device_of(job.order.send), {}).get(job.point)
-        others = [each for each in self._under_way if each.point == job.point and each.taken_s > job.taken_s]
-        return newer is not None or bool(others)
+        """By a newer order for its point: the same again, or something else."""
+        later = self._under_way[self._under_way.index(job) + 1 :]
+        waiting = self._waiting[device_of(job.order.send)].values()
+        return any(each.point == job.point for each in (*later, *waiting))
 
     async def _execute(self, job: _Job) -> Outcome:
         now_ms, order = self.clock.now_ms(), job.order
-        attempt = "" if order.attempt == 1 else f", {order.attempt}"
+        attempt = "" if order.attempt == 1 else f" #{order.attempt}"
         command = Command(
             uuid7(now_ms),
             job.point,

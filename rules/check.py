@@ -31,12 +31,12 @@ from rules.syntax import (
     calls,
 )
 from rules.units import PURE, TIME, WRITTEN, Unit, convert, of_point, per, product
+from rules.windows import DAYS, STALE_INTERVALS, WEEKS
 
 WINDOWS = ("avg", "count", "increase", "max", "min", "rate", "sum")
-_MOST_PERIODS = {"same_hour": 4, "usual": 28}
+_MOST_PERIODS = {"same_hour": WEEKS, "usual": DAYS}
 FUNCTIONS = ("age", "ago", "alarm", "at_least", "silent", *WINDOWS, *_MOST_PERIODS)
 _LONGEST_S = 366 * 86400.0
-_FEWEST_INTERVALS = 3
 _MAX_CONSTANT, _MAX_FACTOR = 1e30, 1e30
 
 
@@ -691,7 +691,7 @@ class Checker:
         return False
 
     def _check_window(self, node: Node, window_s: float, point: Point) -> None:
-        if not window_s < _FEWEST_INTERVALS * point.interval_s < math.inf:
+        if not window_s < STALE_INTERVALS * point.interval_s < math.inf:
             return
         zh = f"窗口短于三个采样周期（{point.interval_s:g} s）"
         en = f"the window is shorter than three intervals of the point ({point.interval_s:g} s)"

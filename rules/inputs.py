@@ -189,13 +189,13 @@ class Derived:
         self._queue.push(self)
         return before != self.value
 
-    def take(self, at: Instant, value: Known, now: Instant) -> bool:
-        """A sample; whether it has changed the value."""
+    def take(self, at: Instant, value: Known) -> None:
+        """A sample; ``refresh`` must follow."""
         self._live_s = min(self._live_s, at.monotonic_s)
         self._add(at, value)
-        return self.refresh(now)
 
     def preload(self, at: Instant, value: Known) -> None:
+        """A stored sample; ``refresh`` must follow."""
         if at.monotonic_s < self._live_s:
             self._add(at, value)
 
@@ -336,6 +336,7 @@ class Inputs:
     def take(self, readings: Sequence[Reading], now: Instant) -> list[object]:
         """Make the readings the live values.  Returns who reads what has changed, some perhaps twice."""
         touched: list[object] = []
+        moved: list[Derived] = []
         now_s, now_ms, origins = now.monotonic_s, now.utc_ms, self._origins
         for reading in readings:
             origin = origins.get(reading.point)
@@ -352,7 +353,8 @@ class Inputs:
                     self._hear(clock, now_s, now_s, touched)
             measured_s = now_s - age_s
             if value is not None and origin.derived:
-                _remember(origin, Instant(measured_s, now_ms - round(age_s * 1000)), value, now, touched)
+                _remember(origin, Instant(measured_s, now_ms - round(age_s * 1000)), value)
+                moved += origin.derived
             if measured_s < origin.newest_s or age_s > BACKLOG_S:
                 continue
             origin.newest_s, origin.value = measured_s, value
@@ -372,6 +374,9 @@ class Inputs:
                     touched += cell.readers
                     if revived:
                         self._queue.push(cell)
+        for derived in dict.fromkeys(moved) if len(moved) > 1 else moved:
+            if derived.refresh(now):
+                touched += derived.readers
         return touched
 
     def _hear(self, clock: Elapsed, since_s: float, now_s: float, touched: list[object]) -> None:
@@ -476,12 +481,11 @@ class Inputs:
                 self._queue.push(lasting)
 
 
-def _remember(origin: Origin, at: Instant, value: Known, now: Instant, touched: list[object]) -> None:
+def _remember(origin: Origin, at: Instant, value: Known) -> None:
     if origin.hours is not None and not isinstance(value, str):
         origin.hours.add(at.utc_ms, value)
     for derived in origin.derived:
-        if derived.take(at, value, now):
-            touched += derived.readers
+        derived.take(at, value)
 
 
 def _store(origin: Origin, at: Instant, value: Known, now: Instant) -> None:

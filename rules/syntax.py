@@ -356,11 +356,11 @@ class _Parser:
 
     def _id(self) -> Name:
         """Of a device or rule.  Between hyphens it may hold what looks like numbers: ``m-1-1-101``."""
+        if self._next.kind not in ("name", "number"):
+            raise self._unexpected(self._next)
         first = last = self._take()
         while self._next.kind in ("name", "number", "-") and self._next.start == last.end:
             last = self._take()
-        if first.kind not in ("name", "number"):
-            raise self._unexpected(first)
         self._counted(Name(first.text, first.start, first.end))
         return Name(self._text[first.start : last.end], first.start, last.end)
 

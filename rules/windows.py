@@ -73,7 +73,19 @@ class Span(Generic[A]):
     Nothing is ever subtracted, so a huge sample leaves no rounding error behind when it goes.
     """
 
-    __slots__ = ("_back", "_front", "_inside", "_merge", "_newest", "_width_s", "before", "cells", "now_s", "window_s")
+    __slots__ = (
+        "_back",
+        "_front",
+        "_inside",
+        "_merge",
+        "_newest",
+        "_stale",
+        "_width_s",
+        "before",
+        "cells",
+        "now_s",
+        "window_s",
+    )
 
     def __init__(self, window_s: float, merge: Callable[[A, A], A], inside: Callable[[A, A], A]) -> None:
         """inside: how a late sample joins a cell of which some samples are older and some newer."""
@@ -87,6 +99,8 @@ class Span(Generic[A]):
         self._front: list[A] = []
         self._back: A | None = None
         self._newest: _Cell[A] | None = None
+        self._stale = False
+        """A late sample has come between: the stacks must be built again before they are read."""
 
     def add(self, at_s: float, sample: A) -> None:
         if at_s + self.window_s <= self.now_s:
@@ -99,6 +113,8 @@ class Span(Generic[A]):
     def drop(self, now_s: float) -> None:
         """Forget what is *window_s* old."""
         self.now_s = max(self.now_s, now_s)
+        if self._stale:
+            self._flip()
         cells = self.cells
         while cells and cells[0].last_s + self.window_s <= self.now_s:
             if not self._front:
@@ -110,7 +126,7 @@ class Span(Generic[A]):
 
     @property
     def whole(self) -> A | None:
-        """The aggregate of the window; None when it is empty."""
+        """The aggregate of the window as ``drop`` left it; None when it is empty."""
         old, new = self._front[-1] if self._front else None, self._back
         if old is None or new is None:
             return new if old is None else old
@@ -129,10 +145,11 @@ class Span(Generic[A]):
             cells[-1].last_s, cells[-1].sums = at_s, self._merge(cells[-1].sums, sample)
         else:
             cells.append(_Cell(at_s, at_s, sample))
-        self._back = sample if self._back is None else self._merge(self._back, sample)
+        if not self._stale:
+            self._back = sample if self._back is None else self._merge(self._back, sample)
 
     def _insert(self, at_s: float, sample: A) -> None:
-        """A late sample: rare, so it may cost as much as the window is long."""
+        """A late sample: rare, so the next ``drop`` may cost as much as the window is long."""
         cells = self.cells
         after = len(cells)
         while after and cells[after - 1].first_s > at_s:
@@ -149,7 +166,7 @@ class Span(Generic[A]):
             newer.first_s, newer.sums = at_s, self._merge(sample, newer.sums)
         else:
             cells.insert(after, _Cell(at_s, at_s, sample))
-        self._flip()
+        self._stale = True
 
     def _is_same(self, cell: _Cell[A], at_s: float, sample: A) -> bool:
         alone = cell.first_s == cell.last_s
@@ -159,7 +176,7 @@ class Span(Generic[A]):
         return at_s // self._width_s
 
     def _flip(self) -> None:
-        self._front, self._back = [], None
+        self._front, self._back, self._stale = [], None, False
         for cell in reversed(self.cells):
             self._front.append(self._merge(cell.sums, self._front[-1]) if self._front else cell.sums)
 

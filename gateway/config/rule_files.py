@@ -69,6 +69,14 @@ def read_rule_paths(
     return rules, files
 
 
+def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
+    texts = (lint.zh, lint.en, lint.hint_zh, lint.hint_en)
+    if not lint.rule:
+        return RuleFault(lint.code, ("rules",), None, 1, True, *texts)
+    index = places.get(lint.rule)
+    return None if index is None else RuleFault(lint.code, ("rules", index, "id"), None, 1, False, *texts)
+
+
 def written_together(paths: Mapping[str, Path], report: Report) -> Written:
     """The files as they are written, for whoever reads the rules later and perhaps several times."""
     merged = _Merged(_documents(paths, report)[0])
@@ -96,14 +104,6 @@ def _documents(paths: Mapping[str, Path], report: Report) -> tuple[list[Document
         if not document.broken and _is_rule_file(document, report):
             documents.append(document)
     return documents, files
-
-
-def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
-    texts = (lint.zh, lint.en, lint.hint_zh, lint.hint_en)
-    if not lint.rule:
-        return RuleFault(lint.code, ("rules",), None, 1, True, *texts)
-    index = places.get(lint.rule)
-    return None if index is None else RuleFault(lint.code, ("rules", index, "id"), None, 1, False, *texts)
 
 
 def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
