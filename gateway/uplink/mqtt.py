@@ -278,8 +278,8 @@ class MqttUplink:
     async def _subscribe_again(self, session: Session) -> None:
         """Without its receipts an uplink would never be confirmed anything on this connection.
 
-        Measured: a NATS cluster of three refuses with 0x80 for some seconds while it elects a leader, and then every
-        third time as long as a node is dead.  So such a refusal is soon tried again.
+        Measured: a NATS cluster of three refuses with 0x80 for some seconds while it elects a leader, and then up to
+        every second time as long as a node is dead.  So such a refusal is soon tried again.
         """
         pause_s = self._limits.first_pause_s
         while True:

@@ -177,9 +177,9 @@ async def one_node_dies(folder: Path, server: Postgres, gateways: int, envelopes
         print(f"{wanted} envelopes, {counts.duplicates} duplicates, {totals.connections - gateways} reconnected")
 
 
-# Leaders are elected for some 20 s, while connections break; then, as long as the node is dead, the others refuse every
-# third subscription (docs/scale.md).  It is chance when the last gateway has its receipts: mostly within a minute.  The
-# waits together may take longer than other tests are given, and each says what it waited for.
+# Leaders are elected for some 20 s, while connections break; then, as long as the node is dead, the others refuse up to
+# every second subscription (docs/scale.md).  It is chance when the last gateway has its receipts: mostly within a
+# minute.  The waits together may take longer than other tests are given, and each says what it waited for.
 patient = pytest.mark.timeout(600)
 
 
