@@ -12,7 +12,7 @@ Every instant is one step: inputs first, then timers, so a condition must still 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -55,13 +55,14 @@ from rules.calendar import Schedule
 from rules.check import Input, Source
 from rules.effects import Arbiter, Effects
 from rules.explain import explanation
-from rules.inputs import BACKLOG_S, Cell, Inputs
+from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting
 from rules.notices import Desk, Entry
 from rules.output import Changes, Order, Output
+from rules.program import expression
 from rules.rule import Hook, Mode, RuleSet, Watch
 from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Window, covers, name_of
 from rules.runner import Source as Slot
-from rules.text import Template, duration, render, shown, where_is
+from rules.text import Template, duration, render, shown, spoken, where_is
 from rules.timers import NEVER, Queue, Timer
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
@@ -144,6 +145,7 @@ class Engine:
         self._connect()
         self._set_clocks(started)
         self._early: Output | None = None
+        self.unreadable += self._inputs.restore(saved)
         self._restore(rules, saved, started)
         self._inputs.start()
         for runner in self._runners.values():
@@ -152,7 +154,10 @@ class Engine:
     # ------------------------------------------------------------------ what callers use
 
     def observe(self, readings: Sequence[Reading], now: Instant) -> Changes:
-        """One message: its readings change together, then every condition that reads them is judged once."""
+        """One message: its readings change together, then every condition that reads them is judged once.
+
+        Timers that are due at this very instant are left to ``tick``: another message of the same instant may come.
+        """
         output = self._begin(now)
         self._run_timers(now, output, before=True)
         if self._recorders:
@@ -167,7 +172,6 @@ class Engine:
                 self._decide(listener, now, output)
         if self._agenda:
             self._work_off(now, output)
-        self._run_timers(now, output)
         return self._end(output)
 
     def tick(self, now: Instant) -> Changes:
@@ -199,6 +203,16 @@ class Engine:
     def explain(self, rule: str, device: str | None, now_s: float) -> Mapping[str, Any]:
         """See explain.py.  Raises KeyError."""
         return explanation(self._runners[journal.key(rule, device)], now_s)
+
+    def value(self, text: str) -> float | bool | str | None:
+        """What an expression gives now, points named in full; None while unknown.  Raises ValueError: not an expression.
+
+        A function of the past that no rule asks for knows only what comes from now on.
+        """
+        inputs, measure, faults = expression(text, self._inputs.point, devices=lambda name: name in self._devices)
+        if measure is None or any(each.source is Source.ALARM for each in inputs):
+            raise ValueError(faults[0].en if faults else text)
+        return measure.read([self._inputs.slot(each, each.name, None) for each in inputs])
 
     def holds(self) -> Mapping[str, tuple[str, str]]:
         """Device -> (alarm, ``device.action``) that holds it now."""
@@ -281,13 +295,23 @@ class Engine:
 
     # ------------------------------------------------------------------ journal and reload
 
+    def needs(self, now: Instant) -> Mapping[PointId, float]:
+        """How many seconds of stored readings ``preload`` can use, by point."""
+        return self._inputs.needs(now)
+
+    def preload(self, readings: Iterable[Reading], now: Instant) -> None:
+        """Fill the past of the conditions with stored readings, before the first ``observe``; nothing is decided."""
+        self._inputs.preload(readings, now)
+
     def checkpoint(self, now: Instant) -> Mapping[str, bytes]:
         """A sign of life for the journal; the caller adds it to each commit.
 
         Empty until the records of an earlier run have been rewritten (the first ``observe`` or ``tick`` does it):
         their clock readings and this run's sign of life do not belong together.
         """
-        return {} if self._early is not None else {journal.ALIVE_KEY: journal.alive_record(now.monotonic_s)}
+        if self._early is not None:
+            return {}
+        return {journal.ALIVE_KEY: journal.alive_record(now.monotonic_s), **self._inputs.history_records(now)}
 
     def corrected(self, shift_ms: int, first_ms: int, last_ms: int) -> Changes:
         """What happened between these two wrong times, which *shift_ms* makes right, is shown with the right one."""
@@ -341,8 +365,11 @@ class Engine:
             runner.window.readers.append(runner)
         runner.messaged = {name: self._inputs.origin(point) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
-            cells = [source for source in runner.inputs if isinstance(source, Cell)]
-            runner.starving = tuple((cell, watch.rule.no_data_after_s or cell.origin.stale_s) for cell in cells)
+            runner.starving = tuple(
+                (source, watch.rule.no_data_after_s or source.origin.stale_s)
+                for source in runner.inputs
+                if isinstance(source, Cell | Derived) and not isinstance(source, Lasting)
+            )
         if watch.actions:
             runner.effects = self._effects(runner)
         if watch.rule.record_backlog:
@@ -400,6 +427,8 @@ class Engine:
             runner = self._runners.get(key)
             if runner is None:
                 self._retire(key, alarm, priority, rules, started, output)
+                if effects is not None:
+                    self._read(key, partial(self._wind_up, key, effects, alive_s, started))
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             runner.saved = True
@@ -417,6 +446,12 @@ class Engine:
         if runner.effects is None:
             runner.effects = self._effects(runner)
         runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
+
+    def _wind_up(self, key: str, effects: object, alive_s: float, started: Instant) -> None:
+        """What a rule had begun that is no more comes to its end.  Raises journal.Unreadable."""
+        last = Effects(name_of(*_parsed(key)), (), {}, self._arbiter, shadow=False)
+        last.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
+        self._queue.push(last)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
         try:
@@ -458,7 +493,9 @@ class Engine:
             return
         rule, _ = _parsed(key)
         is_off = any(each.id == rule and each.mode is Mode.OFF for each in rules.rules)
-        output.alarms.append(self._gone(key, alarm, priority, RULE_OFF if is_off else RULE_DELETED, now))
+        reason = RULE_OFF if is_off else RULE_DELETED
+        output.line("retire", name_of(*_parsed(key)), now.utc_ms, reason=reason)
+        output.alarms.append(self._gone(key, alarm, priority, reason, now))
 
     def _gone(self, key: str, alarm: Alarm, priority: Priority, reason: str, now: Instant) -> AlarmChange:
         rule, device = _parsed(key)
@@ -642,7 +679,8 @@ class Engine:
 
     def _keep_effects(self, effects: Effects, output: Output) -> None:
         self._queue.push(effects)
-        self._save(self._acting[effects], output)
+        if (runner := self._acting.get(effects)) is not None:
+            self._save(runner, output)
 
     def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
         condition = judged = runner.probe(runner.inputs)
@@ -868,9 +906,8 @@ class Engine:
     def _message(self, runner: Runner, alarm: Alarm, now: Instant) -> Text:
         held = duration(alarm.held.read_s(now.monotonic_s) if alarm.held is not None else 0.0)
         where = where_is(runner.device)
-        cell = next((source for source in runner.inputs if isinstance(source, Cell)), None)
-        value = Text("", "") if cell is None else shown(cell.origin.point, cell.value)
-        texts = {"where": where, "held": held, "value": value}
+        program = runner.watch.program
+        texts = {"where": where, "held": held, **spoken(program, runner.inputs, now.monotonic_s)}
         texts |= {name: shown(origin.point, origin.value) for name, origin in runner.messaged.items()}
         zh, en = runner.rule.message
         return Text(

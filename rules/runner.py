@@ -10,7 +10,7 @@ from rules import journal
 from rules.alarm import Alarm
 from rules.calendar import Schedule
 from rules.effects import Effects
-from rules.inputs import Cell, Origin
+from rules.inputs import Cell, Derived, Origin
 from rules.inputs import Slot as Heard
 from rules.program import Condition
 from rules.rule import Mode, Rule, Watch
@@ -95,7 +95,7 @@ class Runner:
         self.name = name_of(watch.rule.id, watch.device)
         self.inputs: tuple[Source, ...] = ()
         self.window: Window | None = None
-        self.starving: tuple[tuple[Cell, float], ...] = ()
+        self.starving: tuple[tuple[Cell | Derived, float], ...] = ()
         """Inputs and how long each may be without a usable value; empty where the rule just holds."""
         self.messaged: Mapping[str, Origin] = {}
         self.effects: Effects | None = None
