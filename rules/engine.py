@@ -205,7 +205,7 @@ class Engine:
         return explanation(self._runners[journal.key(rule, device)], now_s)
 
     def value(self, text: str) -> float | bool | str | None:
-        """What an expression gives now, points named in full; None while unknown.  Raises ValueError: not an expression.
+        """What an expression gives now, points named in full; None while unknown.  Raises ValueError.
 
         A function of the past that no rule asks for knows only what comes from now on.
         """
