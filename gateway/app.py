@@ -22,6 +22,7 @@ from importlib.metadata import version
 import structlog
 
 from gateway import local_api
+from gateway.actuators import Actuator, actions_of, interlock
 from gateway.answers import Answers
 from gateway.assembly import Voice, connected, desk_of, identities_of, line_of, self_watch, sight_of, uplinks_of
 from gateway.clock import GatewayClock
@@ -34,6 +35,7 @@ from gateway.health import Health
 from gateway.ids import uuid7
 from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
+from gateway.past import recall
 from gateway.pipeline import Pipeline
 from gateway.registers import keep_registers, recall_registers, remember_registers
 from gateway.remote.audit_log import AuditLog
@@ -97,6 +99,7 @@ async def run(
         )
         if engine.unreadable:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
+        await recall(engine, config.store.path, config.points, clock)
         pipeline = Pipeline(store, engine, config.points, clock)
         timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
         await timekeeper.begin(saved)
@@ -112,6 +115,7 @@ async def run(
             clock,
             anchor_in(saved),
         )
+        table = actions_of(config.devices)
         commands = Commands(
             config.points,
             {device.id: device.place for device in config.devices},
@@ -120,7 +124,10 @@ async def run(
             trail,
             clock,
             identities.wrong,
+            [interlock(engine.holds, table)],
         )
+        actuator = Actuator(commands, table, clock)
+        pipeline.order = actuator.take
         watch = await self_watch(config, store, pipeline, uplinks, clock, lambda: commands.unknown, config_refused)
         by_id = {line.id: line for line in lines}
         answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
@@ -157,6 +164,7 @@ async def run(
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),
+                group.create_task(actuator.run()),
                 *([group.create_task(configuring.run())] if configuring else []),
                 group.create_task(store.tend()),
             ]

@@ -68,7 +68,7 @@ class Pipeline:
     engine: Engine
     points: Mapping[PointId, Point]
     clock: Clock
-    order: Callable[[Order], None] = field(default=lambda order: None)
+    order: Callable[[Sequence[Order]], None] = field(default=lambda orders: None)
     """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
     stats: PipelineStats = field(default_factory=PipelineStats)
     latest: dict[PointId, Reading] = field(init=False, default_factory=dict)
@@ -273,8 +273,8 @@ class Pipeline:
             self._failing_since_ms = None
 
     def _give(self, orders: Sequence[Order]) -> None:
-        for order in orders:
-            self.order(order)
+        if orders:
+            self.order(orders)
 
     async def _put_back(
         self, waiting: dict[Lane, list[Record]], saved: dict[str, bytes | None], count: int, exc: StoreError

@@ -109,6 +109,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope", "gateway.ids", "gateway.notices"),
     "gateway.timekeeper": (*VOCABULARY, "gateway.ids", "gateway.pipeline", "gateway.store"),
     "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
+    "gateway.past": (*VOCABULARY, "gateway.store", "rules.engine"),
     "gateway.actions": VOCABULARY,
     "gateway.actuators": (
         *VOCABULARY,
