@@ -107,6 +107,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.notices": (*VOCABULARY, "rules.output", "gateway.ids"),
     "gateway.timekeeper": (*VOCABULARY, "gateway.ids", "gateway.pipeline", "gateway.store"),
     "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
+    "gateway.risk_watch": (*VOCABULARY, "rules.alarm", "rules.risk", "gateway.ids", "gateway.local_api"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (
         *VOCABULARY,

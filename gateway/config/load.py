@@ -38,10 +38,12 @@ from gateway.config.models import (
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
 from gateway.config.remote import remote_faults
+from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
 from gateway.self_watch import own_device
+from rules.risk.definition import Definition
 from rules.rule import RuleSet
 
 __all__ = ["Configuration", "DevicePlan", "LinePlan", "check", "load"]
@@ -68,12 +70,18 @@ class Configuration:
     rules: RuleSet
     remote: RemoteModel
     audit: AuditModel
+    risk: Definition | None
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
     @property
     def watched(self) -> tuple[Device, ...]:
-        return (*self.devices, self.ourselves)
+        return (*self.devices, self.ourselves, *self._community)
+
+    @cached_property
+    def _community(self) -> tuple[Device, ...]:
+        """The device that shows the risk, where there is one."""
+        return () if self.risk is None else (community(self.risk),)
 
     def device(self, id_: str) -> Device:
         """Raises KeyError."""
@@ -135,7 +143,8 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
-    watched = devices if ourselves is None else (*devices, ourselves)
+    risk = _risk(site, parts, devices, report)
+    watched = (*devices, *([ourselves] if ourselves else []), *([community(risk)] if risk else []))
     rules, rule_bytes = read_rule_files(directory, watched, report, complete=not report.failed)
     faults = report.in_order()
     if parts.file is None or ourselves is None or report.failed:
@@ -153,6 +162,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         rules=rules,
         remote=parts.file.remote,
         audit=parts.file.audit,
+        risk=risk,
         digest=_digest(files),
     ), faults
 
@@ -167,6 +177,13 @@ def _ourselves(site: Document, file: SiteFile | None, devices: Sequence[Device],
     return own_device(id_)
 
 
+def _risk(site: Document, parts: _Parts, devices: Sequence[Device], report: Report) -> Definition | None:
+    if parts.file is None or parts.file.risk is None:
+        return None
+    known = {parts.file.gateway.id, *(model.id for model in parts.devices.values())}
+    return read_risk(site, parts.file.risk, devices, known, report)
+
+
 def devices_of(directory: Path) -> tuple[Device, ...] | None:
     """The devices of a site whose rules may still be wrong; None when lines or devices have faults of their own."""
     report = Report()
@@ -176,7 +193,9 @@ def devices_of(directory: Path) -> tuple[Device, ...] | None:
     lines = Planner(site, Profiles(directory, report), report).plan(parts.lines, parts.devices)
     if report.failed or parts.file is None:
         return None
-    return (*(plan.device for line in lines for plan in line.devices), own_device(parts.file.gateway.id))
+    devices = tuple(plan.device for line in lines for plan in line.devices)
+    risk = _risk(site, parts, devices, report)
+    return (*devices, own_device(parts.file.gateway.id), *([community(risk)] if risk else []))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,8 @@ class Hazard:
     id: str
     label: Text
     inputs: tuple[Input, ...]
-    calm_s: tuple[float, float, float, float, float]
-    """Indexed by level: after so long without reason the next colour below takes over."""
+    calm_s: tuple[float, ...]
+    """By level, none included: after so long without reason the next colour below takes over."""
 
 
 @dataclass(frozen=True)

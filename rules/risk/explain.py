@@ -48,8 +48,8 @@ def steps(definition: Definition, now: Assessment) -> Iterator[Step]:
 def _values(each: Input) -> Iterator[tuple[Value, Level, Scale]]:
     """The values at which a colour begins, the mildest first; points of one kind are judged alike."""
     for scale in each.scales[:1]:
-        found = [(value, shifted(level, scale.shift)) for level, value in scale.steps]
-        found += [(value, shifted(level, scale.shift)) for value, level in scale.words.items()]
+        begins = [*((value, level) for level, value in scale.steps), *scale.words.items()]
+        found = [(value, shifted(level, scale.shift)) for value, level in begins]
         yield from ((value, level, scale) for value, level in sorted(found, key=lambda pair: pair[1]) if level)
 
 
