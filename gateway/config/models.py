@@ -369,6 +369,7 @@ def _quantity(value: object) -> str:
     return text
 
 
+Calm = Annotated[float, Field(ge=1, le=86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Colour = Literal["blue", "yellow", "orange", "red"]
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}\.[a-z][a-z0-9_]{0,47}$")]
 Quantity = Annotated[
@@ -392,10 +393,10 @@ class ColoursModel(Model):
 class CalmModel(Model):
     """So long without reason for a colour, and the next one below takes over."""
 
-    blue: Patience | None = None
-    yellow: Patience | None = None
-    orange: Patience | None = None
-    red: Patience | None = None
+    blue: Calm | None = None
+    yellow: Calm | None = None
+    orange: Calm | None = None
+    red: Calm | None = None
 
 
 class RiskInputModel(Model):

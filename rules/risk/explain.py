@@ -89,6 +89,8 @@ class Teller:
         extra = Text("", "")
         if self.now.raised_by:
             extra = Text(f"（{raised.zh}同时达到同一颜色，升一级）", f" ({raised.en} together: one colour more)")
+        elif self.now.level > max((each.level for each in self.now.hazards), default=Level.NONE):
+            extra = Text("（逐级下降中）", " (going down colour by colour)")
         if self.now.blind:
             extra = Text(f"{extra.zh}；{len(self.now.blind)} 个测点无数据", f"{extra.en}; {len(self.now.blind)} blind")
         return Text(f"社区风险：{level.zh}{extra.zh}", f"community risk: {level.en}{extra.en}")

@@ -5,6 +5,7 @@
 
 - Up: at once, or when a level has lasted for the input's delay.
 - Down: one colour at a time, each after its calm time without reason.  Whatever gives reason again begins it anew.
+  The composite follows, and never by two colours at once.
 - A sensor that is silent gives no reason to rise.  For ``hold_s`` its last level lets nothing fall either: a sensor
   under water is silent too.  Then it is forgotten; until it is heard the risk is blind in that respect.
 - An official warning counts until it expires or is withdrawn, whether its source is heard or not.
@@ -190,6 +191,12 @@ class RiskModel:
                 self._untils.setdefault(gauge.input.until, []).append(gauge)
         self._level, self._raised_by = Level.NONE, tuple[str, ...]()
         self._since_s = started.monotonic_s
+        self._fell_s: float | None = None
+        """When the composite last fell; None since it rose."""
+        self._calm_s = tuple(
+            min((hazard.calm_s[level] for hazard in definition.hazards), default=0.0) for level in Level
+        )
+        """So long the composite stands at each colour that it has fallen to."""
         self._due_s = _NEVER
         if saved is not None:
             self._restore(saved, started)
@@ -278,10 +285,21 @@ class RiskModel:
             for gauge in held.gauges:
                 _weigh(gauge, now_s)
             self._follow(held, now_s)
-        level, self._raised_by = combined(self.definition, {held.hazard.id: held.level for held in self._held})
-        if level is not self._level:
-            self._level, self._since_s = level, now_s
+        self._compose(now_s)
         self._due_s = min((due_s for due_s in self._dues() if due_s > now_s), default=_NEVER)
+
+    def _compose(self, now_s: float) -> None:
+        """The composite rises with the hazards; where several fall together, it falls colour by colour."""
+        level, together = combined(self.definition, {held.hazard.id: held.level for held in self._held})
+        if level > self._level:
+            self._level, self._since_s, self._fell_s = level, now_s, None
+        elif level < self._level and now_s >= self._falls_s():
+            self._level, self._since_s, self._fell_s = Level(self._level - 1), now_s, now_s
+        self._raised_by = together if level is self._level else ()
+
+    def _falls_s(self) -> float:
+        """When the composite may fall."""
+        return -_NEVER if self._fell_s is None else self._fell_s + self._calm_s[self._level]
 
     def _follow(self, held: _Held, now_s: float) -> None:
         """Up at once; down one colour after its calm time."""
@@ -312,6 +330,7 @@ class RiskModel:
         return now_s < sense.lost_s + self.definition.hold_s
 
     def _dues(self) -> Iterator[float]:
+        yield self._falls_s()
         for held in self._held:
             yield held.fall_s()
             for gauge in held.gauges:
@@ -343,6 +362,7 @@ class RiskModel:
             "utc": now.utc_ms,
             "since": self._since_s,
             "level": self._level,
+            "fell": self._fell_s,
             "hazards": {
                 held.hazard.id: {
                     "level": held.level,
@@ -372,6 +392,7 @@ class RiskModel:
                 if (record := found["hazards"].get(held.hazard.id)) is not None:
                     _held_in(held, record, times)
             self._level, self._since_s = Level(found["level"]), float(found["since"]) + times.real_s
+            self._fell_s = None if found["fell"] is None else float(found["fell"]) + times.still_s
         except Unreadable:
             raise
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
