@@ -393,3 +393,23 @@ def test_a_held_hazard_says_by_what_and_how_long() -> None:
     gas = "gas: red, made by gas1.concentration = 40 %LEL (red); orange after 9 min more calm"
     assert f"  {gas}" in [line.en for line in teller.lines()]
     assert gas in teller.reasons().en
+
+
+def test_the_composite_falls_colour_by_colour_also_over_a_restart() -> None:
+    """Two hazards leave yellow together: of the orange that they made, yellow is left for its calm time."""
+    two = Definition(small().hazards[:2], hold_s=0.0)
+    model, t = RiskModel(two, Instant(0.0, 0)), 0.0
+    for t, level in ((0.0, 2), (15.0, 2), (20.0, 0)):
+        now = Instant(t, round(t * 1000))
+        model.observe(values({"p.level": level, "m.gust": level}, now), now)
+    assert model.state(now).level is Level.ORANGE
+    fallen = Instant(50.0, 50_000)
+    state = model.state(fallen)
+    assert (state.level, {each.level for each in state.hazards}) == (Level.YELLOW, {Level.BLUE})
+    assert Teller(two, state).headline().en.startswith("community risk: yellow (going down colour by colour)")
+    model = RiskModel(two, fallen, model.record(fallen))
+    assert model.state(Instant(69.0, 69_000)).level is Level.YELLOW
+    # at 70 s both hazards fall from blue to none; the composite stands at yellow until 80 s, and at blue for 20 s more
+    assert model.state(Instant(79.0, 79_000)).level is Level.YELLOW
+    assert model.state(Instant(80.0, 80_000)).level is Level.BLUE
+    assert model.state(Instant(100.0, 100_000)).level is Level.NONE
