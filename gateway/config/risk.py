@@ -254,7 +254,7 @@ class _Reader:
         if strange:
             message = Text(
                 f"{point.id} 的状态 {'、'.join(strange)} 不是颜色",
-                f"{point.id} has states that are no colours: {strange}",
+                f"{point.id} has states that are no colours: {', '.join(strange)}",
             )
             self._add(
                 (*path, "warning"), "E-VALUE", message, Text("用 states 说明其颜色", "say their colours in states")

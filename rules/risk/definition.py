@@ -120,7 +120,9 @@ class Definition:
     @cached_property
     def related(self) -> frozenset[tuple[str, str]]:
         """Pairs of hazards that share a point: one thing must not count twice."""
-        read = {hazard.id: {scale.point for each in hazard.inputs for scale in each.scales} for hazard in self.hazards}
+        read: dict[str, set[PointId]] = {}
+        for hazard, each in self.inputs():
+            read.setdefault(hazard.id, set()).update(scale.point for scale in each.scales)
         pairs = ((one, other) for one in read for other in read if one != other)
         return frozenset(pair for pair in pairs if read[pair[0]] & read[pair[1]])
 
