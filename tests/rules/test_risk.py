@@ -102,6 +102,15 @@ def test_all_nights_were_played() -> None:
     assert len(DATA["cases"]) == 9
 
 
+def test_when_a_warning_expires_is_a_number_of_seconds() -> None:
+    text = FILE.read_text(encoding="utf-8").replace("until: weather.typhoon_until", "until: p1.level")
+    document, report, devices = load_yaml(text, FILE.name), Report(), devices_of(DATA)
+    section = parse(Section, document.data["risk"])
+    read_risk(document, section, devices, {each.id for each in devices}, report)
+    (fault,) = report.faults
+    assert (fault.code, fault.message.en) == ("E-TYPE", "p1.level is no number of UTC seconds")
+
+
 # ---------------------------------------------------------------------- what must hold
 
 LEVELS = st.sampled_from(list(Level))
