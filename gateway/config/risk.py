@@ -26,7 +26,10 @@ _OFFICIAL_STALE_S = 3600.0
 
 
 def community(definition: Definition) -> Device:
-    """The risk as a device: what rules and platforms see of it."""
+    """The risk as a device: what rules and platforms see of it.
+
+    Its points are in the order of risk_watch.py's values.
+    """
     words = tuple(level.word for level in Level)
     labels = {hazard.id: hazard.label for hazard in definition.hazards}
     points = [Point(f"{DEVICE}.risk", ValueKind.STATE, Text("社区风险等级", "community risk"), EVERY_S, states=words)]

@@ -106,7 +106,6 @@ class _Sense:
     """One point, as one input reads it."""
 
     scale: Scale
-    official: bool
     value: Value | None = None
     """The last good one."""
     level: Level = Level.NONE
@@ -177,7 +176,7 @@ class RiskModel:
         self._held = [
             _Held(
                 hazard,
-                [_Gauge(each, [_Sense(scale, each.official) for scale in each.scales]) for each in hazard.inputs],
+                [_Gauge(each, [_Sense(scale) for scale in each.scales]) for each in hazard.inputs],
                 since_s=started.monotonic_s,
             )
             for hazard in definition.hazards

@@ -111,6 +111,16 @@ def test_when_a_warning_expires_is_a_number_of_seconds() -> None:
     assert (fault.code, fault.message.en) == ("E-TYPE", "p1.level is no number of UTC seconds")
 
 
+def test_a_kind_may_be_looked_for_in_one_place_only() -> None:
+    text = FILE.read_text(encoding="utf-8").replace("measures: level,", 'measures: level, place: {building: "2"},')
+    document, report, devices = load_yaml(text, FILE.name), Report(), devices_of(DATA)
+    section = parse(Section, document.data["risk"])
+    found = read_risk(document, section, devices, {each.id for each in devices}, report)
+    water = found.hazards[0].inputs[-1]
+    assert (water.id, [scale.point for scale in water.scales]) == ("pump.level@2", ["p2.level"])
+    assert water.scales[0].steps == ((Level.YELLOW, 0.8), (Level.ORANGE, 1.0), (Level.RED, 1.3)), "in the point's unit"
+
+
 # ---------------------------------------------------------------------- what must hold
 
 LEVELS = st.sampled_from(list(Level))
@@ -315,6 +325,18 @@ def test_old_readings_decide_nothing() -> None:
     earlier = Reading("m.gust", 45.0, now.utc_ms - 1000, now.utc_ms)
     assert not model.observe([earlier], now)
     assert model.state(now).level is Level.YELLOW
+
+
+def test_a_doubtful_value_is_no_evidence() -> None:
+    model, now = RiskModel(small(), Instant(0.0, 0)), Instant(1.0, 1000)
+    doubtful = Reading("m.gust", 45.0, now.utc_ms, now.utc_ms, Quality.UNCERTAIN, Reason.JUMP)
+    model.observe([doubtful], now)
+    assert model.state(now).level is Level.NONE
+    model.observe([reading("m.gust", 45.0, now)], now)
+    model.observe([doubtful], Instant(2.0, 2000))
+    state = model.state(Instant(2.0, 2000))
+    assert (state.level, state.drivers) == (Level.RED, ())
+    assert [each.point for each in state.blind if each.holds] == ["m.gust"]
 
 
 def test_what_changes_no_level_costs_no_judgement() -> None:
