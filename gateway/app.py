@@ -24,7 +24,17 @@ import structlog
 from gateway import local_api
 from gateway.actuators import Actuator, actions_of, interlock
 from gateway.answers import Answers
-from gateway.assembly import Voice, connected, desk_of, identities_of, line_of, self_watch, sight_of, uplinks_of
+from gateway.assembly import (
+    Voice,
+    connected,
+    desk_of,
+    identities_of,
+    line_of,
+    risk_watch,
+    self_watch,
+    sight_of,
+    uplinks_of,
+)
 from gateway.clock import GatewayClock
 from gateway.commands import Commands
 from gateway.config.load import Configuration
@@ -108,6 +118,7 @@ async def run(
         lines = [line_of(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
         recall_registers(lines, saved, clock)
         uplinks: dict[str, MqttUplink] = {}
+        risk = risk_watch(config, saved, pipeline, clock)
         health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         trail = Trail(
             AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
@@ -148,6 +159,7 @@ async def run(
             **answers.handlers(),
             "remote": partial(by_hand, desk),
             **(configuring.handlers() if configuring else {}),
+            **(risk.handlers() if risk else {}),
         }
         async with (
             trail,
@@ -161,6 +173,7 @@ async def run(
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(keep_registers(lines, pipeline, clock)),
                 group.create_task(watch.run()),
+                *([group.create_task(risk.run())] if risk else []),
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),
@@ -184,6 +197,8 @@ async def run(
             await _cancel(polling)
             await commands.ended()  # a line that is closed tells whoever waits for it
             remember_registers(lines, pipeline, clock)
+            if risk is not None:
+                risk.keep()
             await trail.settled()
             async with pipeline.at_rest(COMMIT_S):
                 await _cancel(committing)

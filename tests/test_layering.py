@@ -119,6 +119,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "rules.effects",
         "rules.output",
     ),
+    "gateway.risk_watch": (*VOCABULARY, "rules.alarm", "rules.risk", "gateway.ids", "gateway.local_api"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (
         *VOCABULARY,

@@ -39,10 +39,12 @@ from gateway.config.models import (
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
 from gateway.config.remote import remote_faults
+from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
 from gateway.self_watch import own_device
+from rules.risk.definition import Definition
 from rules.rule import Actions, RuleSet
 
 __all__ = ["Configuration", "DevicePlan", "LinePlan", "check", "load"]
@@ -69,12 +71,18 @@ class Configuration:
     rules: RuleSet
     remote: RemoteModel
     audit: AuditModel
+    risk: Definition | None
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
     @property
     def watched(self) -> tuple[Device, ...]:
-        return (*self.devices, self.ourselves)
+        return (*self.devices, self.ourselves, *self._community)
+
+    @cached_property
+    def _community(self) -> tuple[Device, ...]:
+        """The device that shows the risk, where there is one."""
+        return () if self.risk is None else (community(self.risk),)
 
     def device(self, id_: str) -> Device:
         """Raises KeyError."""
@@ -136,7 +144,8 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
-    watched = devices if ourselves is None else (*devices, ourselves)
+    risk = _risk(site, parts, devices, report)
+    watched = (*devices, *([ourselves] if ourselves else []), *([community(risk)] if risk else []))
     rules, rule_bytes = read_rule_files(directory, watched, _sendable(lines), report, complete=not report.failed)
     if parts.file is not None and not rules.site.timezone:
         rules = replace(rules, site=replace(rules.site, timezone=parts.file.site.timezone))
@@ -156,6 +165,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         rules=rules,
         remote=parts.file.remote,
         audit=parts.file.audit,
+        risk=risk,
         digest=_digest(files),
     ), faults
 
@@ -168,6 +178,13 @@ def _ourselves(site: Document, file: SiteFile | None, devices: Sequence[Device],
         message = Text(f"{id_} 已是一台设备的编号", f"a device is called {id_} already")
         report.add(site.fault(("gateway", "id"), "E-DUP", message, Text("改其中一个", "rename one of the two")))
     return own_device(id_)
+
+
+def _risk(site: Document, parts: _Parts, devices: Sequence[Device], report: Report) -> Definition | None:
+    if parts.file is None or parts.file.risk is None:
+        return None
+    known = {parts.file.gateway.id, *(model.id for model in parts.devices.values())}
+    return read_risk(site, parts.file.risk, devices, known, report)
 
 
 def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
@@ -183,7 +200,9 @@ def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
     if report.failed or parts.file is None:
         return None
     devices = tuple(plan.device for line in lines for plan in line.devices)
-    return (*devices, own_device(parts.file.gateway.id)), _sendable(lines)
+    risk = _risk(site, parts, devices, report)
+    ours = (own_device(parts.file.gateway.id), *([community(risk)] if risk else []))
+    return (*devices, *ours), _sendable(lines)
 
 
 def _sendable(lines: Sequence[LinePlan]) -> Actions:

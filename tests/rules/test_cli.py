@@ -98,7 +98,7 @@ rules:
     site = tmp_path / "site"
     shutil.copytree(SITE, site)
     written = (site / "site.yaml").read_text(encoding="utf-8")
-    allowed = re.sub(r"(\{id: pumps-1,)", r"\1 allow_write: [pump1_start],", written)
+    allowed = re.sub(r"(- id: pumps-1\n)", r"\1  allow_write: [pump1_start]\n", written)
     assert allowed != written
     (site / "site.yaml").write_text(allowed, encoding="utf-8")
     result = check(tmp_path, text.replace("SEND", "pumps-1.pump1_start_on"), "--config", str(site), "--lang", "zh")
