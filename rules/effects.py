@@ -385,10 +385,13 @@ class Effects:
                 self._confirmed(effect, now, output)
         elif effect.phase is _Phase.VERIFYING:
             self._again(effect, now, output, effect.attempt)
-        elif effect.phase is _Phase.HELD and effect.may_reassert_s <= now.monotonic_s:
+        elif self._to_be_held(effect) and effect.may_reassert_s <= now.monotonic_s:
             self._reassert(effect, now, output)
-        elif effect.blind and effect.action.hold and effect.may_reassert_s <= now.monotonic_s:
-            self._reassert(effect, now, output)
+
+    @staticmethod
+    def _to_be_held(effect: _Effect) -> bool:
+        """Another value than the wanted one is to be set right."""
+        return effect.phase is _Phase.HELD or (effect.blind and effect.action.hold)
 
     def _confirmed(self, effect: _Effect, now: Instant, output: Output) -> None:
         output.line("confirmed", self.name, now.utc_ms, send=effect.action.send)
