@@ -57,16 +57,18 @@ from rules.effects import Arbiter, Effects
 from rules.explain import explanation
 from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting
 from rules.notices import Desk, Entry
-from rules.output import Changes, Order, Output
+from rules.output import Changes, Line, Order, Output
 from rules.program import expression
-from rules.rule import Hook, Mode, RuleSet, Watch
-from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Window, covers, name_of
+from rules.rule import Action, Hook, Mode, RuleSet, Watch
+from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Trial, Window, covers, name_of
 from rules.runner import Source as Slot
 from rules.text import Template, duration, render, shown, spoken, where_is
 from rules.timers import NEVER, Queue, Timer
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
 
+TRIAL_S = 10.0
+"""What lasts is tried for so long at least."""
 _WALL_STEP_MS = 500
 """A wall clock that has moved so much against the monotonic one has been set."""
 
@@ -137,6 +139,10 @@ class Engine:
         """Latched alarms whose rules are gone, until they are reset."""
         self._windows: dict[Schedule, Window] = {}
         self._clockworks = [Clockwork(index) for index in range(len(rules.jobs))]
+        self._trials: dict[str, Trial] = {}
+        self._tried: set[str] = set()
+        """Journal keys of trials that have been written."""
+        self._proved: dict[str, journal.Proof] = {}
         self._recorders: dict[PointId, list[Runner]] = {}
         self._agenda: dict[Runner, None] = {}
         """Alarms that must be looked at before this step is over."""
@@ -293,6 +299,58 @@ class Engine:
             self._put_in_service(runner, who, now, output)
         return self._end(output)
 
+    def test_fire(
+        self, rule: str, device: str | None, who: str, reason: str, with_output: bool, now: Instant
+    ) -> Changes:
+        """Do what the alarm would do, without the alarm; in shadow unless *with_output*.  The record of it is kept.
+
+        What lasts (a siren) ends after the longest confirmation; what was closed stays closed.
+        """
+        runner, output = self._attended(rule, device, now)
+        actions = [replace(each, hold=False, at_most=None) for each in runner.watch.actions if each.hook is Hook.ALARM]
+        why = _trial_refusal(runner, actions, reason)
+        if not why and runner.name in self._trials:
+            why = "a test is under way"
+        if why:
+            output.line("test_fire_refused", runner.name, now.utc_ms, who=who, why=why)
+            return self._end(output)
+        output.line("test_fire", runner.name, now.utc_ms, who=who, reason=reason, output=with_output)
+        effects = Effects(runner.name, actions, self._confirming(actions), self._arbiter, shadow=not with_output)
+        lasts_s = max((each.confirm.within_s * each.tries for each in actions if each.confirm), default=0.0)
+        proof = journal.Proof(now.utc_ms, who, with_output)
+        trial = Trial(runner.name, effects, proof, now.monotonic_s + max(lasts_s + 0.5, TRIAL_S))
+        self._trials[runner.name] = trial
+        self._queue.push(trial)
+        effects.fire(Hook.ALARM, now, output)
+        self._keep_trial(trial, output)
+        return self._end(output)
+
+    def trial(self, rule: str, device: str | None) -> Sequence[Line] | None:
+        """What has happened in the proof test that is under way; None when none is."""
+        trial = self._trials.get(name_of(rule, device))
+        return None if trial is None else tuple(trial.lines)
+
+    def proved(self, rule: str, device: str | None) -> journal.Proof | None:
+        """The last proof test that has come to its end."""
+        return self._proved.get(name_of(rule, device))
+
+    def _keep_trial(self, trial: Trial, output: Output) -> None:
+        record = journal.trial_record(trial.effects.record())
+        if record is not None or trial.key in self._tried:
+            output.saved[trial.key] = record
+            self._tried.add(trial.key)
+        self._queue.push(trial.effects)
+
+    def _end_trial(self, trial: Trial, now: Instant, output: Output) -> None:
+        trial.effects.moved(AlarmState.NORMAL, now, output)
+        self._keep_trial(trial, output)
+        trial.note(output.lines)
+        del self._trials[trial.name]
+        failed = tuple(str(line.about.get("send")) for line in trial.lines if line.event == "unconfirmed")
+        proof = self._proved[trial.name] = replace(trial.proof, failed=failed)
+        output.saved[f"{journal.PROVED_PREFIX}{trial.name}"] = journal.proved_record(proof)
+        output.line("test_fire_end", trial.name, now.utc_ms, failed=", ".join(failed))
+
     # ------------------------------------------------------------------ journal and reload
 
     def needs(self, now: Instant) -> Mapping[PointId, float]:
@@ -345,6 +403,7 @@ class Engine:
         records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
         records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
+        records |= {journal.PROVED_PREFIX + name: journal.proved_record(proof) for name, proof in self._proved.items()}
         if (desk := journal.desk_record(self._desk.record(), self._desk.as_of_s)) is not None:
             records[journal.DESK_KEY] = desk
         return records
@@ -387,9 +446,12 @@ class Engine:
             else self._inputs.slot(wanted, target, watch.rule.no_data_after_s)
         )
 
+    def _confirming(self, actions: Sequence[Action]) -> Mapping[PointId, Cell]:
+        confirmed = {action.confirm.point for action in actions if action.confirm is not None}
+        return {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+
     def _effects(self, runner: Runner) -> Effects:
-        confirmed = {action.confirm.point for action in runner.watch.actions if action.confirm is not None}
-        cells = {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+        cells = self._confirming(runner.watch.actions)
         effects = Effects(runner.name, runner.watch.actions, cells, self._arbiter, shadow=runner.shadow)
         self._acting[effects] = runner
         return effects
@@ -428,7 +490,9 @@ class Engine:
             if runner is None:
                 self._retire(key, alarm, priority, rules, started, output)
                 if effects is not None:
-                    self._read(key, partial(self._wind_up, key, effects, alive_s, started))
+                    name = name_of(*_parsed(key))
+                    last = journal.trial_record(effects) or b""
+                    self._read(key, partial(self._wind_up, name, last, alive_s, started))
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             runner.saved = True
@@ -436,6 +500,15 @@ class Engine:
                 self._read(key, partial(self._take_up, runner, effects, alive_s, started))
             self._settle(runner)
             self._save(runner, output)
+        for key, record in saved.items():
+            if key.startswith(journal.PROVED_PREFIX):
+                proof: journal.Proof | None = self._read(key, partial(journal.read_proved, record))
+                if proof is not None:
+                    self._proved[key.removeprefix(journal.PROVED_PREFIX)] = proof
+            elif key.startswith(journal.TRIAL_PREFIX):
+                name = key.removeprefix(journal.TRIAL_PREFIX)
+                self._read(key, partial(self._wind_up, name, record, alive_s, started))
+                output.saved[key] = None
         self._resume(saved, alive_s, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
@@ -447,10 +520,10 @@ class Engine:
             runner.effects = self._effects(runner)
         runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
 
-    def _wind_up(self, key: str, effects: object, alive_s: float, started: Instant) -> None:
-        """What a rule had begun that is no more comes to its end.  Raises journal.Unreadable."""
-        last = Effects(name_of(*_parsed(key)), (), {}, self._arbiter, shadow=False)
-        last.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
+    def _wind_up(self, name: str, record: bytes, alive_s: float, started: Instant) -> None:
+        """What a rule had begun that is no more, or a test, comes to its end.  Raises journal.Unreadable."""
+        last = Effects(name, (), {}, self._arbiter, shadow=False)
+        last.restore(journal.read_trial(record), started, alive_s if math.isfinite(alive_s) else None)
         self._queue.push(last)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
@@ -611,6 +684,8 @@ class Engine:
         return output
 
     def _end(self, output: Output) -> Changes:
+        for trial in self._trials.values():
+            trial.note(output.lines)
         desk = self._desk
         if desk.revision != self._desk_written:
             self._desk_written = desk.revision
@@ -643,6 +718,8 @@ class Engine:
                     self._queue.push(self._desk)
                 elif isinstance(timer, Clockwork):
                     self._run(timer, at, output)
+                elif isinstance(timer, Trial):
+                    self._end_trial(timer, at, output)
             self._work_off(at, output)
             due_s = self._queue.next_s()
 
@@ -652,7 +729,7 @@ class Engine:
             self._agenda[timer] = None
         elif isinstance(timer, Window):
             self._turn(timer, at)
-        elif isinstance(timer, Effects | Clockwork) or timer is self._desk:
+        elif isinstance(timer, Effects | Clockwork | Trial) or timer is self._desk:
             return
         else:
             for listener in self._inputs.expire(timer, at):
@@ -681,6 +758,8 @@ class Engine:
         self._queue.push(effects)
         if (runner := self._acting.get(effects)) is not None:
             self._save(runner, output)
+        elif (trial := self._trials.get(effects.name)) is not None and trial.effects is effects:
+            self._keep_trial(trial, output)
 
     def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
         condition = judged = runner.probe(runner.inputs)
@@ -971,6 +1050,15 @@ def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
 def _wants_somebody(runner: Runner) -> bool:
     alarm = runner.alarm
     return alarm.state is AlarmState.UNACK and alarm.begun and not alarm.quiet and not runner.shadow
+
+
+def _trial_refusal(runner: Runner, actions: Sequence[Action], reason: str) -> str:
+    """Why its actions are not tried; empty when they may be."""
+    if not actions:
+        return "it moves nothing"
+    if runner.alarm.active:
+        return "it is on: this is no test"
+    return "" if reason.strip() else "no reason"
 
 
 def _reset_refusal(runner: Runner, who: str, reason: str) -> str:
