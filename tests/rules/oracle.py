@@ -128,6 +128,10 @@ class Track:
         if not self.verdicts or self.verdicts[-1][1] is not verdict:
             self.verdicts.append((now_s, verdict))
 
+    def forget(self, now_s: float) -> None:
+        """No delay goes on from here."""
+        self.verdicts += [(now_s, False), (now_s, None)]
+
     def lasted_s(self, wanted: bool, now_s: float, *, timers: bool) -> float | None:
         """How long the verdict has been *wanted*, without a definite opposite.  None: it has not been.
 
@@ -357,11 +361,14 @@ class Oracle:
 
     def _look(self, now_s: float, *, timers: bool, heard: frozenset[str] = frozenset()) -> None:
         """Rules may ask for each other's alarms: until nothing changes any more."""
-        before: object = None
-        while before != (before := self._everything()):
+        for _ in range(20):
+            before = self._everything()
             for track in self.tracks.values():
                 if track.rule.mode not in ("deleted", "off"):
                     self._decide(track, now_s, timers)
+            if before == self._everything():
+                return
+        raise RuntimeError("the rules wait for each other")
 
     def _everything(self) -> object:
         return [(t.rule.id, t.state, t.reason, t.suppressed, len(t.verdicts), t.shelf is None) for t in self.tracks.values()]
@@ -374,11 +381,11 @@ class Oracle:
         if own and rule.clear_when is not None:
             asked = ("or", rule.when, ("not", rule.clear_when))
             verdict = self.judge(rule, asked, now_s, timers)
-        if rule.daily is not None and not self._is_open(rule.daily):
-            verdict = False
+        is_closed = rule.daily is not None and not self._is_open(rule.daily)
+        verdict = False if is_closed else verdict
         starved = verdict is None and self._starved(rule, asked, now_s, timers)
         if verdict is not None or track.known is not None:
-            track.known = verdict is not None
+            track.known = None if is_closed else verdict is not None
         track.say(now_s, verdict)
         if track.active:
             self._while_active(track, verdict, starved, now_s, timers)
@@ -393,9 +400,8 @@ class Oracle:
         held_s = track.lasted_s(True, now_s, timers=timers)
         if starved and rule.no_data == "alarm":
             self._raise(track, "no_data", 0.0, now_s, timers)
-        elif starved and rule.no_data == "clear":
-            track.verdicts.append((now_s, False))
-            track.verdicts.append((now_s, None))
+        elif starved and rule.no_data == "clear" and held_s is not None:
+            track.forget(now_s)
         elif verdict and held_s is not None and _over(held_s, rule.for_s, timers):
             self._raise(track, "condition", held_s, now_s, timers)
 
@@ -452,9 +458,7 @@ class Oracle:
             track.chattering = False
             self._line("chatter_off", track)
         track.tell_s = None
-        track.verdicts.append((now_s, False))  # an old delay does not go on
-        if reason == "no_data":
-            track.verdicts.append((now_s, None))
+        track.forget(now_s)
         track.condition = track.rule.condition
         self._move(track, after, now_s, reason)
 
@@ -497,8 +501,7 @@ class Oracle:
             self._line("pending_cancel", track)
             self._touch(track)
         if changed and not track.active:
-            track.verdicts.append((now_s, False))
-            track.verdicts.append((now_s, None))
+            track.forget(now_s)
         track.rule = rule
 
     def _retire(self, track: Track, reason: str, now_s: float) -> None:
