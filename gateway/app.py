@@ -65,11 +65,13 @@ async def run(
     stop: asyncio.Event,
     reload: Callable[[float], str] | None = None,
     remote: Remote | None = None,
+    config_refused: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug.
 
     reload: start anew with the configuration on disk, so many seconds from now; returns what is wrong with it.
     remote: how *config* was chosen, where another may come from afar.
+    config_refused: whether what is on disk was refused, so that *config* still stands.
     """
     started_ms = clock.now_ms()
     identity = Identity(
@@ -103,7 +105,6 @@ async def run(
         lines = [line_of(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
         recall_registers(lines, saved, clock)
         uplinks: dict[str, MqttUplink] = {}
-        watch = await self_watch(config, store, pipeline, uplinks, clock)
         health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         trail = Trail(
             AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
@@ -120,6 +121,7 @@ async def run(
             clock,
             identities.wrong,
         )
+        watch = await self_watch(config, store, pipeline, uplinks, clock, lambda: commands.unknown, config_refused)
         by_id = {line.id: line for line in lines}
         answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
         doors = Doors(commands, pipeline, clock, left_on(saved))

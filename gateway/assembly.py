@@ -176,7 +176,13 @@ def connected(uplinks: Mapping[str, MqttUplink]) -> Callable[[], Set[str]]:
 
 
 async def self_watch(
-    config: Configuration, store: Store, pipeline: Pipeline, uplinks: Mapping[str, MqttUplink], clock: Clock
+    config: Configuration,
+    store: Store,
+    pipeline: Pipeline,
+    uplinks: Mapping[str, MqttUplink],
+    clock: Clock,
+    lost_commands: Callable[[], int],
+    config_refused: Callable[[], bool],
 ) -> SelfWatch:
     stats = await store.stats()
     before = stats.evicted + stats.damaged
@@ -189,7 +195,15 @@ async def self_watch(
         except StoreError:
             failing = True
         status = {name: uplink.status for name, uplink in uplinks.items()}
-        return findings.values(status, losses, clock.state(), clock.monotonic_s(), failing=failing)
+        return findings.values(
+            status,
+            losses,
+            clock.state(),
+            clock.monotonic_s(),
+            failing=failing,
+            lost_commands=pipeline.stats.unconfirmed + lost_commands(),
+            config_refused=config_refused(),
+        )
 
     return SelfWatch(config.device(config.gateway.id), look, pipeline.submit, clock)
 

@@ -4,6 +4,8 @@
                    │ yes                                                                      ▼
                    └──▶ "command.requested" on disk ──▶ write, once ──▶ settle ──▶ read back ──▶ "command.done"
 
+A rule's command is urgent: what it overtakes and what it does not wait for stands with ``Command.urgent``.
+
 There is no queue: a command lives in the task that asked for it and dies with it.  What a killed daemon leaves behind
 is a request without an end, for people to look at; nothing is ever carried out after a restart, or a second time.
 """
@@ -29,6 +31,7 @@ from gateway.model import Event, Place, Point, PointId, Reading, Value, ValueKin
 
 log = structlog.get_logger()
 
+FREE_POLL_S = 0.1
 STALL_S = 30.0
 """Backstop for one write: a driver that hangs longer has got no answer."""
 TOLERANCE = 0.002
@@ -94,6 +97,9 @@ class Command:
     """The way it came: ``local``, or the uplink."""
     expires_s: float | None = None
     """Monotonic; what has not left by then stays here."""
+    urgent: bool = False
+    """Of a rule: it leaves while another command for the point is under way or settles, and while the store takes
+    nothing.  Its audit is not waited for."""
 
     @classmethod
     def local(cls, request: Mapping[str, Any], id_: str) -> Command:
@@ -173,14 +179,20 @@ def decide(
     value = checked(target.point, command.value)
     if isinstance(value, Refusal):
         return value
-    if target.busy:
+    if target.busy and not command.urgent:
         return Refusal(Code.BUSY)
-    if target.written_s is not None and (wait_s := target.written_s + target.settle_s - now_s) > 0:
+    if (wait_s := _settling_s(target, now_s)) > 0 and not command.urgent:
         return Refusal(Code.TOO_SOON, f"{wait_s:.1f} s")
     for interlock in interlocks:
         if (why := interlock(command, target.point)) is not None:
             return Refusal(Code.INTERLOCK, why)
     return Plan(target.point.id, value, target.settle_s, command.expires_s)
+
+
+def _settling_s(target: Target, now_s: float) -> float:
+    if target.written_s is None or target.settle_s is None:
+        return 0.0
+    return max(0.0, target.written_s + target.settle_s - now_s)
 
 
 def _rights(command: Command, target: Target) -> Refusal | None:
@@ -350,8 +362,11 @@ class Commands:
     wrong: Set[str] = frozenset()
     """Devices that are known to be others than the site means, as they are found out."""
     interlocks: Sequence[Interlock] = ()
+    unknown: int = field(init=False, default=0)
+    """Commands since the start of which nobody knows what became of them."""
     _written_s: dict[PointId, float] = field(init=False, default_factory=dict)
-    _under_way: set[PointId] = field(init=False, default_factory=set)
+    _under_way: list[PointId] = field(init=False, default_factory=list)
+    """A point twice while an urgent command has overtaken another."""
     _idle: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
@@ -371,7 +386,7 @@ class Commands:
         plan = self._decide(command)
         if isinstance(plan, Refusal):
             return await self._refused(command, plan)
-        self._under_way.add(plan.point)
+        self._under_way.append(plan.point)
         self._idle.clear()
         outcome: Outcome | None = None
         try:
@@ -382,10 +397,21 @@ class Commands:
                 self.audit.note(self._done(command, Outcome(Status.UNKNOWN, Code.INTERRUPTED)))
             raise
         finally:
-            self._under_way.discard(plan.point)
+            self._under_way.remove(plan.point)
             if not self._under_way:
                 self._idle.set()
         return outcome
+
+    async def free(self, point: PointId) -> None:
+        """Until nothing is under way for *point* and the last write has settled, or the daemon stops."""
+        while not self._stopping.is_set():
+            target = self._target(point)
+            if target is None:
+                return
+            wait_s = FREE_POLL_S if target.busy else _settling_s(target, self.clock.monotonic_s())
+            if wait_s <= 0:
+                return
+            await self._wait(wait_s)
 
     async def rest(self, point: PointId, value: Value) -> Outcome:
         """End a pulse, now: also while stopping, and as soon after the last write as need be.
@@ -435,10 +461,14 @@ class Commands:
         return driver if isinstance(driver, Writable) else None
 
     async def _carry_out(self, command: Command, plan: Plan, pulse: Pulse | None) -> Outcome:
-        try:
-            await self.audit.record(self._event("command.requested", command, {}))
-        except StoreError as exc:
-            return Outcome(Status.REJECTED, Code.NOT_AUDITED, exc.advice())
+        requested = self._event("command.requested", command, {})
+        if command.urgent:
+            self.audit.note(requested)
+        else:
+            try:
+                await self.audit.record(requested)
+            except StoreError as exc:
+                return Outcome(Status.REJECTED, Code.NOT_AUDITED, exc.advice())
         if self._stopping.is_set():
             return Outcome(Status.REJECTED, Code.STOPPING)
         if pulse is not None:
@@ -524,6 +554,10 @@ class Commands:
 
     async def _close(self, command: Command, outcome: Outcome) -> None:
         log.info("command", command=command.id, point=_said(command.point), status=outcome.status, code=outcome.code)
+        self.unknown += outcome.status is Status.UNKNOWN
+        if command.urgent:
+            self.audit.note(self._done(command, outcome))
+            return
         try:
             await self.audit.record(self._done(command, outcome))
         except StoreError as exc:

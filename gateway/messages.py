@@ -58,6 +58,9 @@ COMMANDS = (
     "reload",
 )
 
+NOTICE = "alarm.notice"
+"""The event that says whom the box would tell of which alarms."""
+
 Version: TypeAlias = Annotated[Literal[1], Is("rises only with a breaking change")]
 Ms: TypeAlias = Annotated[int, Is("UTC milliseconds since 1970", minimum=0)]
 Count: TypeAlias = Annotated[int, Is(minimum=0)]
@@ -171,7 +174,7 @@ class EventItem(TypedDict):
     """Something that happened."""
 
     id: Uuid7
-    kind: Annotated[str, Is(known=("command.requested", "command.done"))]
+    kind: Annotated[str, Is(known=("command.requested", "command.done", NOTICE))]
     t: Ms
     device: str | None
     place: PlaceItem

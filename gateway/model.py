@@ -153,6 +153,8 @@ class Device:
     points: tuple[Point, ...]
     roles: Mapping[str, str] = field(default_factory=dict)
     """Names under which a rule for this device may speak of other devices: role -> device id."""
+    actions: Mapping[str, tuple[PointId, Value]] = field(default_factory=dict)
+    """What can be sent to it by name, as far as the configuration says it: action -> the point and what is written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ class PipelineStats:
     commits: int = 0
     dropped: int = 0
     """Records lost because the store failed for longer than memory could bridge."""
+    unconfirmed: int = 0
+    """Commands of rules that no try has brought about."""
 
 
 @dataclass(slots=True)
@@ -66,13 +68,13 @@ class Pipeline:
     engine: Engine
     points: Mapping[PointId, Point]
     clock: Clock
+    order: Callable[[Order], None] = field(default=lambda order: None)
+    """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
     stats: PipelineStats = field(default_factory=PipelineStats)
     latest: dict[PointId, Reading] = field(init=False, default_factory=dict)
     """Of every point that has been read since the start."""
     _encoder: Encoder = field(init=False)
     _waiting: dict[Lane, list[Record]] = field(init=False, default_factory=lambda: {lane: [] for lane in Lane})
-    order: Callable[[Order], None] = field(init=False, default=lambda order: None)
-    """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
     _orders: list[Order] = field(init=False, default_factory=list)
     """Waiting for the record of why they are given."""
     _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
@@ -140,8 +142,9 @@ class Pipeline:
     def _apply(self, changes: Changes) -> None:
         self._saved.update(changes.saved)
         self._orders += changes.orders
+        self.stats.unconfirmed += sum(line.event == "unconfirmed" for line in changes.lines)
         told = [_told(line) for line in changes.lines if line.event not in PUBLISHED]
-        told += [notice_event(notice) for notice in changes.notices]
+        told += [notice_event(notice, self.clock.now_ms()) for notice in changes.notices]
         self._waiting[Lane.EVENT].extend(told)
         if changes.alarms or told:
             self._waiting[Lane.ALARM].extend(changes.alarms)

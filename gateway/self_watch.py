@@ -24,6 +24,8 @@ _POINTS = {
     "uplink_fault": Text("上行需要处理", "an uplink needs somebody"),
     "store_fault": Text("存储异常", "trouble with the store"),
     "clock_unknown": Text("时钟未校准", "the clock is not synchronised"),
+    "output_fault": Text("命令未落实", "a command has not come about"),
+    "config_refused": Text("磁盘上的配置有误", "the configuration on disk has faults"),
 }
 
 
@@ -53,16 +55,26 @@ class Findings:
     _until_s: dict[str, float] = field(default_factory=dict)
 
     def values(
-        self, uplinks: Mapping[str, Uplink], store_losses: int, clock: ClockState, now_s: float, *, failing: bool
+        self,
+        uplinks: Mapping[str, Uplink],
+        store_losses: int,
+        clock: ClockState,
+        now_s: float,
+        *,
+        failing: bool,
+        lost_commands: int = 0,
+        config_refused: bool = False,
     ) -> dict[str, bool]:
         """store_losses: counts up with everything the store had to drop, or has lost.  *failing*: it takes nothing
-        now.  now_s: monotonic."""
+        now.  now_s: monotonic.  lost_commands: counts up with every command that was not confirmed."""
         refused = sum(each.quarantined for each in uplinks.values())
         return {
             "delivery_refused": self._rose("delivery_refused", refused, now_s),
             "uplink_fault": any(each.faults or each.needs_person for each in uplinks.values()),
             "store_fault": self._rose("store_fault", store_losses, now_s) or failing,
             "clock_unknown": clock is ClockState.UNKNOWN,
+            "output_fault": self._rose("output_fault", lost_commands, now_s),
+            "config_refused": config_refused,
         }
 
     def _rose(self, name: str, count: int, now_s: float) -> bool:

@@ -11,6 +11,8 @@ KEYS: Final[Mapping[str, str]] = {
     "格式": "format",
     "站点": "site",
     "时段": "schedules",
+    "限度": "limits",
+    "每天最多报警": "max_raises_per_day",
     "规则": "rules",
     # site
     "时区": "timezone",

@@ -9,10 +9,10 @@ from typing import TypeAlias
 from gateway.model import Device, Point, PointId
 from rules.check import Checked, Checker, Input, Junction, Negation, Source, function_faults, relax
 from rules.faults import Path, RuleFault, did_you_mean, in_text
-from rules.program import Program, compiled
+from rules.program import Program, compiled, measures
 from rules.reader import PLACES, Draft
 from rules.rule import Action, Actions, Mode, Watch
-from rules.syntax import Node, names
+from rules.syntax import Node, devices, names
 from rules.text import holes
 from rules.units import Unit
 
@@ -53,6 +53,10 @@ class Registry:
         other = device.roles.get(first, first) if device is not None else first
         return self.points.get(f"{other}.{second}")
 
+    def device(self, name: str, device: Device | None) -> Device | None:
+        """The device of a role, else the one with that id."""
+        return self.ids.get(device.roles.get(name, name) if device is not None else name)
+
     def suggest(self, name: str, device: Device | None) -> tuple[str, str]:
         """Looks near the name only: among thousands of points a search through all of them would take seconds."""
         first, dot, _ = name.partition(".")
@@ -89,7 +93,10 @@ class Binder:
         trees = [draft.when, draft.clear_when, draft.suppress_when]
         trees += [case.when for value in draft.values for case in value.cases]
         self._names = [name for tree in trees if tree is not None for name in names(tree)]
-        self._shown = dict.fromkeys(hole.name for template in draft.rule.message for hole in holes(template))
+        self._heard = [name for tree in trees if tree is not None for name in devices(tree)]
+        named = {value.name for value in draft.values}
+        shown = (hole.name for template in draft.rule.message for hole in holes(template))
+        self._shown = dict.fromkeys(name for name in shown if name not in named)
 
     def bind(self) -> list[Watch]:
         devices = self._devices()
@@ -103,9 +110,11 @@ class Binder:
         refused: list[tuple[_Kind, list[RuleFault]]] = []
         for kind in self._kinds(devices):
             program, faults = self._program(kind.first)
-            self._faults.extend(fault for fault in faults if not fault.is_error)
+            for warning in faults:
+                if not warning.is_error:
+                    self._once(warning)
             if program is None:
-                refused.append((kind, faults))
+                refused.append((kind, [fault for fault in faults if fault.is_error]))
             elif self._draft.rule.mode is not Mode.OFF:
                 watches += [self._watch(device, program) for device in kind.devices]
         self._judge(refused, good=len(devices) - sum(len(kind.devices) for kind, _ in refused))
@@ -138,8 +147,10 @@ class Binder:
         return sorted(kinds.values(), key=lambda kind: -len(kind.devices))
 
     def _signature(self, device: Device | None) -> _Signature:
+        assert self._registry is not None
         points = [self._resolve(name, device) for name in self._names]
-        return tuple(None if point is None else (point.kind, point.unit, point.states) for point in points)
+        heard = tuple(self._registry.device(name, device) is not None for name in self._heard)
+        return (heard, *(None if point is None else (point.kind, point.unit, point.states) for point in points))
 
     def _resolve(self, name: str, device: Device | None) -> Point | None:
         assert self._registry is not None
@@ -155,12 +166,17 @@ class Binder:
             device is not None,
             values={value.name: value for value in draft.values},
             bad_votes=draft.bad_votes,
+            devices=lambda name: registry.device(name, device) is not None,
         )
         faults: list[RuleFault] = []
         when = self._checked(checker, draft.when, "when", faults)
         over = None if draft.clear_when is None else self._checked(checker, draft.clear_when, "clear_when", faults)
         mute = draft.suppress_when
         suppressed = None if mute is None else self._checked(checker, mute, "suppress_when", faults)
+        for value in draft.values:
+            before = len(checker.faults)
+            checker.named(value.name)
+            faults += [fault.at(*draft.path, *fault.path) for fault in checker.faults[before:]]
         if when is not None and not checker.inputs:
             faults.append(self._at(("when",), "E-VALUE", ("条件没有用到任何测点", "the condition names no point")))
         still = when
@@ -168,12 +184,12 @@ class Binder:
             still = Junction("or", (when, Negation(over)))
         elif when is not None and draft.deadband is not None:
             still = self._banded(when, *draft.deadband, faults)
-        if when is None or still is None or faults:
+        if when is None or still is None or any(fault.is_error for fault in faults):
             return None, faults
         first = compiled(when)
         over_or_still = first if still is when else compiled(still)
         muted = None if suppressed is None else compiled(suppressed)
-        return Program(tuple(checker.inputs), first, over_or_still, muted), faults
+        return Program(tuple(checker.inputs), first, over_or_still, muted, measures(checker)), faults
 
     def _at(self, path: Path, code: str, texts: tuple[str, str], hints: tuple[str, str] = ("", "")) -> RuleFault:
         return RuleFault(code, (*self._draft.path, *path), None, 1, False, *texts, *hints)
@@ -181,7 +197,8 @@ class Binder:
     def _checked(self, checker: Checker, tree: Node, key: str, faults: list[RuleFault]) -> Checked | None:
         before = len(checker.faults)
         checked = checker.condition(tree)
-        faults += [fault.at(*self._draft.path, key) for fault in checker.faults[before:]]
+        # A fault of a named value knows its own place below the rule.
+        faults += [fault.at(*self._draft.path, *(fault.path or (key,))) for fault in checker.faults[before:]]
         return checked
 
     def _banded(self, when: Checked, deadband: float, unit: Unit, faults: list[RuleFault]) -> Checked:
@@ -250,9 +267,13 @@ class Binder:
             self._faults.append(fault)
 
     def _target(self, wanted: Input, device: Device | None) -> str:
+        if wanted.source is Source.ALARM:
+            return wanted.name
         if wanted.source is Source.SILENT:
-            assert device is not None
-            return device.id
+            assert self._registry is not None
+            silent = self._registry.device(wanted.name, device) if wanted.name else device
+            assert silent is not None
+            return silent.id
         point = self._resolve(wanted.name, device)
         assert point is not None
         return point.id

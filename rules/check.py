@@ -6,7 +6,9 @@ The result is a small typed tree over numbered inputs, which program.py turns in
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
@@ -14,12 +16,27 @@ from typing import TypeAlias
 from gateway.model import Point, ValueKind
 from rules.faults import RuleFault, did_you_mean, in_text, unbuilt
 from rules.named import NamedValue
-from rules.syntax import Arithmetic, Call, Compare, Logic, Minus, Name, Node, Not, Number, Truth, calls
-from rules.units import PURE, TIME, Unit, convert, of_point, product
+from rules.syntax import (
+    CHINESE_FUNCTIONS,
+    Arithmetic,
+    Call,
+    Compare,
+    Logic,
+    Minus,
+    Name,
+    Node,
+    Not,
+    Number,
+    Truth,
+    calls,
+)
+from rules.units import PURE, TIME, WRITTEN, Unit, convert, of_point, per, product
+from rules.windows import DAYS, STALE_INTERVALS, WEEKS
 
-FUNCTIONS = ("age", "at_least", "silent")
-UNBUILT_FUNCTIONS = ("alarm", "ago", "avg", "count", "increase", "max", "min", "rate", "same_hour", "sum", "usual")
-_MAX_SILENCE_S = 366 * 86400.0
+WINDOWS = ("avg", "count", "increase", "max", "min", "rate", "sum")
+_MOST_PERIODS = {"same_hour": WEEKS, "usual": DAYS}
+FUNCTIONS = ("age", "ago", "alarm", "at_least", "silent", *WINDOWS, *_MOST_PERIODS)
+_LONGEST_S = 366 * 86400.0
 _MAX_CONSTANT, _MAX_FACTOR = 1e30, 1e30
 
 
@@ -29,15 +46,22 @@ class Source(enum.Enum):
     VALUE = "value"  # the live value of a point
     AGE = "age"  # true once the newest usable value of a point is limit_s old
     ALARM = "alarm"  # whether the alarm of another rule is on, at the own place
-    SILENT = "silent"  # true once the rule's own device has said nothing for limit_s
+    SILENT = "silent"  # true once a device has said nothing for limit_s
+    PAST = "past"  # what a function of windows.py says of a point
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
     source: Source
     name: str = ""
-    """The point as the rule names it; empty for the own device."""
+    """The point, device or rule as the rule names it; empty for the own device."""
     limit_s: float = 0.0
+    """Of VALUE: how long it counts although nothing more is heard; 0: three intervals.  Of PAST: how far back."""
+    function: str = ""
+    periods: int = 0
+    """Of same_hour() and usual(): how many weeks or days."""
+    test: Checked | None = None
+    """Of count(): the condition, in which slot 0 is one sample."""
 
 
 # The checked tree.  Values are None (unknown), float, bool or a state word.
@@ -82,9 +106,19 @@ class Junction:
 class AtLeast:
     count: int
     operands: tuple[Checked, ...]
+    unknown_votes: bool = False
+    """An unknown operand counts like a true one, as long as another is true."""
 
 
-Checked: TypeAlias = Load | Const | Calc | Comparison | Negation | Junction | AtLeast
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The value of the first case that is true; of none, the default.  A case that is unknown is not true."""
+
+    cases: tuple[tuple[Checked, float], ...]
+    default: float
+
+
+Checked: TypeAlias = Load | Const | Calc | Comparison | Negation | Junction | AtLeast | Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +137,11 @@ class Typed:
     elapsed: Input | None = None
     """silent() or age(...): only good for a comparison with a duration."""
 
+    @property
+    def written(self) -> bool:
+        """A person wrote the number: here, or as a named value."""
+        return self.constant is not None or isinstance(self.tree, Choice)
+
 
 class Checker:
     """Checks the conditions of one rule for one kind of device; all of them share the same inputs.
@@ -111,6 +150,11 @@ class Checker:
     suggest: (zh, en) hints for a name that means nothing.
     values: limits that have names.
     bad_votes: in at_least() an unknown condition counts like a true one as long as another is true.
+    rules: the ids that alarm() may name; None when they are not known.
+    devices: whether silent() may name this device, by its id or role; None when that is not known.
+
+    Faults and warnings are in ``faults``.  Where a path is on them, it leads from the rule to the place; the others
+    are in the condition at hand.
     """
 
     def __init__(
@@ -121,20 +165,51 @@ class Checker:
         *,
         values: Mapping[str, NamedValue] = MappingProxyType({}),
         bad_votes: bool = False,
+        rules: Collection[str] | None = None,
+        devices: Callable[[str], bool] | None = None,
     ) -> None:
         self.inputs: list[Input] = []
         self.faults: list[RuleFault] = []
+        self.said: dict[str, Typed] = {}
+        """What a message may show: ``value``, ``usual``, and the named values that were used."""
         self._resolve = resolve
         self._suggest = suggest
         self._own_device = own_device
         self._values = values
         self._bad_votes = bad_votes
+        self._rules = rules
+        self._devices = devices
+        self._named: dict[str, Typed | None] = {}
+        self._limit_s = 0.0
+        self._inside = False
+        """Of something that the message does not show: a case of a named value, the condition of count()."""
 
     def condition(self, tree: Node) -> Checked | None:
         """None when it has faults."""
         before = len(self.faults)
         typed = self._boolean(tree)
-        return typed.tree if typed is not None and len(self.faults) == before else None
+        return typed.tree if typed is not None and not self._wrong(before) else None
+
+    def anything(self, tree: Node) -> Typed | None:
+        """A number, a state or a condition; None when it has faults."""
+        before = len(self.faults)
+        typed = self._typed(tree)
+        if typed is not None and typed.elapsed:
+            zh, en = "只能写成 silent() > 15 min 这样的形式", "only comparisons such as silent() > 15 min are possible"
+            self._fault("E-TYPE", tree, (zh, en))
+        return None if self._wrong(before) else typed
+
+    def named(self, name: str) -> Typed | None:
+        """A named value, checked once however often it is used; None when it has faults.  Raises KeyError."""
+        if name not in self._named:
+            self._named[name] = self._chosen(self._values[name])
+        typed = self._named[name]
+        if typed is not None:
+            self.said.setdefault(name, typed)
+        return typed
+
+    def _wrong(self, before: int) -> bool:
+        return any(fault.is_error for fault in self.faults[before:])
 
     def _fault(self, code: str, node: Node, texts: tuple[str, str], hints: tuple[str, str] = ("", "")) -> None:
         self.faults.append(in_text(code, node.start, node.end, *texts, *hints))
@@ -187,10 +262,20 @@ class Checker:
         return Load(self.inputs.index(wanted))
 
     def _name(self, node: Name) -> Typed | None:
+        if node.text in self._values and self._resolve(node.text) is None:
+            return self.named(node.text)
+        found = self._point(node)
+        if found is None:
+            return None
+        point, unit = found
+        load = self._slot(Input(Source.VALUE, node.text, self._limit_s))
+        return Typed(load, point.kind, unit, states=point.states, measured=True)
+
+    def _point(self, node: Name) -> tuple[Point, Unit] | None:
         point = self._resolve(node.text)
         if point is None:
             self._fault(
-                "E-POINT", node, (f'未知测点 "{node.text}"', f'unknown point "{node.text}"'), self._suggest(node.text)
+                "E-POINT", node, (f'未知测点 "{node.text}"', f'unknown point "{node.text}"'), self._hints(node.text)
             )
             return None
         if point.kind is ValueKind.TEXT:
@@ -201,8 +286,41 @@ class Checker:
         if unit is None:
             self._fault("E-UNBUILT", node, unbuilt(f"{node.text}: {point.unit}"))
             return None
-        load = self._slot(Input(Source.VALUE, node.text))
-        return Typed(load, point.kind, unit, states=point.states, measured=True)
+        return point, unit
+
+    def _hints(self, name: str) -> tuple[str, str]:
+        near = did_you_mean(name, self._values)
+        return near if near[0] else self._suggest(name)
+
+    def _chosen(self, value: NamedValue) -> Typed | None:
+        before, (default, unit) = len(self.faults), value.default
+        cases: list[tuple[Checked, float]] = []
+        for case in value.cases:
+            path, (number, own) = ("values", value.name, "cases", case.index), case.use
+            if own.dimension != unit.dimension:
+                ours, theirs = own.symbol or "1", unit.symbol or "1"
+                zh, en = f"单位 {ours} 与默认值的 {theirs} 不符", f"{ours} does not fit the default's {theirs}"
+                self.faults.append(RuleFault("E-UNIT", (*path, "use"), None, 1, False, zh, en))
+            start = len(self.faults)
+            with self._apart({}, value.expires_after_s or 0.0):
+                test = self._boolean(case.when)
+            self.faults[start:] = [fault.at(*path, "when") for fault in self.faults[start:]]
+            if test is not None:
+                cases.append((test.tree, convert(number, own, unit)))
+        if self._wrong(before):
+            return None
+        if not cases:
+            return Typed(Const(default), ValueKind.NUMBER, unit, constant=default)
+        return Typed(Choice(tuple(cases), default), ValueKind.NUMBER, unit)
+
+    @contextmanager
+    def _apart(self, values: Mapping[str, NamedValue], limit_s: float) -> Iterator[None]:
+        outer = self._values, self._limit_s, self._inside
+        self._values, self._limit_s, self._inside = values, limit_s, True
+        try:
+            yield
+        finally:
+            self._values, self._limit_s, self._inside = outer
 
     def _minus(self, node: Minus) -> Typed | None:
         inner = self._number(node.operand)
@@ -238,7 +356,7 @@ class Checker:
         if aligned is None:
             return None
         left, right = aligned
-        both = left.constant is None and right.constant is None
+        both = not left.written and not right.written
         difference = left.difference and right.difference
         if node.operator == "-" and both and left.difference == right.difference:
             difference = True
@@ -265,7 +383,7 @@ class Checker:
         if left.unit.dimension != right.unit.dimension:
             self._unit_fault(node, left, right)
             return None
-        if left.constant is not None and right.constant is None:
+        if left.written and not right.written:
             right, left = _in_unit_of(right, left, difference), right
             return right, left
         return left, _in_unit_of(left, right, difference)
@@ -293,6 +411,7 @@ class Checker:
         first, second = (node.right, node.left) if swapped else (node.left, node.right)
         one = self._typed(first)
         if one is not None and one.kind is ValueKind.STATE and isinstance(second, Name) and self._fits(second, one):
+            self._say("value", one)
             return self._state(node, one, second)
         if self._is_word(second) and (one is None or one.kind is ValueKind.BOOLEAN):
             self._stray_word(second, one)
@@ -312,19 +431,33 @@ class Checker:
             self._fault("E-TYPE", node, ("两边种类不同，不能比较", "the two sides are of different kinds"), hints)
             return None
         if left.kind is not ValueKind.NUMBER:
+            self._say("value", left if left.measured else right)
             return self._equality(node, left, right)
         aligned = self._aligned(node, left, right, difference=left.difference or right.difference)
         if aligned is None:
             return None
+        self._say("value", self._shown(left, right))
         left, right = aligned
         unit = left.unit if left.measured and node.operator not in ("==", "!=") else None
         return Typed(Comparison(node.operator, left.tree, right.tree, unit), ValueKind.BOOLEAN)
+
+    def _say(self, name: str, typed: Typed) -> None:
+        if not self._inside:
+            self.said.setdefault(name, typed)
+
+    def _shown(self, left: Typed, right: Typed) -> Typed:
+        """The measured side, in its point's unit; what was calculated, in the unit of what it is compared with."""
+        kept, other = (left, right) if left.measured or not right.measured else (right, left)
+        plain = isinstance(kept.tree, Load) and self.inputs[kept.tree.slot].function != "rate"
+        return kept if plain or not other.unit.symbol else _in_unit_of(other, kept, kept.difference)
 
     def _fits(self, word: Name, point: Typed) -> bool:
         return word.text in point.states or self._is_word(word)
 
     def _is_word(self, node: Node) -> bool:
-        return isinstance(node, Name) and "." not in node.text and self._resolve(node.text) is None
+        if not isinstance(node, Name) or "." in node.text or node.text in self._values:
+            return False
+        return self._resolve(node.text) is None
 
     def _stray_word(self, word: Node, one: Typed | None) -> None:
         # Beside an unknown point the word may well be one of its states: one fault is enough.
@@ -367,8 +500,7 @@ class Checker:
             self._unit_fault(node, replace(left, unit=Unit("min", TIME)), right)
             return None
         limit_s = limit * right.unit.factor
-        if not 0 < limit_s <= _MAX_SILENCE_S:
-            self._fault("E-VALUE", node.right, ("时长应在 0 到 366 d 之间", "a duration between 0 and 366 d is needed"))
+        if not self._is_duration(node.right, limit_s):
             return None
         load = self._slot(replace(elapsed, limit_s=limit_s))
         return Typed(load if node.operator in (">", ">=") else Negation(load), ValueKind.BOOLEAN)
@@ -381,6 +513,14 @@ class Checker:
                 return self._silent(node)
             case "age":
                 return self._age(node)
+            case "alarm":
+                return self._alarm(node)
+            case "ago":
+                return self._ago(node)
+            case function if function in _MOST_PERIODS:
+                return self._same_hour(node)
+            case function if function in WINDOWS:
+                return self._window(node)
         self.faults.append(_function_fault(node))
         return None
 
@@ -397,17 +537,165 @@ class Checker:
             self._fault("E-FUNC", node, (zh, en))
             return None
         trees = self._booleans(conditions)
-        return None if trees is None else Typed(AtLeast(int(number.value), trees), ValueKind.BOOLEAN)
+        if trees is None:
+            return None
+        return Typed(AtLeast(int(number.value), trees, self._bad_votes), ValueKind.BOOLEAN)
 
     def _silent(self, node: Call) -> Typed | None:
-        if node.arguments:
-            self._fault("E-UNBUILT", node, unbuilt("silent(...)"))
-            return None
-        if not self._own_device:
+        if not node.arguments:
+            if self._own_device:
+                return Typed(Const(False), ValueKind.NUMBER, elapsed=Input(Source.SILENT))
             zh, en = "silent() 需要 for_each", "silent() needs for_each"
-            self._fault("E-FUNC", node, (zh, en))
+            self._fault("E-FUNC", node, (zh, en), ("或写 silent(设备)", "or write silent(device)"))
             return None
-        return Typed(Const(False), ValueKind.NUMBER, elapsed=Input(Source.SILENT))
+        device = node.arguments[0]
+        if len(node.arguments) != 1 or not isinstance(device, Name):
+            self._fault("E-FUNC", node, ("写法：silent() 或 silent(设备)", "write silent() or silent(device)"))
+            return None
+        if self._devices is not None and not self._devices(device.text):
+            zh, en = f'未知设备 "{device.text}"', f'unknown device "{device.text}"'
+            self._fault("E-POINT", device, (zh, en), self._suggest(f"{device.text}."))
+            return None
+        return Typed(Const(False), ValueKind.NUMBER, elapsed=Input(Source.SILENT, device.text))
+
+    def _alarm(self, node: Call) -> Typed | None:
+        rule = node.arguments[0] if len(node.arguments) == 1 else None
+        if not isinstance(rule, Name):
+            self._fault("E-FUNC", node, ("写法：alarm(规则)", "write alarm(rule)"))
+            return None
+        if self._rules is not None and rule.text not in self._rules:
+            zh, en = f'没有规则 "{rule.text}"', f'unknown rule "{rule.text}"'
+            self._fault("E-POINT", rule, (zh, en), did_you_mean(rule.text, self._rules))
+            return None
+        return Typed(self._slot(Input(Source.ALARM, rule.text)), ValueKind.BOOLEAN)
+
+    # ------------------------------------------------------------------ the past
+
+    def _window(self, node: Call) -> Typed | None:
+        """``avg(power, 1 h)``"""
+        function = node.function
+        given = self._arguments(node, f"{function}(测点, 1 h)", f"{function}(point, 1 h)")
+        if given is None:
+            return None
+        window_s = self._duration(given[1])
+        if function == "count":
+            return None if window_s is None else self._count(*given, window_s)
+        found = self._numeric(given[0], function)
+        if found is None or window_s is None:
+            return None
+        point, unit, name = found
+        if function == "sum" and unit.dimension == WRITTEN["°C"].dimension:
+            self._fault("E-UNIT", node, ("温度不能求和", "temperatures cannot be added up"))
+            return None
+        self._check_window(given[1], window_s, point)
+        load = self._slot(Input(Source.PAST, name, window_s, function))
+        if function == "rate":
+            return Typed(load, ValueKind.NUMBER, per(unit, WRITTEN["s"]), difference=True, measured=True)
+        return Typed(load, ValueKind.NUMBER, unit, difference=function == "increase", measured=True)
+
+    def _count(self, counted: Node, window: Node, window_s: float) -> Typed | None:
+        """Samples of a number; how often a condition on one point becomes true."""
+        outer, self.inputs = self.inputs, []
+        constants = {name: value for name, value in self._values.items() if not value.cases}
+        with self._apart(constants, 0.0):
+            typed = self._typed(counted)
+        inner, self.inputs = self.inputs, outer
+        if typed is None:
+            return None
+        one = inner[0] if len(inner) == 1 and inner[0].source is Source.VALUE else None
+        is_number = typed.kind is ValueKind.NUMBER and isinstance(counted, Name)
+        if one is None or typed.elapsed or not (is_number or typed.kind is ValueKind.BOOLEAN):
+            zh, en = "只能统计一个测点，或只含一个测点的条件", "a point, or a condition on one point, can be counted"
+            hints = ("如 count(door == open, 1 h)", "for instance count(door == open, 1 h)")
+            self._fault("E-FUNC", counted, (zh, en), hints)
+            return None
+        point = self._resolve(one.name)
+        assert point is not None
+        self._check_window(window, window_s, point)
+        test = None if is_number else typed.tree
+        load = self._slot(Input(Source.PAST, one.name, window_s, "count", test=test))
+        return Typed(load, ValueKind.NUMBER, measured=True)
+
+    def _ago(self, node: Call) -> Typed | None:
+        """``ago(power, 7 d)``"""
+        given = self._arguments(node, "ago(测点, 1 d)", "ago(point, 1 d)")
+        if given is None:
+            return None
+        ago_s = self._duration(given[1])
+        found = self._named_point(given[0], "ago")
+        if found is None or ago_s is None:
+            return None
+        point, unit, name = found
+        load = self._slot(Input(Source.PAST, name, ago_s, "ago"))
+        return Typed(load, point.kind, unit, states=point.states, measured=True)
+
+    def _same_hour(self, node: Call) -> Typed | None:
+        """``same_hour(power, 4)``: weeks; ``usual(flow, 14)``: days"""
+        function, most = node.function, _MOST_PERIODS[node.function]
+        given = self._arguments(node, f"{function}(测点, {most})", f"{function}(point, {most})")
+        if given is None:
+            return None
+        periods = given[1]
+        if not (isinstance(periods, Number) and periods.unit is PURE and periods.value in range(1, most + 1)):
+            zh, en = f"这里应是 1 到 {most} 的整数", f"a whole number from 1 to {most} is needed"
+            self._fault("E-VALUE", periods, (zh, en))
+            return None
+        found = self._numeric(given[0], function)
+        if found is None:
+            return None
+        _, unit, name = found
+        load = self._slot(Input(Source.PAST, name, 0.0, function, int(periods.value)))
+        typed = Typed(load, ValueKind.NUMBER, unit, measured=True)
+        self._say("usual", typed)
+        return typed
+
+    def _arguments(self, node: Call, zh: str, en: str) -> tuple[Node, Node] | None:
+        if len(node.arguments) == 2:
+            return node.arguments[0], node.arguments[1]
+        self._fault("E-FUNC", node, (f"写法：{zh}", f"write {en}"))
+        return None
+
+    def _named_point(self, node: Node, function: str) -> tuple[Point, Unit, str] | None:
+        if not isinstance(node, Name):
+            self._fault("E-FUNC", node, (f"{function}() 的第一项应是测点", f"{function}() begins with a point"))
+            return None
+        found = self._point(node)
+        return None if found is None else (*found, node.text)
+
+    def _numeric(self, node: Node, function: str) -> tuple[Point, Unit, str] | None:
+        found = self._named_point(node, function)
+        if found is not None and found[0].kind is not ValueKind.NUMBER:
+            self._fault("E-TYPE", node, (f"{function}() 需要数值测点", f"{function}() needs a point with numbers"))
+            return None
+        return found
+
+    def _duration(self, node: Node) -> float | None:
+        typed = self._typed(node)
+        if typed is None:
+            return None
+        if typed.constant is None or typed.elapsed:
+            self._fault(
+                "E-FUNC", node, ("这里应是固定时长", "a fixed duration is needed"), ("如 5 min", "such as 5 min")
+            )
+        elif typed.unit.dimension != TIME:
+            code = "E-UNIT" if typed.unit.dimension else "E-NOUNIT"
+            self._fault(code, node, ("时长缺少单位", "a duration needs a unit of time"), ("如 5 min", "such as 5 min"))
+        elif self._is_duration(node, typed.constant * typed.unit.factor):
+            return typed.constant * typed.unit.factor
+        return None
+
+    def _is_duration(self, node: Node, seconds: float) -> bool:
+        if 0 < seconds <= _LONGEST_S:
+            return True
+        self._fault("E-VALUE", node, ("时长应在 0 到 366 d 之间", "a duration between 0 and 366 d is needed"))
+        return False
+
+    def _check_window(self, node: Node, window_s: float, point: Point) -> None:
+        if not window_s < STALE_INTERVALS * point.interval_s < math.inf:
+            return
+        zh = f"窗口短于三个采样周期（{point.interval_s:g} s）"
+        en = f"the window is shorter than three intervals of the point ({point.interval_s:g} s)"
+        self._fault("W-WINDOW", node, (zh, en))
 
     def _age(self, node: Call) -> Typed | None:
         if len(node.arguments) != 1 or not isinstance(node.arguments[0], Name):
@@ -440,6 +728,10 @@ def _in_unit_of(kept: Typed, other: Typed, difference: bool) -> Typed:
     source, target = other.unit, kept.unit
     if (source.factor, source.offset) == (target.factor, target.offset):
         return replace(other, unit=target)
+    if isinstance(other.tree, Choice):
+        cases = tuple((test, convert(value, source, target, difference=difference)) for test, value in other.tree.cases)
+        default = convert(other.tree.default, source, target, difference=difference)
+        return replace(other, tree=Choice(cases, default), unit=target)
     if other.constant is not None:
         value = convert(other.constant, source, target, difference=difference)
         return replace(other, tree=Const(value), constant=value, unit=target)
@@ -483,15 +775,13 @@ def _moved(test: Comparison, deadband: float, negated: bool) -> Comparison:
 
 
 def function_faults(tree: Node) -> Iterator[RuleFault]:
-    """Functions that do not exist (yet): all that can be said of a condition without devices."""
+    """Functions that do not exist: all that can be said of a condition without devices."""
     for call in calls(tree):
         if call.function not in FUNCTIONS:
             yield _function_fault(call)
 
 
 def _function_fault(call: Call) -> RuleFault:
-    if call.function in UNBUILT_FUNCTIONS:
-        return in_text("E-UNBUILT", call.start, call.end, *unbuilt(f"{call.function}()"))
     zh, en = f'没有函数 "{call.function}"', f'unknown function "{call.function}"'
-    hints = did_you_mean(call.function, FUNCTIONS + UNBUILT_FUNCTIONS)
+    hints = did_you_mean(call.function, (*FUNCTIONS, *CHINESE_FUNCTIONS))
     return in_text("E-FUNC", call.start, call.start + len(call.function), zh, en, *hints)

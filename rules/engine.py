@@ -11,6 +11,7 @@ Every instant is one step: inputs first, then timers, so a condition must still 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -127,6 +128,8 @@ class Engine:
         self._inputs = Inputs(points, self._devices, self._queue, started.monotonic_s)
         self._arbiter = Arbiter()
         self._desk = Desk(rules.site)
+        self._desk_written = self._desk.revision
+        self._desk_saved = journal.DESK_KEY in saved
         self._runners: dict[str, Runner] = {}
         self._acting: dict[Effects, Runner] = {}
         self._latched: dict[str, tuple[Alarm, Priority]] = {}
@@ -318,7 +321,7 @@ class Engine:
         records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
         records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
-        if (desk := journal.desk_record(self._desk.record())) is not None:
+        if (desk := journal.desk_record(self._desk.record(), self._desk.as_of_s)) is not None:
             records[journal.DESK_KEY] = desk
         return records
 
@@ -362,8 +365,6 @@ class Engine:
         cells = {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
         effects = Effects(runner.name, runner.watch.actions, cells, self._arbiter, shadow=runner.shadow)
         self._acting[effects] = runner
-        for cell in cells.values():
-            cell.readers.append(effects)
         return effects
 
     def _connect(self) -> None:
@@ -402,14 +403,20 @@ class Engine:
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             runner.saved = True
-            if runner.effects is not None and effects is not None:
-                runner.effects.restore(effects, started)
+            if effects is not None:
+                self._read(key, partial(self._take_up, runner, effects, alive_s, started))
             self._settle(runner)
             self._save(runner, output)
-        self._resume(saved, started)
+        self._resume(saved, alive_s, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
             self._early = output
+
+    def _take_up(self, runner: Runner, effects: object, alive_s: float, started: Instant) -> None:
+        """What an earlier run had begun.  Raises journal.Unreadable."""
+        if runner.effects is None:
+            runner.effects = self._effects(runner)
+        runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
         try:
@@ -418,7 +425,7 @@ class Engine:
             self.unreadable += (key,)
             return None
 
-    def _resume(self, saved: Mapping[str, bytes], started: Instant) -> None:
+    def _resume(self, saved: Mapping[str, bytes], alive_s: float, started: Instant) -> None:
         """Who was to be told, and what was left when the engine stopped."""
         for runner in self._runners.values():
             for standing in runner.standings:
@@ -427,11 +434,19 @@ class Engine:
                 self._queue.push(runner.effects)
             if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet and not runner.shadow:
                 runner.wait_s = started.monotonic_s + runner.rule.wait_for_parent_s
-        entries = {runner.name: self._entry(runner) for runner in self._runners.values() if runner.alarm.active}
-        record = self._read(journal.DESK_KEY, partial(journal.read_desk, saved.get(journal.DESK_KEY)))
-        if record is not None:
-            self._desk.restore(record, started, entries)
+        wanting = [runner for runner in self._runners.values() if _wants_somebody(runner)]
+        entries = {runner.name: self._entry(runner) for runner in wanting}
+        self._read(
+            journal.DESK_KEY, partial(self._take_up_desk, saved.get(journal.DESK_KEY), entries, alive_s, started)
+        )
         self._queue.push(self._desk)
+
+    def _take_up_desk(
+        self, saved: bytes | None, entries: Mapping[str, Entry], alive_s: float, started: Instant
+    ) -> None:
+        record, as_of_s = journal.read_desk(saved)
+        lived_s = max(0.0, alive_s - as_of_s) if math.isfinite(alive_s - as_of_s) else 0.0
+        self._desk.restore(record, started, entries, lived_s=lived_s)
 
     def _retire(self, key: str, alarm: Alarm, priority: Priority, rules: RuleSet, now: Instant, output: Output) -> None:
         """The journal knows an alarm that no rule makes any more.  A latched one stays until it is reset."""
@@ -559,7 +574,14 @@ class Engine:
         return output
 
     def _end(self, output: Output) -> Changes:
-        self._queue.push(self._desk)
+        desk = self._desk
+        if desk.revision != self._desk_written:
+            self._desk_written = desk.revision
+            record = journal.desk_record(desk.record(), desk.as_of_s)
+            if record is not None or self._desk_saved:
+                output.saved[journal.DESK_KEY] = record
+                self._desk_saved = record is not None
+        self._queue.push(desk)
         return output.changes()
 
     def _attended(self, rule: str, device: str | None, now: Instant) -> tuple[Runner, Output]:
@@ -652,27 +674,27 @@ class Engine:
         if AlarmState.PENDING in (before.shown, after.shown) and before.shown is not after.shown and not after.active:
             output.line("pending" if after.shown is AlarmState.PENDING else "pending_cancel", name, utc_ms)
         raised = after.count != before.count
+        if reason is not None:
+            kind = "raise" if raised else "reason" if after.active else "clear"
+            output.line(kind, name, utc_ms, reason=reason)
+        if before.chattering and not after.chattering:
+            output.line("chatter_off", name, utc_ms)
         self._change(runner, after, now, output)
         if reason is None:
             return
         if raised:
             self._raise(runner, before, now, output)
         elif after.active:
-            output.line("reason", name, utc_ms)
             self._announce(runner, reason, now, output)
             if after.begun and not runner.rule.act_on_no_data:
                 self._do(runner, Hook.ALARM, now, output)
         else:
-            output.line("clear", name, utc_ms, reason=reason)
-            if before.chattering:
-                output.line("chatter_off", name, utc_ms)
             self._desk.over(name, now)
             self._announce(runner, reason, now, output)
             self._do(runner, Hook.CLEAR, now, output)
 
     def _raise(self, runner: Runner, before: Alarm, now: Instant, output: Output) -> None:
         name, alarm, utc_ms = runner.name, runner.alarm, now.utc_ms
-        output.line("raise", name, utc_ms, reason=alarm.reason, id=alarm.id)
         self._announce(runner, alarm.reason, now, output)
         if alarm.chattering and not before.chattering:
             output.line("chatter_on", name, utc_ms)
@@ -897,6 +919,11 @@ def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
     for source in runner.inputs:
         mine = isinstance(source, Cell) and source.origin.point.id == reading.point
         yield source.origin.usable(reading) if mine and isinstance(source, Cell) else None
+
+
+def _wants_somebody(runner: Runner) -> bool:
+    alarm = runner.alarm
+    return alarm.state is AlarmState.UNACK and alarm.begun and not alarm.quiet and not runner.shadow
 
 
 def _reset_refusal(runner: Runner, who: str, reason: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rules.alarm import Stopwatch
 from rules.check import Input
-from rules.inputs import Cell, Elapsed
+from rules.inputs import Cell, Derived, Elapsed
 from rules.runner import Runner, Standing
 from rules.runner import Source as Slot
 
@@ -89,4 +89,11 @@ def _input(wanted: Input, target: str, slot: Slot, now_s: float) -> Mapping[str,
                 "value": slot.value,
                 "quiet_s": since_s,
                 "limit_s": slot.limit_s,
+            }
+        case Derived():
+            return {
+                "source": wanted.function or "past",
+                "of": target,
+                "value": slot.value,
+                "over_s": wanted.limit_s or None,
             }

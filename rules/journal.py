@@ -50,14 +50,17 @@ def read_alive(record: bytes | None) -> float:
     return _number(_object(record), "alive")
 
 
-def desk_record(record: object | None) -> bytes | None:
-    """What is left to be told (notices.py); None when nothing is."""
-    return None if record is None else _encode({"v": _VERSION, "desk": record}).encode()
+def desk_record(record: object | None, as_of_s: float) -> bytes | None:
+    """What is left to be told (notices.py), and the monotonic instant it counts from; None when nothing is."""
+    return None if record is None else _encode({"v": _VERSION, "as_of": as_of_s, "desk": record}).encode()
 
 
-def read_desk(record: bytes | None) -> object | None:
+def read_desk(record: bytes | None) -> tuple[object | None, float]:
     """Raises Unreadable."""
-    return None if record is None else _object(record).get("desk")
+    if record is None:
+        return None, -math.inf
+    found = _object(record)
+    return found.get("desk"), _number(found, "as_of")
 
 
 def alarm_record(alarm: Alarm, priority: Priority, effects: list[object] | None = None) -> bytes:

@@ -62,6 +62,10 @@ class Notice:
     count: int
     group: str
     time_ms: int
+    priority: Priority
+    """Of the most urgent one, whether or not it stands in *alarms*."""
+    active: int
+    """How many still want somebody when they are told: on, and neither acknowledged nor muted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ _QUANTITY = re.compile(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(\S*)\s*")
 _RATE = re.compile(r"\s*([0-9]{1,6})\s*(?:per|/|次每|每)\s*(.+)")
 
 
+def seconds_of(written: str | int) -> float:
+    """A duration that ``Reader.duration`` has accepted."""
+    parts = _DURATION_PART.findall(written) if isinstance(written, str) else ()
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
 class Reader:
     """Collects faults; what it cannot read it gives back as None or as the default."""
 
@@ -139,7 +145,7 @@ class Reader:
         if not isinstance(found, str) or len(found) > 100 or not _DURATION.fullmatch(found):
             self.fault("E-VALUE", path, (f'"{found}" 不是时长', f'"{found}" is not a duration'), examples)
             return None
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(found))
+        seconds = seconds_of(found)
         if seconds > MAX_DURATION_S:
             self.fault("E-VALUE", path, ("时长超过 366 d", "longer than 366 d"))
             return None

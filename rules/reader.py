@@ -39,7 +39,8 @@ from rules.text import Template, parse_template
 from rules.units import Unit
 
 FORMAT = "rules/1"
-TOP_KEYS = ("format", "site", "schedules", "rules")
+TOP_KEYS = ("format", "site", "schedules", "limits", "rules")
+LIMIT_KEYS = ("max_raises_per_day",)
 SITE_KEYS = ("id", "name", "timezone", "languages", "group_by", "group_wait", "flood", "repeat")
 SCHEDULE_KEYS = ("daily", "weekdays", "except")
 RULE_KEYS = (
@@ -122,6 +123,8 @@ def read_file(reader: Reader, data: object) -> DraftFile:
         reader.fault("E-VALUE" if path else "E-MISSING", path, texts)
     site = _SiteReader(reader, top["site"]).site() if "site" in top else Site()
     schedules = _read_schedules(reader, top["schedules"]) if "schedules" in top else {}
+    if "limits" in top:
+        read_limits(reader, top["limits"])
     if "rules" not in top:
         if isinstance(data, Mapping):
             reader.fault("E-MISSING", (), ("缺少 rules", "rules is missing"))
@@ -135,6 +138,14 @@ def read_file(reader: Reader, data: object) -> DraftFile:
     found = list(_unique(reader, [each for each in read if each is not None]))
     drafts = tuple(each for each in found if isinstance(each, Draft))
     return DraftFile(site, drafts, tuple(each for each in found if not isinstance(each, Draft)))
+
+
+def read_limits(reader: Reader, found: object) -> int | None:
+    """How often a rule of this file may raise its alarms on one day of a replay, all devices together."""
+    keys = reader.keys(found, ("limits",), LIMIT_KEYS)
+    if "max_raises_per_day" not in keys:
+        return None
+    return reader.count(keys["max_raises_per_day"], ("limits", "max_raises_per_day"), 0, 1_000_000)
 
 
 _Found = Draft | tuple[Path, Job]
@@ -209,9 +220,10 @@ class _SiteReader(_Section):
             return Site().timezone
         return name
 
-    def _flood(self) -> Flood:
+    def _flood(self) -> Flood | None:
+        """Who groups notices wants no flood of them either."""
         if "flood" not in self._keys:
-            return Flood()
+            return Flood() if "group_by" in self._keys else None
         reader, path, usual = self._reader, ("site", "flood"), Flood()
         keys = reader.keys(self._keys["flood"], path, ("start", "end", "within", "summary_every"))
 

@@ -169,7 +169,8 @@ class Site:
     timezone: str = "UTC"
     group_by: Group = Group.NONE
     group_wait_s: float = 5.0
-    flood: Flood = Flood()
+    flood: Flood | None = None
+    """None: however many, each is told as ever."""
     repeat_s: Mapping[Priority, float] = field(default_factory=dict)
     """How often an alarm that nobody has acknowledged is announced again."""
 

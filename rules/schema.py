@@ -51,6 +51,7 @@ def json_schema() -> dict[str, Any]:
             "format": {"const": FORMAT},
             "site": _site(),
             "schedules": {"type": "object", "additionalProperties": {"$ref": "#/$defs/schedule"}},
+            "limits": _object({"max_raises_per_day": {"type": "integer", "minimum": 0, "maximum": 1_000_000}}),
             "rules": {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/rule"}, {"$ref": "#/$defs/job"}]}},
         },
         required=("format", "rules"),

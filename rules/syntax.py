@@ -3,6 +3,7 @@
     or < and < not < comparison (no chains) < + - < * / < unary minus
 
 Total by construction: no loops, no assignment, no attributes, no indexing, no strings.
+且 或 非 真 假 and the Chinese names of functions mean the same as the English words.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from rules.faults import RuleFault, did_you_mean, in_text
-from rules.units import PURE, WRITTEN, Unit
+from rules.units import PER, PURE, WRITTEN, Unit, written
 
 MAX_LENGTH, MAX_DEPTH, MAX_NODES = 500, 32, 200
 _MAX_DIGITS = 15  # what a double holds exactly
@@ -102,7 +103,8 @@ def parse(text: str) -> tuple[Node | None, tuple[RuleFault, ...]]:
             raise _Refused(
                 in_text("E-SYNTAX", 0, 1, f"条件超过 {MAX_LENGTH} 个字符", f"longer than {MAX_LENGTH} characters")
             )
-        return _Parser(list(_tokens(text.translate(_NARROW)))).whole(), warnings
+        narrow = text.translate(_NARROW)
+        return _Parser(narrow, list(_tokens(narrow))).whole(), warnings
     except _Refused as refused:
         return None, (*warnings, refused.fault)
 
@@ -145,18 +147,39 @@ class _Token:
     unit: Unit = PURE
 
 
-_LETTER = r"A-Za-z_\u3400-\u4dbf\u4e00-\u9fff"
+# Without 且 and 或: they join conditions even where nobody leaves a space.
+_LETTER = r"A-Za-z_\u3400-\u4dbf\u4e00-\u4e13\u4e15-\u6215\u6217-\u9fff"
 # A device id may hold hyphens and begin with a digit; what tells it from a subtraction is that nothing is spaced.
 _POINT = re.compile(rf"[{_LETTER}0-9][{_LETTER}0-9-]*\.[{_LETTER}][{_LETTER}0-9]*")
 _WORD = re.compile(rf"[{_LETTER}][{_LETTER}0-9]*")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_OPERATOR = re.compile(r"==|!=|>=|<=|[≥≤≠><()+\-*/,]")
-_SAME = {"≥": ">=", "≤": "<=", "≠": "!="}
+_OPERATOR = re.compile(r"==|!=|>=|<=|[≥≤≠><()+\-*/,且或]")
+_SAME = {"≥": ">=", "≤": "<=", "≠": "!=", "且": "and", "或": "or"}
 _UNIT = re.compile(r" *([%°℃℉ΩµμA-Za-z\[][\w%°/.²³\[\]]*)")
 _UNITS = re.compile(
-    " *(" + "|".join(re.escape(unit) for unit in sorted(WRITTEN, key=len, reverse=True)) + r")(?![\w²³\[%°]|\.\w)"
+    " *((?:"
+    + "|".join(re.escape(unit) for unit in sorted(WRITTEN, key=len, reverse=True))
+    + rf")(?:/(?:{'|'.join(PER)}))?)(?![^\W且或]|[²³\[%°]|\.\w)"
 )
-_KEYWORDS = frozenset({"and", "or", "not", "true", "false"})
+_KEYWORDS = {word: word for word in ("and", "or", "not", "true", "false")} | {"非": "not", "真": "true", "假": "false"}
+CHINESE_FUNCTIONS = {
+    "平均": "avg",
+    "最小": "min",
+    "最大": "max",
+    "总和": "sum",
+    "次数": "count",
+    "增量": "increase",
+    "变化率": "rate",
+    "之前": "ago",
+    "同时段": "same_hour",
+    "往常": "usual",
+    "时长": "age",
+    "无数据": "silent",
+    "至少": "at_least",
+    "报警": "alarm",
+}
+_OF_IDS = frozenset({"alarm", "silent"})
+"""Their argument is the id of a rule or device, not an expression."""
 _FOREIGN = {"&&": "and", "||": "or", "=": "==", "!": "not", "&": "and", "|": "or"}
 
 
@@ -178,10 +201,10 @@ def _token(text: str, at: int) -> _Token:
     if match := _NUMBER.match(text, at):
         return _number(text, match)
     if match := _WORD.match(text, at):
-        return _Token(match[0] if match[0] in _KEYWORDS else "name", match[0], at, match.end())
+        return _Token(_KEYWORDS.get(match[0], "name"), match[0], at, match.end())
     if match := _OPERATOR.match(text, at):
         operator = _SAME.get(match[0], match[0])
-        return _Token(operator, operator, at, match.end())
+        return _Token(operator, match[0], at, match.end())
     for foreign, ours in _FOREIGN.items():
         if text.startswith(foreign, at):
             end = at + len(foreign)
@@ -197,7 +220,9 @@ def _number(text: str, digits: re.Match[str]) -> _Token:
         raise _refuse(start, end, f"数字超过 {_MAX_DIGITS} 位", f"a number of more than {_MAX_DIGITS} digits")
     value = float(digits[0])
     if known := _UNITS.match(text, end):
-        return _Token("number", digits[0], start, known.end(), value, WRITTEN[known[1]])
+        unit = written(known[1])
+        assert unit is not None
+        return _Token("number", digits[0], start, known.end(), value, unit)
     unknown = _UNIT.match(text, end)
     if unknown and unknown[1] not in _KEYWORDS:
         hints = did_you_mean(unknown[1], WRITTEN)
@@ -222,7 +247,8 @@ _POWER = {"or": _OR, "and": _AND, "+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRO
 class _Parser:
     """Pratt parser: a token's binding power decides how far to the right its operand reaches."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, text: str, tokens: list[_Token]) -> None:
+        self._text = text
         self._tokens = tokens
         self._at = 0
         self._nodes = 0
@@ -320,33 +346,57 @@ class _Parser:
         if self._next.kind != "(":
             return Name(token.text, token.start, token.end)
         self._take()
-        arguments: list[Node] = []
+        function = CHINESE_FUNCTIONS.get(token.text, token.text)
+        arguments: list[Node] = [self._id()] if function in _OF_IDS and self._next.kind != ")" else []
         while self._next.kind != ")":
-            arguments.append(self._expression(0, depth + 1))
-            if self._next.kind != ")":
+            if arguments:
                 self._expect(",")
-        return Call(token.text, tuple(arguments), token.start, self._take().end)
+            arguments.append(self._expression(0, depth + 1))
+        return Call(function, tuple(arguments), token.start, self._take().end)
+
+    def _id(self) -> Name:
+        """Of a device or rule.  Between hyphens it may hold what looks like numbers: ``m-1-1-101``."""
+        if self._next.kind not in ("name", "number"):
+            raise self._unexpected(self._next)
+        first = last = self._take()
+        while self._next.kind in ("name", "number", "-") and self._next.start == last.end:
+            last = self._take()
+        self._counted(Name(first.text, first.start, first.end))
+        return Name(self._text[first.start : last.end], first.start, last.end)
 
 
 def walk(tree: Node) -> Iterator[Node]:
     """Every node, in reading order."""
+    return _nodes(tree, frozenset())
+
+
+def _nodes(tree: Node, closed: frozenset[str]) -> Iterator[Node]:
+    """closed: functions into whose arguments it does not look."""
     yield tree
     match tree:
         case Not(operand=operand) | Minus(operand=operand):
-            yield from walk(operand)
+            yield from _nodes(operand, closed)
         case Arithmetic(left=left, right=right) | Compare(left=left, right=right):
-            yield from walk(left)
-            yield from walk(right)
+            yield from _nodes(left, closed)
+            yield from _nodes(right, closed)
+        case Call(function=function) if function in closed:
+            return
         case Logic(operands=operands) | Call(arguments=operands):
             for operand in operands:
-                yield from walk(operand)
+                yield from _nodes(operand, closed)
         case Number() | Truth() | Name():
             return
 
 
 def names(tree: Node) -> list[str]:
-    """Every name in the tree, points and state words alike, each once."""
-    return list(dict.fromkeys(node.text for node in walk(tree) if isinstance(node, Name)))
+    """Every name in the tree that may be a point's, state words too, each once."""
+    return list(dict.fromkeys(node.text for node in _nodes(tree, _OF_IDS) if isinstance(node, Name)))
+
+
+def devices(tree: Node) -> list[str]:
+    """Every device that ``silent`` names, by its role or id."""
+    found = [call.arguments[0] for call in calls(tree) if call.function == "silent" and call.arguments]
+    return list(dict.fromkeys(node.text for node in found if isinstance(node, Name)))
 
 
 def calls(tree: Node) -> Iterator[Call]:

@@ -1,18 +1,26 @@
-"""Messages: {where}, {held}, {value} and {point} in two languages."""
+"""Messages in two languages.  What may stand in braces:
+
+{where} {held}          the place; how long the condition has been true
+{value} {usual}         what the condition measures, and what usual() or same_hour() in it says
+{silent} {age}          how long nothing, or nothing good, has been heard
+{limit} {point}         a named value; a point as the rule names it
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from gateway.model import Device, Place, Point, PointId, Text, Value
-from rules.faults import RuleFault, in_text, unbuilt
-from rules.units import of_point
+from rules.check import Source
+from rules.faults import RuleFault, in_text
+from rules.program import Program, Slot
+from rules.units import Unit, of_point
 
-RESERVED = ("where", "held", "value")
-_UNBUILT = ("silent", "usual")
+_CLOCKS = {Source.SILENT: "silent", Source.AGE: "age"}
+RESERVED = ("where", "held", "value", "usual", *_CLOCKS.values())
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -33,8 +41,6 @@ def parse_template(text: str) -> tuple[Template, tuple[RuleFault, ...]]:
     for match in _HOLE.finditer(text):
         parts += [text[at : match.start()], Hole(match[1].strip(), match.start(), match.end())]
         at = match.end()
-        if match[1].strip() in _UNBUILT:
-            faults.append(in_text("E-UNBUILT", match.start(), match.end(), *unbuilt(match[0])))
     parts.append(text[at:])
     stray = re.search(r"[{}]", _HOLE.sub(lambda match: " " * len(match[0]), text))
     if stray:
@@ -44,8 +50,8 @@ def parse_template(text: str) -> tuple[Template, tuple[RuleFault, ...]]:
 
 
 def holes(template: Template) -> tuple[Hole, ...]:
-    """The places where points are shown."""
-    return tuple(part for part in template if isinstance(part, Hole) and part.name not in RESERVED + _UNBUILT)
+    """The places where points and named values are shown."""
+    return tuple(part for part in template if isinstance(part, Hole) and part.name not in RESERVED)
 
 
 def render(template: Template, texts: Mapping[str, str]) -> str:
@@ -64,16 +70,36 @@ def where_is(device: Device | None) -> Text:
     return Text("", "") if device is None else where(device.place, device.label)
 
 
+def spoken(program: Program, slots: Sequence[Slot], now_s: float) -> dict[str, Text]:
+    """What the condition itself can tell: {value}, {usual}, {silent}, {age} and the named values.
+
+    slots: as the program's inputs; those of silent() and age() have ``since_s``.
+    """
+    texts = {name: measured(measure.read(slots), measure.unit) for name, measure in program.measures.items()}
+    for wanted, slot in zip(program.inputs, slots, strict=True):
+        name, since_s = _CLOCKS.get(wanted.source), getattr(slot, "since_s", None)
+        if name is not None and since_s is not None:
+            texts.setdefault(name, duration(now_s - since_s))
+    return texts
+
+
 def shown(point: Point | None, value: Value | None) -> Text:
     """A value with its unit, as people write it."""
+    unit = of_point(point.unit) if point is not None else None
+    return _said(value, unit.symbol if unit is not None else (point.unit or "" if point is not None else ""))
+
+
+def measured(value: Value | None, unit: Unit) -> Text:
+    return _said(value, unit.symbol)
+
+
+def _said(value: Value | None, symbol: str) -> Text:
     if value is None:
         return Text("未知", "unknown")
     if isinstance(value, bool):
         return Text("是", "yes") if value else Text("否", "no")
     if isinstance(value, str):
         return Text(value, value)
-    unit = of_point(point.unit) if point is not None else None
-    symbol = unit.symbol if unit is not None else (point.unit if point is not None else "")
     number = f"{value:.6g} {symbol}".rstrip()
     return Text(number, number)
 

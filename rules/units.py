@@ -6,7 +6,7 @@ Source: The Unified Code for Units of Measure (UCUM), tables 1-4 and 26; %[LEL] 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 Dimension: TypeAlias = tuple[tuple[str, int], ...]
@@ -38,6 +38,8 @@ TIME = _dimension("s")
 
 _POWER, _ENERGY, _VOLTAGE = "kg m2 s-3", "kg m2 s-2", "kg m2 s-3 A-1"
 _FLOW, _PRESSURE = "m3 s-1", "kg m-1 s-2"
+TOTALS = tuple(map(_dimension, (_ENERGY, "VA s", "var s", "m3", "kg")))
+"""What meters count."""
 
 # Percentages, ppm and LEL are dimensions of their own: a bare 0.5 compared with 50 % must not pass silently.
 # Apparent (VA) and reactive (var) power are not active power, although their SI dimensions agree.
@@ -126,7 +128,14 @@ _BY_CODE = {
 }
 _ANNOTATION = re.compile(r"\{[^{}]*\}")
 WRITTEN = {spelling: _BY_CODE[code] for code, symbol, others, *_ in _TABLE for spelling in (symbol, *others.split())}
-"""Every spelling a rule may use."""
+"""Every spelling a rule may use, as it is or per time: see ``written``."""
+PER = ("s", "min", "h", "d")
+_CODES = {spelling: code for code, symbol, others, *_ in _TABLE for spelling in (symbol, *others.split(), code)}
+
+
+def code_of(written: str) -> str | None:
+    """The UCUM code of a unit as people write it, or of the code itself; None for a unit that is not known."""
+    return _CODES.get(written)
 
 
 def of_point(code: str | None) -> Unit | None:
@@ -138,6 +147,21 @@ def of_point(code: str | None) -> Unit | None:
         return PURE if code is None else _BY_CODE[code]
     bare = _ANNOTATION.sub("", code)
     return PURE if bare in ("", "1") else _BY_CODE.get(bare)
+
+
+def written(text: str) -> Unit | None:
+    """``kW``, ``°C/min``: a unit of the table, or one of them per second, minute, hour or day."""
+    known = WRITTEN.get(text)
+    if known is not None:
+        return known
+    above, _, below = text.rpartition("/")
+    return per(WRITTEN[above], WRITTEN[below]) if above in WRITTEN and below in PER else None
+
+
+def per(unit: Unit, time: Unit) -> Unit:
+    """How fast something of *unit* changes."""
+    symbol = f"{unit.symbol}/{time.symbol}" if unit.symbol else ""
+    return WRITTEN.get(symbol) or replace(product(unit, time, divide=True), symbol=symbol)
 
 
 def convert(value: float, source: Unit, target: Unit, *, difference: bool = False) -> float:

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import click
 
+from gateway.cli import rule_cases, rule_replay
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.config.faults import Report, render_all
 from gateway.config.load import devices_of
 from gateway.config.rule_files import read_rule_paths
+from gateway.model import Text
 from rules.rule import Mode, RuleSet
 from rules.schema import json_schema
+
+NOT_CERTIFIED = Text(
+    "有联动。本产品不是经认证的安全系统（非SIL），不能替代燃气报警控制器、消防联动或电梯自身保护；仅作补充。",
+    "it moves something. Not a certified safety system (no SIL); it supplements and never replaces the gas alarm "
+    "controller, fire linkage or the lift's own protection.",
+)
 
 
 @click.group(help="报警规则 / Alarm rules")
@@ -25,7 +33,7 @@ def command() -> None:
 def check(files: tuple[Path, ...], shell: Shell) -> None:
     devices = devices_of(shell.config)
     report = Report()
-    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report)
+    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report, with_lints=True)
     faults = report.in_order()
     if shell.json:
         shell.document({"ok": not report.failed, "faults": [fault.as_json(shell.lang) for fault in faults]})
@@ -39,6 +47,36 @@ def check(files: tuple[Path, ...], shell: Shell) -> None:
         )
     _sum_up(shell, rules, failed=report.failed)
     shell.stop(FOUND_WRONG if report.failed else FINE)
+
+
+@command.command(help="用测试文件检验规则 / Play the cases of test files against the rules")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--update", is_flag=True, help="改写不符的预期 / rewrite the expectations that differ")
+@click.option("--mutate", is_flag=True, help="检验用例本身 / put the cases themselves to the test")
+@command_options
+def test(files: tuple[Path, ...], update: bool, mutate: bool, shell: Shell) -> None:
+    shell.stop(rule_cases.run(files, shell, update=update, mutate=mutate))
+
+
+_RULES = click.Path(exists=True, path_type=Path)
+
+
+@command.command(help="用存下的读数重演规则，不发出任何指令 / Play recorded readings again; nothing is sent")
+@click.option("--from", "begin", default=None, help="起始：2026-08-01 或带时刻 / a day or a time; default: the oldest")
+@click.option("--to", "end", default=None, help="截止，含当天 / the last day or a time; default: the newest")
+@click.option("--rules", "new", multiple=True, required=True, type=_RULES, help="规则文件或目录 / file or directory")
+@click.option("--against", multiple=True, type=_RULES, help="对照的规则 / the rules to compare with")
+@click.option("--store", type=click.Path(path_type=Path), default=None, help="存储目录 / store directory")
+@command_options
+def replay(
+    shell: Shell,
+    begin: str | None,
+    end: str | None,
+    new: tuple[Path, ...],
+    against: tuple[Path, ...],
+    store: Path | None,
+) -> None:
+    shell.stop(rule_replay.run(shell, new, against, begin, end, store))
 
 
 @command.command(help="规则格式的 JSON Schema / JSON Schema of the rule format")
@@ -56,3 +94,6 @@ def _sum_up(shell: Shell, rules: RuleSet, *, failed: bool) -> None:
     for rule in rules.rules:
         if rule.mode is Mode.SHADOW:
             shell.say(f"  {rule.id}：试运行，只记录", f"  {rule.id}: shadow, journaled only")
+    acting = dict.fromkeys(watch.rule.id for watch in rules.watches if watch.actions)
+    for rule_id in acting:
+        shell.say(f"  {rule_id}：{NOT_CERTIFIED.zh}", f"  {rule_id}: {NOT_CERTIFIED.en}")

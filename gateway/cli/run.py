@@ -56,6 +56,7 @@ async def serve(shell: Shell, config: Configuration, terms: Callable[[Configurat
     following: list[Configuration] = [config]
     known: list[Record] = []
     later: list[asyncio.TimerHandle] = []
+    refused = asyncio.Event()
 
     def terminate() -> None:
         following.clear()
@@ -68,6 +69,7 @@ async def serve(shell: Shell, config: Configuration, terms: Callable[[Configurat
             following[:] = [load(shell.config)]
         except ConfigFaults as exc:
             log.error("configuration not reloaded, the old one stays", faults=exc.render("en"))
+            refused.set()
             return exc.render("en")
         later.append(loop.call_later(after_s, stop.set))
         return ""
@@ -90,9 +92,10 @@ async def serve(shell: Shell, config: Configuration, terms: Callable[[Configurat
     while following:
         config = following.pop()
         stop.clear()
+        refused.clear()
         begun = begin(config, clock.now_ms(), known.pop() if known else None)
         source = "local" if begun.record.running.local else f"version {begun.record.running.number}"
         log.info("configuration", directory=str(shell.config), source=source, digest=begun.configuration.digest)
-        await app.run(begun.configuration, clock, stop, reload, Remote(begun, terms(config), restart))
+        await app.run(begun.configuration, clock, stop, reload, Remote(begun, terms(config), restart), refused.is_set)
         while later:  # a stop that was meant for the run that has just ended
             later.pop().cancel()

@@ -267,6 +267,17 @@ class PointOverride(Model):
     skip: bool = False
 
 
+class ActionModel(Model):
+    """What an action that rules can send (``valve.close``) writes."""
+
+    point: str
+    value: Annotated[Any, WithJsonSchema({"type": ["boolean", "number", "string"]})]
+    """One that the point can take."""
+
+
+ActionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+
+
 class DeviceModel(BaseModel):
     """One device entry.  Keys beyond these belong to the protocol (address, unit_id ...), whose model checks them."""
 
@@ -293,6 +304,8 @@ class DeviceModel(BaseModel):
     points: dict[str, PointOverride] = {}
     allow_write: list[str] = []
     """Points of this device that commands may write; everything else is refused, whatever the profile says."""
+    actions: dict[ActionName, ActionModel] = {}
+    """What rules can send to this device, beside and before what its profile says."""
 
 
 Command = Literal[
@@ -419,4 +432,6 @@ class ProfileFile(Model):
     """Usual time between a request and the begin of its answer; for the estimate of a serial line's load."""
     device: dict[str, Any] = {}
     """Defaults for the protocol's device options (word_order, max_registers ...)."""
+    actions: dict[ActionName, ActionModel] = {}
+    """What rules can send to the device, beside what its writable points offer by themselves (open, close, on, off)."""
     points: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")], ProfilePoint] = Field(min_length=1)

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat, Writable
 from drivers.transport import TcpLink
 from gateway.clock import SystemClock
+from gateway.config.action_keys import action_faults
 from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
 from gateway.config.explain import explain, parse
 from gateway.config.faults import Report, did_you_mean, no_such_file, one_of, quoted
@@ -182,6 +183,7 @@ class Planner:
         options = self._options(path, model, profile, type_)
         layout = self._layout(path, model, profile, type_)
         self._check_writes(path, model, profile)
+        self._report.extend(action_faults(self._document, (*path, "actions"), model.actions, profile.model.points))
         if options is None:
             return None
         plan = _device_plan(model, profile, type_, options, layout, self._zone)
@@ -463,6 +465,11 @@ def _device_plan(
         protocol=type_.name,
         points=(*points, *identity_check(points)),
         roles=dict(model.roles),
+        actions={
+            name: (prefix + action.point, action.value)
+            for name, action in (profile.model.actions | model.actions).items()
+            if prefix + action.point in specs
+        },
     )
     timeout_s = model.timeout or type_.default_timeout_s
     jobs = tuple(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 import gateway
 from drivers.base import ProtocolType
 from drivers.registry import protocol, protocols
+from gateway.config.action_keys import action_faults
 from gateway.config.explain import explain, parse
 from gateway.config.faults import Report, did_you_mean, one_of, quoted
 from gateway.config.models import ProfileFile, ProfilePoint
@@ -90,6 +91,7 @@ class Profiles:
             self._report.add(document.fault(("points", CHECK_POINT), "E-POINT", message, key=True))
         for point in model.points:
             self._check_point(model.points[point], ("points", point), document)
+        self._report.extend(action_faults(document, ("actions",), model.actions, model.points))
         types = self._types(model, document)
         options = {each.name: self._options(model, each, document) for each in types}
         if document.faults or len(self._report.faults) > before:

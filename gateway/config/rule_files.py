@@ -13,9 +13,14 @@ from gateway.config.yaml12 import Document, Steps, load_yaml, read_yaml
 from gateway.identity import CHECK_POINT
 from gateway.model import Device, Text
 from gateway.self_watch import KIND as SELF
+from rules.aliases import english
+from rules.casefile import Written
 from rules.definition import read_rules
 from rules.faults import RuleFault
-from rules.rule import RuleSet
+from rules.lints import Lint, lints
+from rules.plain import Reader as RuleReader
+from rules.reader import read_limits
+from rules.rule import Actions, RuleSet
 
 _FORMAT = "rules/1"
 _BUILT_IN, _SELF = "rules/built_in.yaml", "rules/self.yaml"
@@ -34,21 +39,27 @@ def read_rule_files(
 
 
 def read_rule_paths(
-    paths: Mapping[str, Path], devices: Sequence[Device] | None, report: Report, *, with_our_own: bool = False
+    paths: Mapping[str, Path],
+    devices: Sequence[Device] | None,
+    report: Report,
+    *,
+    actions: Actions | None = None,
+    with_our_own: bool = False,
+    with_lints: bool = False,
 ) -> tuple[RuleSet, Mapping[str, bytes]]:
     """The same for files anywhere; *devices* None when they are not known.
 
+    actions: what can be sent to each device; None when that is not known.
     with_our_own: together with the rules that every gateway has.
+    with_lints: with warnings about what is allowed and seldom wise.
     """
-    files: dict[str, bytes] = {}
-    documents: list[Document] = []
-    for name, path in paths.items():
-        document, files[name] = read_yaml(path, str(path))
-        report.extend(document.faults)
-        if not document.broken and _is_rule_file(document, report):
-            documents.append(document)
+    documents, files = _documents(paths, report)
     merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
-    rules, faults = read_rules(merged.data, devices)
+    rules, faults = read_rules(merged.data, devices, actions)
+    if with_lints:
+        places = {entry.get("id", entry.get("编号")): index for index, entry in enumerate(merged.entries())}
+        found = (_as_fault(lint, places) for lint in lints(rules, devices or ()))
+        faults += tuple(fault for fault in found if fault is not None)
     for fault in faults:
         placed = merged.placed(fault)
         if (
@@ -56,6 +67,43 @@ def read_rule_paths(
         ):  # the gateway's own rules suit what devices there are
             report.add(placed)
     return rules, files
+
+
+def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
+    texts = (lint.zh, lint.en, lint.hint_zh, lint.hint_en)
+    if not lint.rule:
+        return RuleFault(lint.code, ("rules",), None, 1, True, *texts)
+    index = places.get(lint.rule)
+    return None if index is None else RuleFault(lint.code, ("rules", index, "id"), None, 1, False, *texts)
+
+
+def written_together(paths: Mapping[str, Path], report: Report) -> Written:
+    """The files as they are written, for whoever reads the rules later and perhaps several times."""
+    merged = _Merged(_documents(paths, report)[0])
+    return Written(merged.data, merged.locate)
+
+
+def limits_of(paths: Mapping[str, Path]) -> Mapping[str, int]:
+    """Rule id -> how often it may raise on one day, by the ``limits`` of its own file."""
+    found: dict[str, int] = {}
+    for document in _documents(paths, Report())[0]:
+        data = {str(english(key)): value for key, value in document.data.items()}
+        limit = read_limits(RuleReader([]), data["limits"]) if "limits" in data else None
+        if limit is not None:
+            ids = (entry.get("id", entry.get("编号")) for entry in data["rules"] if isinstance(entry, dict))
+            found |= {f"{rule}": limit for rule in ids}
+    return found
+
+
+def _documents(paths: Mapping[str, Path], report: Report) -> tuple[list[Document], dict[str, bytes]]:
+    files: dict[str, bytes] = {}
+    documents: list[Document] = []
+    for name, path in paths.items():
+        document, files[name] = read_yaml(path, str(path))
+        report.extend(document.faults)
+        if not document.broken and _is_rule_file(document, report):
+            documents.append(document)
+    return documents, files
 
 
 def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
@@ -100,6 +148,10 @@ class _Merged:
             self._rules += [(document, index) for index in range(len(document.data["rules"]))]
         self.data |= {"format": _FORMAT, "rules": [document.data["rules"][index] for document, index in self._rules]}
 
+    def entries(self) -> Iterator[Mapping[str, Any]]:
+        rules: Sequence[object] = self.data["rules"]
+        return (entry for entry in rules if isinstance(entry, Mapping))
+
     def placed(self, fault: RuleFault) -> Fault:
         document, path = self._place(fault.path)
         return document.fault(
@@ -112,6 +164,10 @@ class _Merged:
             length=None if fault.offset is None else fault.length,
             warning=not fault.is_error,
         )
+
+    def locate(self, path: Steps, on_key: bool, offset: int) -> tuple[str, int, int]:
+        document, local = self._place(path)
+        return (document.file, *document.locate(document.known(local), key=on_key, offset=offset))
 
     def _place(self, path: Steps) -> tuple[Document, Steps]:
         match path:

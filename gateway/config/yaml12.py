@@ -133,6 +133,29 @@ class Document:
             place = inner
         return path
 
+    def span(self, path: Steps) -> tuple[int, int]:
+        """Where the node at *path*, which exists, begins and ends: characters into the text (without a BOM)."""
+        place = self._place(path)
+        if not isinstance(place, _Branch):
+            start, end = place.start_mark, place.end_mark
+            assert start is not None
+            assert end is not None
+            return start.index, end.index
+        last = list(place.values)[-1:]
+        if place.event.flow_style or not last:
+            return place.event.start_mark.index, place.end.end_mark.index
+        return place.event.start_mark.index, self.span((*path, last[0]))[1]
+
+    def is_flow(self, path: Steps) -> bool:
+        """A scalar, or a collection in brackets."""
+        place = self._place(path)
+        return not isinstance(place, _Branch) or bool(place.event.flow_style)
+
+    def key_end(self, path: Steps) -> int:
+        """Where the key of the node at *path* ends, in characters."""
+        event = self._event(path, key=True)
+        return int(event.end_mark.index)
+
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
@@ -158,6 +181,14 @@ class Document:
             length = self.length(path, key=key)
         return Fault(self.file, line, column, code, message, hint, length, self.line(line), warning)
 
+    def _place(self, path: Steps) -> _Place:
+        place = self.root
+        for step in path:
+            assert isinstance(place, _Branch)
+            place = place.child(step)
+        assert place is not None
+        return place
+
     def _event(self, path: Steps, key: bool) -> Any:
         place = self.root
         for depth, step in enumerate(path):
@@ -178,14 +209,21 @@ class Document:
             return start.line + 1, column + 1
         # Plain and block scalars: the lines without their indentation, joined by one character each.
         row, column = (start.line, start.column) if not event.style else (start.line + 1, 0)
+        block = self._block_indent(row, end.line) if event.style else None
         while row <= end.line:
             text = self.line(row + 1)
-            column = column or len(text) - len(text.lstrip(" "))
-            if offset <= len(text) - column:
+            column = column or (len(text) - len(text.lstrip(" ")) if block is None else block)
+            length = max(0, len(text) - column)
+            if offset <= length:
                 return row + 1, column + offset + 1
-            offset -= len(text) - column + 1
+            offset -= length + 1
             row, column = row + 1, 0
         return start.line + 1, start.column + 1
+
+    def _block_indent(self, row: int, last: int) -> int:
+        """Of a block scalar: its first line that is not empty says it, deeper ones keep what they have more."""
+        texts = (self.line(each + 1) for each in range(row, last + 1))
+        return next((len(text) - len(text.lstrip(" ")) for text in texts if text.strip()), 0)
 
     def _inside_quotes(self, event: Any, offset: int) -> int:
         text = self.line(event.start_mark.line + 1)
@@ -249,10 +287,12 @@ class _Stop(Exception):
 class _Branch:
     """A mapping or a sequence: its data, and where its parts stand."""
 
-    __slots__ = ("data", "event", "key", "keys", "repeated", "values")
+    __slots__ = ("data", "end", "event", "key", "keys", "repeated", "values")
 
     def __init__(self, event: Any, data: dict[str, Any] | list[Any]) -> None:
         self.event = event
+        self.end: Any = event
+        """The event that ends it."""
         self.data = data
         self.keys: dict[str | int, Any] = {}
         self.values: dict[str | int, _Place] = {}
@@ -315,7 +355,7 @@ class _Builder:
         self._stack.append(branch)
 
     def _close(self, event: Any) -> None:
-        self._stack.pop()
+        self._stack.pop().end = event
 
     def _alias(self, event: Any) -> None:
         self._report(event, Text("不支持别名 *", "aliases (*) are not supported"), _REPEAT_HINT)

@@ -22,16 +22,21 @@ from typing import Any, TypeAlias
 
 from gateway.config.models import OnlyModel, PlaceModel
 from gateway.envelope import Envelope, json_text, place_item
+from gateway.messages import NOTICE
 from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
 
 Item: TypeAlias = dict[str, Any]
 
-PERSONAL_ATTRIBUTES = frozenset({"holder", "plate", "card", "who"})
-"""Attributes of events that name a person: a card's holder, a car, a card, whoever gave a command."""
+PERSONAL_ATTRIBUTES = frozenset({"holder", "plate", "card", "who", "to"})
+"""Attributes of events that name a person: a card's holder, a car, a card, whoever gave a command or is to be told."""
 POINT_ATTRIBUTES = frozenset({"point"})
 DEVICE_ATTRIBUTES = frozenset({"device", "belongs_to"})
-WORDS = frozenset({"result", "code", "via", "command", "version", "boot_id", "config", "fault"})
+WORDS = frozenset(
+    {"result", "code", "via", "command", "version", "boot_id", "config", "fault", "why", "priority", "ids"}
+)
 """Attributes whose texts are words of the contract or ids of our own; every other text may say anything."""
+NOTICE_TEXTS = frozenset({"text_zh", "text_en"})
+"""Messages of alarms.  Unlike an alarm, a notice does not say which values they were made of."""
 
 _LEVELS = ("grid", "building", "unit", "floor", "room")
 _READINGS = frozenset({Lane.BILLING, Lane.TELEMETRY, Lane.BULK})
@@ -152,14 +157,17 @@ class View:
         return None if shown is None else item | {"point": shown}
 
     def _event(self, item: Item) -> Item | None:
-        device = item["device"]
-        if not self._may_know(device, item["place"]):
+        device, notice = item["device"], item["kind"] == NOTICE
+        if not self._may_know(device, item["place"], own=not notice):
             return None
         attributes: Item = {}
+        secret = NOTICE_TEXTS if notice and (self._key is not None or not self._only.personal) else frozenset()
         veiled = device in self._veiled
         for key, value in item["attributes"].items():
             if key in POINT_ATTRIBUTES and self._is_hidden(value):
                 return None  # it speaks of a point that is not to be known
+            if key in secret:
+                continue
             told = self._attribute(key, value, veiled)
             if told is not None or value is None:
                 attributes[key] = told
@@ -178,7 +186,7 @@ class View:
     def _person(self, value: Any) -> Any:
         if value is None or not self._only.personal:
             return None
-        return value if self._key is None else pseudonym(self._key, str(value))
+        return value if self._key is None or value == "" else pseudonym(self._key, str(value))
 
     def _alarm(self, item: Item) -> Item | None:
         if not self._may_know(item["device"], item["place"]) or self._hidden.found(item["rule"]):
@@ -193,11 +201,12 @@ class View:
         whole = values == item["values"] and item["device"] not in self._veiled and all(map(self._text, texts))
         return seen if whole else seen | {"message": {"zh": seen["rule"], "en": seen["rule"]}}
 
-    def _may_know(self, device: str | None, place: Mapping[str, str]) -> bool:
+    def _may_know(self, device: str | None, place: Mapping[str, str], *, own: bool = True) -> bool:
+        """*own*: what has neither device nor place is the gateway's own."""
         if device is not None:
             return device in self._shown
-        if not place:
-            return True  # the gateway's own
+        if not place and own:
+            return True
         # of a place and no device: for whoever is not told by device which part of the compound is his
         return self._only.kinds is None and self._only.devices is None and _within(self._only.places, place)
 

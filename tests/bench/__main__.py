@@ -13,13 +13,14 @@ import platform
 
 import structlog
 
-from tests.bench import bus, chain, fleet, footprint, ingest, store
+from tests.bench import bus, chain, fleet, footprint, ingest, rules, store
 
 SECTIONS = {
     "chain": chain.run,
     "bus": bus.run,
     "footprint": footprint.run,
     "ingest": ingest.run,
+    "rules": rules.run,
     "store": store.run,
     "drain": store.drain,
     "waiting": store.waiting,

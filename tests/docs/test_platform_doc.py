@@ -38,8 +38,8 @@ def run(code: str) -> dict[str, Any]:
 
 
 def test_every_block_is_looked_at() -> None:
-    assert (len(PYTHON), len(JSON)) == (3, 6)
-    assert len(BLOCKS) == 9
+    assert (len(PYTHON), len(JSON)) == (3, 7)
+    assert len(BLOCKS) == 10
 
 
 @pytest.mark.parametrize("code", PYTHON)

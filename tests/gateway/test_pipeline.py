@@ -110,7 +110,7 @@ def test_an_alarm_is_committed_at_once_with_the_reading_that_caused_it_and_its_j
     store = play(script)
     at, drafts, state = next(c for c in store.commits if any(b'"unack"' in d.items for d in c[1]))
     assert at == 3.0  # when `for` ends, not when the next group would be due
-    assert {d.lane for d in drafts} == {Lane.ALARM, Lane.TELEMETRY}
+    assert {d.lane for d in drafts} == {Lane.ALARM, Lane.EVENT, Lane.TELEMETRY}, "the notice is an event"
     assert any(value is not None and b"unack" in value for value in state.values())
     (alarm,) = [item for item in store.items(Lane.ALARM) if item["state"] == "unack"]
     assert (alarm["rule"], alarm["priority"], alarm["count"]) == ("gas_high", "critical", 1)

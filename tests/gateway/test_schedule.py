@@ -214,8 +214,9 @@ def test_the_grid_never_shifts(intervals: list[float], phase_s: float, cost_s: f
     for j in jobs:
         mine = [t for t, d, _ in turns if d == j.device]
         gaps = [b - a for a, b in itertools.pairwise(mine)]
-        assert 0.4 * j.interval_s <= gaps[0] <= 1.6 * j.interval_s, "from the first read to the grid"
-        assert all(abs(gap - j.interval_s) <= len(jobs) * cost_s + 1e-6 for gap in gaps[1:])
+        queue_s = len(jobs) * cost_s + 1e-6  # the first reads are all due at once, and wait for each other
+        assert abs(gaps[0] - j.interval_s) <= 0.5 * j.interval_s + queue_s, "from the first read to the grid"
+        assert all(abs(gap - j.interval_s) <= queue_s for gap in gaps[1:])
 
 
 # ---------------------------------------------------------------------- spare time

@@ -34,12 +34,16 @@ def test_what_happens_once_is_shown_for_an_hour() -> None:
 
 def test_what_lasts_is_shown_as_long_as_it_lasts() -> None:
     findings = Findings()
-    fine = {"delivery_refused": False, "uplink_fault": False, "store_fault": False, "clock_unknown": False}
+    quiet = ("delivery_refused", "uplink_fault", "store_fault", "clock_unknown", "output_fault", "config_refused")
+    fine = dict.fromkeys(quiet, False)
     assert findings.values({"a": Status()}, 0, ClockState.HOLDOVER, 0.0, failing=False) == fine
     bad = findings.values({"a": Status(), "b": Status(["x"])}, 0, ClockState.UNKNOWN, 1.0, failing=True)
     assert bad == {**fine, "uplink_fault": True, "store_fault": True, "clock_unknown": True}
     assert findings.values({"b": Status(needs_person=True)}, 0, ClockState.SYNCED, 2.0, failing=False)["uplink_fault"]
     assert findings.values({}, 3, ClockState.SYNCED, 3.0, failing=False)["store_fault"]
+    unsure = findings.values({}, 3, ClockState.SYNCED, 4.0, failing=False, lost_commands=1, config_refused=True)
+    assert (unsure["output_fault"], unsure["config_refused"]) == (True, True)
+    assert not findings.values({}, 3, ClockState.SYNCED, 4.0 + HELD_S, failing=False, lost_commands=1)["output_fault"]
 
 
 def test_once_a_minute_and_at_once_when_told() -> None:

@@ -19,7 +19,7 @@ rules:
   for_each: {type: gas_detector}
   when: concentraton ＞ 10 %LEL
   fro: 3 min
-  latch: true
+  latch: maybe
 """
 
 
@@ -50,10 +50,10 @@ def test_faults_for_programs(tmp_path: Path) -> None:
         ("E-POINT", 5, 9),
         ("W-FULLWIDTH", 5, 22),
         ("E-KEY", 6, 3),
-        ("E-UNBUILT", 7, 3),
+        ("E-TYPE", 7, 10),
     ]
     assert document["faults"][2]["hint"] == 'did you mean "for"?'
-    assert document["faults"][3]["message"] == '"latch" is not supported by this version'
+    assert document["faults"][3]["message"] == "true or false belongs here"
 
 
 def test_warnings_alone_are_fine(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_warnings_alone_are_fine(tmp_path: Path) -> None:
 
 
 def test_without_a_configuration_it_says_what_was_not_checked(tmp_path: Path) -> None:
-    text = "format: rules/1\nrules:\n- {id: a, when: nobody.knows > 10 %LEL}\n"
+    text = "format: rules/1\nrules:\n- {id: a, when: nobody.knows > 10 %LEL, priority: low}\n"
     result = check(tmp_path, text, "--config", str(tmp_path), "--lang", "en", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {"ok": True, "faults": []}
@@ -74,12 +74,24 @@ def test_without_a_configuration_it_says_what_was_not_checked(tmp_path: Path) ->
 
 def test_ids_are_unique_across_files(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
-        text = "format: rules/1\nrules:\n- {id: same, when: m-1-public.voltage_l1 > 250 V}\n"
+        text = "format: rules/1\nrules:\n- {id: same, when: m-1-public.voltage_l1 > 250 V, priority: low}\n"
         (tmp_path / name).write_text(text, encoding="utf-8")
     files = [str(tmp_path / name) for name in ("a.yaml", "b.yaml")]
     result = CliRunner().invoke(main, ["rules", "check", *files, "--config", str(SITE), "--json", "--lang", "en"])
     (fault,) = json.loads(result.stdout)["faults"]
     assert (fault["code"], Path(fault["file"]).name, fault["line"], fault["column"]) == ("E-DUP", "b.yaml", 3, 8)
+
+
+def test_what_is_seldom_wise_is_said_and_what_moves_something_is_no_certified_system(tmp_path: Path) -> None:
+    text = """\
+format: rules/1
+rules:
+- {id: acts, when: m-1-public.voltage_l1 > 250 V, on_alarm: [{send: nowhere.stop}]}
+"""
+    result = check(tmp_path, text, "--config", str(SITE), "--lang", "zh")
+    assert result.exit_code == 0
+    assert "W-RESPONSE 级别为 medium，但没有写值班人员该做什么" in result.stdout
+    assert "acts：有联动。本产品不是经认证的安全系统（非SIL）" in result.stdout
 
 
 def test_the_library_fits_the_example_site() -> None:

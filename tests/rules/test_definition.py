@@ -90,7 +90,6 @@ def rule(**keys: Any) -> dict[str, Any]:
         ({"name": 5}, "E-TYPE", ("name",)),
         ({"message": "{g1.lell}"}, "E-POINT", ("message",)),
         ({"message": {"zh": "好", "en": "{nobody}"}}, "E-POINT", ("message", "en")),
-        ({"message": "{silent}"}, "E-UNBUILT", ("message",)),
         ({"message": "a } b"}, "E-SYNTAX", ("message",)),
         ({"response": "run"}, "E-TYPE", ("response",)),
         ({"response": {"zh": "跑", "within": "now"}}, "E-VALUE", ("response", "within")),

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 import rules
+from gateway.config.case_files import read_case_file, read_text
 from gateway.config.yaml12 import load_yaml
+from rules.casefile import Case, Expect
+from rules.caseplay import play
 from rules.definition import read_rules
 from rules.units import of_point
-from tests.rules.case_runner import Player
 
 LIBRARY = Path(rules.__file__).parent / "library"
 PROFILES = Path(rules.__file__).parent.parent / "config" / "devices"
 PACKS = sorted(LIBRARY.glob("*.yaml"))
+FILES = [read_case_file(path) for path in sorted((LIBRARY / "tests").glob("*.yaml"))]
+CASES = [case for file in FILES for case in file.cases]
 
 
 def read(path: Path) -> Any:
@@ -24,29 +28,19 @@ def read(path: Path) -> Any:
     return document.data
 
 
-CASES = [
-    (case | {"rules": read(LIBRARY / data["rule_file"])["rules"]}, data["rule_file"])
-    for path in sorted((LIBRARY / "tests").glob("*.yaml"))
-    for data in [read(path)]
-    for case in data["cases"]
-]
-
-
-@pytest.mark.parametrize(("case", "file"), CASES, ids=[case["id"] for case, _ in CASES])
-def test_pack(case: dict[str, Any], file: str) -> None:
-    player = Player(case)
-    player.play()
-    assert player.checked == sum("expect" in step for step in case["steps"]) > 0
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_pack(case: Case) -> None:
+    result = play(case, read_text)
+    assert result.refused == ()
+    assert result.differences == ()
+    assert result.checks == sum(isinstance(action, Expect) for _, action in case.steps) > 0
 
 
 def test_every_rule_of_every_pack_is_raised_by_a_test() -> None:
+    assert [fault for file in FILES for fault in file.faults] == []
     assert [path.stem for path in PACKS] == ["gas", "meters", "water"]
     assert len(CASES) == 6
-    raised = set()
-    for case, _ in CASES:
-        player = Player(case)
-        player.play()
-        raised |= {change.rule for change in player.changes}
+    raised = {change.rule for case in CASES for change in play(case, read_text).changes}
     assert raised == {entry["id"] for path in PACKS for entry in read(path)["rules"]}
 
 

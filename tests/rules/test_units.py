@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rules.units import PURE, WRITTEN, convert, of_point, product
+from rules.units import PURE, WRITTEN, convert, of_point, per, product, written
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,27 @@ def test_dimensions_add_up() -> None:
 
 def test_percent_and_lel_are_not_plain_numbers() -> None:
     assert len({WRITTEN[unit].dimension for unit in ("%", "%LEL", "ppm")} | {PURE.dimension}) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "factor", "symbol"),
+    [
+        ("°C/min", 1 / 60, "°C/min"),
+        ("°F/h", 5 / 9 / 3600, "°F/h"),
+        ("m3/h", 1 / 3600, "m³/h"),
+        ("m3/h/h", 1 / 3600 / 3600, "m³/h/h"),
+        ("cm/d", 0.01 / 86400, "cm/d"),
+        ("kWh/h", 1000.0, "kWh/h"),
+    ],
+)
+def test_units_per_time(text: str, factor: float, symbol: str) -> None:
+    unit = written(text)
+    assert unit is not None
+    assert unit.factor == pytest.approx(factor)
+    assert (unit.symbol, unit.offset) == (symbol, 0.0)
+
+
+def test_only_time_stands_below_the_line() -> None:
+    assert [written(text) for text in ("kW/m", "kw/h", "/h", "kW/", "kW/h/h/h")] == [None] * 5
+    assert per(WRITTEN["m3"], WRITTEN["s"]) is WRITTEN["m3/s"]
+    assert per(PURE, WRITTEN["s"]).symbol == ""

@@ -85,6 +85,47 @@ def test_an_envelope_of_which_all_may_be_seen_stays_the_same_object() -> None:
     assert view(KEY, kinds=["gas_detector"]).items(envelope) is envelope
 
 
+# ---------------------------------------------------------------------- notices
+
+ABOUT: dict[str, Value | None] = {
+    "why": "group", "to": "captain", "priority": "high", "count": 2, "active": 2, "group": "", "alarms": "a b",
+    "ids": "x y", "text_zh": "气体 31", "text_en": "gas 31",
+}  # fmt: skip
+TOLD = set(ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("key", "only", "device", "expected"),
+    [
+        (None, {"lanes": ["event"]}, None, TOLD),
+        (KEY, {}, None, TOLD - {"text_zh", "text_en"}),
+        (None, {"personal": False}, None, TOLD - {"text_zh", "text_en", "to"}),
+        (None, {"kinds": ["power_meter"]}, None, None),
+        (None, {"devices": ["gas-1"]}, None, None),
+        (None, {"places": [PlaceModel(building="1")]}, None, None),
+        (None, {"devices": ["gas-1"]}, DEVICES[2], TOLD),
+        (None, {"devices": ["gas-1"]}, METER, None),
+        (KEY, {}, METER, {"why", "to", "priority", "count", "active", "ids"}),
+    ],
+)
+def test_a_notice_tells_no_more_than_its_alarms(
+    key: bytes | None, only: dict[str, Any], device: Device | None, expected: set[str] | None
+) -> None:
+    items = seen(view(key, **only), Lane.EVENT, event(device, "alarm.notice", **ABOUT))
+    assert [set(item["attributes"]) for item in items] == ([] if expected is None else [expected])
+
+
+def test_for_whoever_is_on_duty_is_nobodys_name() -> None:
+    [item] = seen(view(KEY), Lane.EVENT, event(None, "alarm.notice", **ABOUT | {"to": ""}))
+    assert item["attributes"]["to"] == ""
+
+
+def test_a_notice_of_a_place_is_for_who_sees_all_of_the_place() -> None:
+    notice = replace(event(None, "alarm.notice", **ABOUT), place=Place(building="1", unit="2"))
+    assert len(seen(view(places=[PlaceModel(building="1")]), Lane.EVENT, notice)) == 1
+    assert seen(view(places=[PlaceModel(building="1", unit="1")]), Lane.EVENT, notice) == []
+
+
 # ---------------------------------------------------------------------- filters
 
 
@@ -199,7 +240,14 @@ def test_a_doubtful_reading_does_not_bring_its_frame_along() -> None:
 
 def test_people_go_under_pseudonyms_too() -> None:
     swiped = event(
-        DEVICES[3], "card.swiped", holder="Wang", card="0012345678", plate="京A12345", who="operator-7", door=2
+        DEVICES[3],
+        "card.swiped",
+        holder="Wang",
+        card="0012345678",
+        plate="京A12345",
+        who="operator-7",
+        to="captain",
+        door=2,
     )
     (item,) = seen(view(KEY), Lane.EVENT, swiped)
     assert item["attributes"] == {
