@@ -38,6 +38,7 @@ from rules.alarm import (
     CONDITION,
     NO_DATA,
     RESET,
+    RULE_CHANGED,
     RULE_DELETED,
     RULE_OFF,
     SHADOW,
@@ -341,8 +342,11 @@ class Engine:
             runner.window.readers.append(runner)
         runner.messaged = {name: self._inputs.origin(point) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
-            cells = [source for source in runner.inputs if isinstance(source, Cell)]
-            runner.starving = tuple((cell, watch.rule.no_data_after_s or cell.origin.stale_s) for cell in cells)
+            runner.starving = tuple(
+                (number, cell, watch.rule.no_data_after_s or cell.origin.stale_s)
+                for number, cell in enumerate(runner.inputs)
+                if isinstance(cell, Cell)
+            )
         if watch.actions:
             runner.effects = self._effects(runner)
         if watch.rule.record_backlog:
@@ -402,6 +406,8 @@ class Engine:
                 self._retire(key, alarm, priority, rules, started, output)
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
+            if alarm.shown is AlarmState.PENDING and runner.alarm.shown is not AlarmState.PENDING:
+                output.line("pending_cancel", runner.name, started.utc_ms, reason=RULE_CHANGED)
             runner.saved = True
             if effects is not None:
                 self._read(key, partial(self._take_up, runner, effects, alive_s, started))
@@ -454,11 +460,15 @@ class Engine:
             self._latched[key] = (alarm, priority)
             return
         output.saved[key] = None
-        if alarm.state is AlarmState.NORMAL:
-            return
-        rule, _ = _parsed(key)
+        rule, device = _parsed(key)
         is_off = any(each.id == rule and each.mode is Mode.OFF for each in rules.rules)
-        output.alarms.append(self._gone(key, alarm, priority, RULE_OFF if is_off else RULE_DELETED, now))
+        reason = RULE_OFF if is_off else RULE_DELETED
+        if alarm.active:
+            output.line("clear", name_of(rule, device), now.utc_ms, reason=reason)
+        elif alarm.shown is AlarmState.PENDING:
+            output.line("pending_cancel", name_of(rule, device), now.utc_ms, reason=reason)
+        if alarm.state is not AlarmState.NORMAL:
+            output.alarms.append(self._gone(key, alarm, priority, reason, now))
 
     def _gone(self, key: str, alarm: Alarm, priority: Priority, reason: str, now: Instant) -> AlarmChange:
         rule, device = _parsed(key)
@@ -647,8 +657,9 @@ class Engine:
     def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
         condition = judged = runner.probe(runner.inputs)
         rule_looks_again = runner.watch.program.suppressed is not None
-        if runner.window is not None and not runner.window.value:
-            condition = False
+        window = runner.window
+        if window is not None and (not window.value or window.due_s <= now.monotonic_s):
+            condition = False  # at the very instant at which it closes it is closed
         rule, before = runner.rule, runner.alarm
         starved = condition is None and self._starved_s(runner) <= now.monotonic_s
         after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved)
@@ -810,7 +821,13 @@ class Engine:
 
     def _starved_s(self, runner: Runner) -> float:
         """When the first of the unknown inputs will have been without a usable value for too long."""
-        unknown = [cell.origin.good_s + limit_s for cell, limit_s in runner.starving if cell.value is None]
+        program = runner.watch.program
+        asked = program.reads.when if runner.probe is program.when else program.reads.still
+        unknown = [
+            cell.origin.good_s + limit_s
+            for number, cell, limit_s in runner.starving
+            if cell.value is None and number in asked
+        ]
         return min(unknown, default=NEVER)
 
     # ------------------------------------------------------------------ readings of the past

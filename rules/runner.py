@@ -95,8 +95,8 @@ class Runner:
         self.name = name_of(watch.rule.id, watch.device)
         self.inputs: tuple[Source, ...] = ()
         self.window: Window | None = None
-        self.starving: tuple[tuple[Cell, float], ...] = ()
-        """Inputs and how long each may be without a usable value; empty where the rule just holds."""
+        self.starving: tuple[tuple[int, Cell, float], ...] = ()
+        """Inputs by their numbers and how long each may be without a usable value; empty where the rule just holds."""
         self.messaged: Mapping[str, Origin] = {}
         self.effects: Effects | None = None
         self.standings: tuple[Standing, ...] = ()
