@@ -234,7 +234,11 @@ def restored(alarm: Alarm, alive_s: float, basis: str, now: Instant) -> Alarm:
 
 
 def _carried(watch: Stopwatch | None, alive_s: float, now: Instant, *, running: bool) -> Stopwatch | None:
-    return None if watch is None else Stopwatch(watch.read_s(alive_s), now.monotonic_s, running)
+    """One that stood still has stood still for as long as before: it is forgotten in time."""
+    if watch is None:
+        return None
+    stood_s = 0.0 if watch.running or running or not math.isfinite(alive_s) else max(0.0, alive_s - watch.mark_s)
+    return Stopwatch(watch.read_s(alive_s), now.monotonic_s - stood_s, running)
 
 
 def _carried_pause(pause: Pause | None, now: Instant) -> Pause | None:

@@ -149,6 +149,7 @@ class Engine:
         self._inputs.start()
         for runner in self._runners.values():
             self._schedule(runner, None, started)
+            self._look_at_window(runner, started)
 
     # ------------------------------------------------------------------ what callers use
 
@@ -313,6 +314,9 @@ class Engine:
         output.add(heir._begin(now))
         heir._inputs.inherit(self._inputs, now)
         for runner in heir._runners.values():
+            before = self._runners.get(runner.key)
+            if before is not None:  # the same run: pauses still end by the monotonic clock
+                runner.alarm = replace(runner.alarm, shelf=before.alarm.shelf, outage=before.alarm.outage)
             heir._decide(runner, now, output)
         heir._work_off(now, output)
         heir._run_timers(now, output)
@@ -356,6 +360,13 @@ class Engine:
         if runner.starving or watch.program.suppressed is not None:
             runner.last = LOOK_AGAIN
         self._runners[runner.key] = runner
+
+    def _look_at_window(self, runner: Runner, started: Instant) -> None:
+        """What its window no longer allows ends without waiting for a reading."""
+        is_idle = not runner.alarm.active and runner.alarm.held is None
+        if runner.window is not None and not runner.window.value and not is_idle:
+            runner.due_s = started.monotonic_s
+            self._queue.push(runner)
 
     def _slot(self, wanted: Input, target: str, watch: Watch) -> Slot:
         return (
@@ -743,7 +754,9 @@ class Engine:
         alarm = runner.alarm
         muted = runner.watch.program.suppressed
         if muted is not None:
-            self._suppress(runner, muted(runner.inputs) is True, now, output)
+            is_true = muted(runner.inputs)
+            if is_true is not None or self._parent_awaited_s(runner) <= now.monotonic_s:
+                self._suppress(runner, is_true is True, now, output)
         if alarm.shelf is not None and alarm.shelf.until_s <= now.monotonic_s:
             self._take_off_shelf(runner, "", now, output)
         if alarm.outage is not None and alarm.outage.until_s <= now.monotonic_s:
@@ -752,6 +765,15 @@ class Engine:
             runner.wait_s = NEVER
             if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet:
                 self._tell(runner, now, output)
+
+    def _parent_awaited_s(self, runner: Runner) -> float:
+        """Until when a suppressed alarm of an earlier run stays so although its parent has not been heard yet."""
+        if not runner.alarm.suppressed:
+            return -NEVER
+        numbers = runner.watch.program.reads.suppressed
+        cells = [cell for number in numbers if isinstance(cell := runner.inputs[number], Cell)]
+        unheard = [cell.origin.good_s + cell.limit_s for cell in cells if cell.origin.newest_s == -NEVER]
+        return max(unheard, default=-NEVER)
 
     def _suppress(self, runner: Runner, muted: bool, now: Instant, output: Output) -> None:
         alarm = runner.alarm
@@ -816,6 +838,8 @@ class Engine:
             starved_s = self._starved_s(runner)
             if starved_s > now.monotonic_s:  # otherwise it has just been acted upon
                 due_s = min(due_s, starved_s)
+        if (awaited_s := self._parent_awaited_s(runner)) > now.monotonic_s:
+            due_s = min(due_s, awaited_s)
         runner.due_s = due_s
         self._queue.push(runner)
 
