@@ -217,6 +217,7 @@ class Engine:
         if after is not runner.alarm:
             output.line("ack", runner.name, now.utc_ms, who=who)
             self._change(runner, after, now, output)
+            self._note_pending(runner, now, output)
             self._desk.over(runner.name, now)
             self._announce(runner, ACK, now, output)
             self._do(runner, Hook.ACK, now, output)
@@ -233,9 +234,15 @@ class Engine:
             return self._end(output)
         output.line("reset", runner.name, now.utc_ms, who=who, reason=reason)
         self._change(runner, reset(runner.alarm, now), now, output)
+        self._note_pending(runner, now, output)
         self._announce(runner, RESET, now, output)
         self._do(runner, Hook.RESET, now, output)
         return self._end(output)
+
+    def _note_pending(self, runner: Runner, now: Instant, output: Output) -> None:
+        """Somebody has made it normal while the delay of its next raise runs."""
+        if runner.alarm.shown is AlarmState.PENDING:
+            output.line("pending", runner.name, now.utc_ms)
 
     def shelve(self, rule: str, device: str | None, who: str, for_s: float, reason: str, now: Instant) -> Changes:
         """Tell nobody for *for_s*; what the rule does goes on."""
@@ -720,8 +727,9 @@ class Engine:
         self._announce(runner, alarm.reason, now, output)
         if alarm.chattering and not before.chattering:
             output.line("chatter_on", name, utc_ms)
-        if runner.watch.program.suppressed is not None:
-            muted = runner.watch.program.suppressed(runner.inputs) is True
+        suppressor = runner.watch.program.suppressed
+        muted = suppressor is not None and suppressor(runner.inputs) is True
+        if muted is not alarm.suppressed:
             self._change(runner, replace(runner.alarm, suppressed=muted), now, output)
         if not runner.shadow and runner.rule.priority is not Priority.JOURNAL:
             self._desk.raised(now, output)
@@ -753,7 +761,9 @@ class Engine:
         """What stands beside the state: a parent that explains, a shelf that ends."""
         alarm = runner.alarm
         muted = runner.watch.program.suppressed
-        if muted is not None:
+        if muted is None:
+            self._suppress(runner, False, now, output)  # an earlier version of the rule may have
+        else:
             is_true = muted(runner.inputs)
             if is_true is not None or self._parent_awaited_s(runner) <= now.monotonic_s:
                 self._suppress(runner, is_true is True, now, output)
@@ -873,7 +883,8 @@ class Engine:
 
     def _record(self, runner: Runner) -> bytes:
         effects = None if runner.effects is None else runner.effects.record()
-        return journal.alarm_record(runner.alarm, runner.rule.priority, effects)
+        priority = Priority.JOURNAL if runner.shadow else runner.rule.priority
+        return journal.alarm_record(runner.alarm, priority, effects)
 
     def _save(self, runner: Runner, output: Output) -> None:
         alarm = runner.alarm
