@@ -166,9 +166,9 @@ class Engine:
             if not isinstance(listener, Runner):
                 self._look(listener, now, output)
             elif listener.probe(listener.inputs) is not listener.last:
-                self._decide(listener, now, output)
+                self._decide(listener, now, output, early=True)
         if self._agenda:
-            self._work_off(now, output)
+            self._work_off(now, output, early=True)
         self._run_timers(now, output)
         return self._end(output)
 
@@ -488,14 +488,22 @@ class Engine:
         if alarm.state is not AlarmState.NORMAL:
             output.alarms.append(self._gone(key, alarm, priority, reason, now))
 
-    def _gone(self, key: str, alarm: Alarm, priority: Priority, reason: str, now: Instant) -> AlarmChange:
+    def _gone(
+        self,
+        key: str,
+        alarm: Alarm,
+        priority: Priority,
+        reason: str,
+        now: Instant,
+        state: AlarmState = AlarmState.NORMAL,
+    ) -> AlarmChange:
         rule, device = _parsed(key)
         return AlarmChange(
             id=alarm.id,
             rule=rule,
             device=device,
             place=self._place(device),
-            state=AlarmState.NORMAL,
+            state=state,
             priority=priority,
             count=alarm.count,
             time_ms=now.utc_ms,
@@ -516,6 +524,7 @@ class Engine:
             self._latched[key] = (after, priority)
             output.saved[key] = journal.alarm_record(after, priority)
             output.line("ack", name_of(*_parsed(key)), now.utc_ms, who=who)
+            output.alarms.append(self._gone(key, after, priority, ACK, now, after.state))
         return self._end(output)
 
     def _reset_latched(self, key: str, who: str, now: Instant) -> Changes:
@@ -652,12 +661,12 @@ class Engine:
                 else:
                     self._look(listener, at, output)
 
-    def _work_off(self, now: Instant, output: Output) -> None:
+    def _work_off(self, now: Instant, output: Output, *, early: bool = False) -> None:
         """Look at everything that something else has touched, until nothing is left.  Cycles are refused at load."""
         while self._agenda:
             runner = next(iter(self._agenda))
             del self._agenda[runner]
-            self._decide(runner, now, output)
+            self._decide(runner, now, output, early=early)
 
     def _look(self, listener: object, now: Instant, output: Output) -> None:
         assert isinstance(listener, Effects)
@@ -672,15 +681,17 @@ class Engine:
         self._queue.push(effects)
         self._save(self._acting[effects], output)
 
-    def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
+    def _decide(self, runner: Runner, now: Instant, output: Output, *, early: bool = False) -> None:
+        """early: other inputs of this instant may follow, and what ends at it has not ended yet."""
         condition = judged = runner.probe(runner.inputs)
         rule_looks_again = runner.watch.program.suppressed is not None
         window = runner.window
         if window is not None and (not window.value or window.due_s <= now.monotonic_s):
             condition = False  # at the very instant at which it closes it is closed
         rule, before = runner.rule, runner.alarm
-        starved = condition is None and self._starved_s(runner) <= now.monotonic_s
-        after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved)
+        starved_s = self._starved_s(runner) if condition is None else NEVER
+        starved = starved_s < now.monotonic_s or (starved_s == now.monotonic_s and not early)
+        after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved, early=early)
         sticky = rule_looks_again or (condition is None and bool(runner.starving))
         runner.last = LOOK_AGAIN if sticky else judged
         if after is not before:
@@ -690,8 +701,8 @@ class Engine:
             if reason is not None:
                 after = replace(after, message=self._message(runner, after, now))
             self._follow(runner, before, after, reason, now, output)
-        self._watch_pauses(runner, now, output)
-        self._schedule(runner, condition, now)
+        self._watch_pauses(runner, now, output, early=early)
+        self._schedule(runner, condition, now, early=early)
 
     # ------------------------------------------------------------------ what a change brings with it
 
@@ -757,7 +768,7 @@ class Engine:
             effects.fire(hook, now, output)
         self._keep_effects(effects, output)
 
-    def _watch_pauses(self, runner: Runner, now: Instant, output: Output) -> None:
+    def _watch_pauses(self, runner: Runner, now: Instant, output: Output, *, early: bool) -> None:
         """What stands beside the state: a parent that explains, a shelf that ends."""
         alarm = runner.alarm
         muted = runner.watch.program.suppressed
@@ -767,6 +778,8 @@ class Engine:
             is_true = muted(runner.inputs)
             if is_true is not None or self._parent_awaited_s(runner) <= now.monotonic_s:
                 self._suppress(runner, is_true is True, now, output)
+        if early:
+            return
         if alarm.shelf is not None and alarm.shelf.until_s <= now.monotonic_s:
             self._take_off_shelf(runner, "", now, output)
         if alarm.outage is not None and alarm.outage.until_s <= now.monotonic_s:
@@ -842,11 +855,11 @@ class Engine:
         own = alarm.active and alarm.reason == CONDITION and alarm.basis == runner.rule.basis
         runner.probe = program.still if own else program.when
 
-    def _schedule(self, runner: Runner, condition: bool | None, now: Instant) -> None:
+    def _schedule(self, runner: Runner, condition: bool | None, now: Instant, *, early: bool = False) -> None:
         due_s = min(runner.alarm.due_s(runner.rule.timing), runner.wait_s)
         if condition is None and runner.starving:
             starved_s = self._starved_s(runner)
-            if starved_s > now.monotonic_s:  # otherwise it has just been acted upon
+            if starved_s > now.monotonic_s or early:  # otherwise it has just been acted upon
                 due_s = min(due_s, starved_s)
         if (awaited_s := self._parent_awaited_s(runner)) > now.monotonic_s:
             due_s = min(due_s, awaited_s)
