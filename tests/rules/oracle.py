@@ -103,6 +103,8 @@ class Track:
     reason: str = "condition"
     acked_by: str = ""
     raised_s: list[float] = field(default_factory=list)
+    chatter_s: list[float] = field(default_factory=list)
+    """When it was raised, as far as it was watched for chatter."""
     held_at_raise_s: float = 0.0
     condition: tuple[Any, ...] = ()
     """The one it was judged by."""
@@ -115,6 +117,7 @@ class Track:
     told: bool = True
     tell_s: float | None = None
     since_wall_s: float = 0.0
+    was_shown: str = "normal"
 
     @property
     def active(self) -> bool:
@@ -138,13 +141,13 @@ class Track:
         Unknown stands still; after an hour without interruption everything before it is forgotten.
         """
         total_s, end_s, found = 0.0, now_s, False
-        for began_s, verdict in reversed(self.verdicts):
+        for number, (began_s, verdict) in enumerate(reversed(self.verdicts)):
             lasted_s = end_s - began_s
             if verdict is (not wanted):
                 break
             if verdict is None:
-                is_open = end_s == now_s and timers
-                if lasted_s > FORGOTTEN_S or (is_open and lasted_s == FORGOTTEN_S):
+                goes_on = number == 0 and timers
+                if lasted_s > FORGOTTEN_S or (goes_on and lasted_s == FORGOTTEN_S):
                     break
             else:
                 found = True
@@ -165,8 +168,8 @@ class Oracle:
         self.ran: dict[str, float] = {}
         self.tracks = {rule.id: Track(rule, condition=rule.condition) for rule in rules if rule.mode != "off"}
         self.lines: list[str] = []
-        self.published: list[tuple[str, str, str]] = []
-        """(rule, state, reason)"""
+        self.published: list[tuple[str, str, str, bool]] = []
+        """(rule, state, reason, whether it only goes into the journal)"""
 
     # ------------------------------------------------------------------ what happens
 
@@ -246,6 +249,8 @@ class Oracle:
         for track in self.tracks.values():
             track.say(now_s, None)
             track.known = None
+            if track.tell_s is not None:  # its parent has to be heard again
+                track.tell_s = now_s + track.rule.parent_wait_s
             for pause in (track.shelf, track.outage):
                 if pause is not None:
                     pause.until_s = now_s + max(0.0, pause.until_wall_s - wall_s)
@@ -294,7 +299,7 @@ class Oracle:
                 continue
             newest = sample
             if sample.value is not None:
-                good_s = sample.measured_s
+                good_s = max(good_s, sample.measured_s)
         return good_s
 
     def _limit_s(self, rule: RuleSpec, point: str) -> float:
@@ -311,6 +316,15 @@ class Oracle:
         arrives_late = newest.received_s == now_s and age_s >= limit_s
         is_stale = age_s > limit_s or (age_s == limit_s and timers) or arrives_late
         return None if is_stale else newest.value
+
+    def _awaited(self, rule: RuleSpec, now_s: float, timers: bool) -> bool:
+        """What would suppress it has not been heard since the box started, and need not have been yet."""
+        for point in points_of(rule.suppress_when) if rule.suppress_when is not None else ():
+            since_s, limit_s = now_s - self.started_s, self._limit_s(rule, point)
+            waits = since_s < limit_s or (since_s == limit_s and not timers)
+            if self._newest(point) is None and waits:
+                return True
+        return False
 
     def _starved(self, rule: RuleSpec, tree: Tree, now_s: float, timers: bool) -> bool:
         for point in points_of(tree):
@@ -351,9 +365,13 @@ class Oracle:
             return bool(value >= limit - band if up else value > limit + band)
         return bool(value <= limit + band if up else value < limit - band)
 
-    def _is_open(self, daily: tuple[float, float]) -> bool:
-        local = datetime.fromtimestamp(self.wall_s, UTC).astimezone(self.zone)
-        second = local.hour * 3600 + local.minute * 60 + local.second
+    def _is_open(self, daily: tuple[float, float], timers: bool) -> bool:
+        """At the instant at which it opens, that is a timer; at the one at which it closes it is closed."""
+        return self._covers(daily, self.wall_s) and (timers or self._covers(daily, self.wall_s - 0.001))
+
+    def _covers(self, daily: tuple[float, float], wall_s: float) -> bool:
+        local = datetime.fromtimestamp(wall_s, UTC).astimezone(self.zone)
+        second = _second(local)
         start_s, end_s = daily
         return start_s <= second < end_s if start_s < end_s else second >= start_s or second < end_s
 
@@ -374,14 +392,14 @@ class Oracle:
         return [(t.rule.id, t.state, t.reason, t.suppressed, len(t.verdicts), t.shelf is None) for t in self.tracks.values()]
 
     def _decide(self, track: Track, now_s: float, timers: bool) -> None:
-        rule, shown = track.rule, self.shown(track, now_s, timers)
+        rule = track.rule
         own = track.active and track.reason == "condition" and track.condition == rule.condition
         verdict = self.judge(rule, rule.when, now_s, timers, rule.deadband if own else 0.0)
         asked = rule.when
         if own and rule.clear_when is not None:
             asked = ("or", rule.when, ("not", rule.clear_when))
             verdict = self.judge(rule, asked, now_s, timers)
-        is_closed = rule.daily is not None and not self._is_open(rule.daily)
+        is_closed = rule.daily is not None and not self._is_open(rule.daily, timers)
         verdict = False if is_closed else verdict
         starved = verdict is None and self._starved(rule, asked, now_s, timers)
         if verdict is not None or track.known is not None:
@@ -391,7 +409,7 @@ class Oracle:
             self._while_active(track, verdict, starved, now_s, timers)
         else:
             self._while_inactive(track, verdict, starved, now_s, timers)
-        self._show(track, shown, now_s, timers)
+        self._show(track, now_s, timers)
         self._beside(track, now_s, timers)
 
     def _while_inactive(self, track: Track, verdict: Verdict, starved: bool, now_s: float, timers: bool) -> None:
@@ -399,6 +417,7 @@ class Oracle:
         track.condition = rule.condition
         held_s = track.lasted_s(True, now_s, timers=timers)
         if starved and rule.no_data == "alarm":
+            track.verdicts += [(now_s, True), (now_s, None)]  # what was over before does not count
             self._raise(track, "no_data", 0.0, now_s, timers)
         elif starved and rule.no_data == "clear" and held_s is not None:
             track.forget(now_s)
@@ -433,8 +452,9 @@ class Oracle:
         track.raised_s.append(now_s)
         self._line("raise", track)
         self._move(track, "unack", now_s, reason)
+        track.chatter_s = [*track.chatter_s, now_s] if rule.chatter is not None else []
         if rule.chatter is not None:
-            recent = [raised_s for raised_s in track.raised_s if now_s - raised_s <= rule.chatter.within_s]
+            recent = [raised_s for raised_s in track.chatter_s if now_s - raised_s <= rule.chatter.within_s]
             if len(recent) >= rule.chatter.raises and not track.chattering:
                 track.chattering = True
                 self._line("chatter_on", track)
@@ -464,8 +484,12 @@ class Oracle:
 
     def _beside(self, track: Track, now_s: float, timers: bool) -> None:
         rule = track.rule
-        if rule.suppress_when is not None:
-            self._suppress(track, self.judge(rule, rule.suppress_when, now_s, timers) is True, now_s)
+        if rule.suppress_when is None:
+            self._suppress(track, False, now_s)
+        else:
+            muted = self.judge(rule, rule.suppress_when, now_s, timers)
+            if muted is not None or not track.suppressed or not self._awaited(rule, now_s, timers):
+                self._suppress(track, muted is True, now_s)
         if timers and track.shelf is not None and track.shelf.until_s <= now_s:
             self.unshelve(rule.id, now_s)
         if timers and track.outage is not None and track.outage.until_s <= now_s:
@@ -496,21 +520,24 @@ class Oracle:
         self._line("notify", track)
 
     def _replace_rule(self, track: Track, rule: RuleSpec, now_s: float) -> None:
-        changed = track.rule.condition != rule.condition
-        if changed and not track.active and self.shown(track, now_s, True) == "pending":
-            self._line("pending_cancel", track)
-            self._touch(track)
-        if changed and not track.active:
+        if track.rule.condition != rule.condition and not track.active:
             track.forget(now_s)
+            self._show(track, now_s, True)
+        if track.tell_s is not None:
+            track.tell_s = now_s + rule.parent_wait_s
         track.rule = rule
 
     def _retire(self, track: Track, reason: str, now_s: float) -> None:
         if track.rule.mode in ("deleted", "off"):
             return
         if track.active:
-            self._clear(track, reason, now_s)
-        elif self.shown(track, now_s, True) == "pending":
-            self._line("pending_cancel", track)
+            self._line("clear", track)
+        else:
+            track.forget(now_s)
+            self._show(track, now_s, True)
+        if track.state != "normal" and track.state not in LATCHED:
+            track.state = "normal"
+            self.published.append((track.rule.id, "normal", reason, track.rule.mode == "shadow"))
         track.rule = RuleSpec(track.rule.id, track.rule.when, latch=track.rule.latch, mode="deleted")
 
     # ------------------------------------------------------------------ what is said
@@ -534,26 +561,25 @@ class Oracle:
                 self.lines.append(f"run {job.id}")
 
     def _move(self, track: Track, state: str, now_s: float, reason: str) -> None:
-        shown = self.shown(track, now_s, True)
         track.state = state
         self._publish(track, reason)
-        self._touch(track)
-        if reason in ("ack", "reset") and self.shown(track, now_s, True) == "pending" != shown:
-            self._line("pending", track)
+        track.since_wall_s = self.wall_s
+        if reason in ("ack", "reset"):
+            self._show(track, now_s, True)
 
     def _publish(self, track: Track, reason: str) -> None:
-        said = "shadow" if track.rule.mode == "shadow" else reason
-        self.published.append((track.rule.id, track.state, said))
+        is_shadow = track.rule.mode == "shadow"
+        self.published.append((track.rule.id, track.state, "shadow" if is_shadow else reason, is_shadow))
 
-    def _touch(self, track: Track) -> None:
-        track.since_wall_s = self.wall_s
-
-    def _show(self, track: Track, before: str, now_s: float, timers: bool) -> None:
-        after = self.shown(track, now_s, timers)
-        if after == before or track.active or "pending" not in (before, after):
-            return
-        self._touch(track)
-        self._line("pending" if after == "pending" else "pending_cancel", track)
+    def _show(self, track: Track, now_s: float, timers: bool) -> None:
+        before, after = track.was_shown, self.shown(track, now_s, timers)
+        track.was_shown = after
+        if after == "pending" != before:
+            self._line("pending", track)
+        if before == "pending" != after and not track.active:
+            self._line("pending_cancel", track)
+        if before != after and "pending" in (before, after):
+            track.since_wall_s = self.wall_s
 
     def _line(self, event: str, track: Track) -> None:
         self.lines.append(f"{event} {track.rule.id}")

@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import count
 from typing import Any, TypeAlias
 
-from gateway.model import Device, Place, Point, Reading, Reason, Text, ValueKind, bad_reading
+from gateway.model import Device, Place, Point, Priority, Reading, Reason, Text, ValueKind, bad_reading
 from rules.definition import read_rules
 from rules.engine import Engine, Instant
 from rules.rule import RuleSet
@@ -209,7 +209,7 @@ class Maker:
         changed = replace(rule, **{key: getattr(other, key)})
         if key == "when":
             changed = replace(changed, deadband=other.deadband, clear_when=other.clear_when)
-        return replace(changed, mode="off") if self.chance(0.1) else replace(changed, mode=other.mode)
+        return replace(changed, mode="off") if self.chance(0.1) else changed
 
 
 # ---------------------------------------------------------------------- as people write them
@@ -236,7 +236,7 @@ def text_of(tree: Tree) -> str:
 
 def written(rule: RuleSpec) -> dict[str, Any]:
     """As a rule file has it, without what is said by default."""
-    out: dict[str, Any] = {"id": rule.id, "when": text_of(rule.when)}
+    out: dict[str, Any] = {"id": rule.id, "when": text_of(rule.when), "priority": "critical"}
     for key, tree in (("clear_when", rule.clear_when), ("suppress_when", rule.suppress_when)):
         if tree is not None:
             out[key] = text_of(tree)
@@ -342,7 +342,7 @@ class Duel:
     engine_class: EngineClass = Engine
     journal: dict[str, bytes] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
-    published: list[tuple[str, str, str]] = field(default_factory=list)
+    published: list[tuple[str, str, str, bool]] = field(default_factory=list)
     down_s: float = 0.0
     stepped_s: float = 0.0
     clock_s: float = 1000.0
@@ -499,7 +499,9 @@ class Duel:
 
     def take(self, changes: Any) -> None:
         self.lines += [str(line) for line in changes.lines if line.name != "" and line.event != "backlog"]
-        self.published += [(change.rule, str(change.state), change.reason) for change in changes.alarms]
+        for change in changes.alarms:
+            is_quiet = change.priority is Priority.JOURNAL
+            self.published.append((change.rule, str(change.state), change.reason, is_quiet))
         for key, record in changes.saved.items():
             if record is None:
                 self.journal.pop(key, None)
@@ -559,7 +561,7 @@ class Duel:
         shown = self.oracle.shown(track, self.now_s, True)
         found = {"state": str(status.state), "count": status.count, "acked_by": status.acked_by}
         wanted = {"state": shown, "count": track.count, "acked_by": track.acked_by}
-        if track.count:
+        if track.count and track.rule.mode != "deleted":
             found["reason"], wanted["reason"] = status.reason, track.reason
         if shown != "normal":
             found["since"], wanted["since"] = status.since_ms, round(track.since_wall_s * 1000)
@@ -568,18 +570,19 @@ class Duel:
         found |= {
             "shelved": status.shelf is not None,
             "out_of_service": status.outage is not None,
-            "suppressed": status.suppressed,
+            "suppressed": status.suppressed and track.active,
             "chattering": status.chattering,
             "held": status.held_s,
         }
         wanted |= {
             "shelved": track.shelf is not None,
             "out_of_service": track.outage is not None,
-            "suppressed": track.suppressed,
+            "suppressed": track.suppressed and track.active,
             "chattering": track.chattering,
             "held": self.oracle.held_s(track, self.now_s),
         }
-        if track.known is not None:
+        looks_later = track.rule.clear_when is not None and track.rule.no_data == "clear"  # only for display
+        if track.known is not None and not looks_later:
             found["known"], wanted["known"] = status.known, track.known
         return found, wanted
 
@@ -618,6 +621,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         size //= 2
     named = {rule.id for step in steps if step[1] == "reload" for rule in step[2]}
     for index, rule in enumerate(scenario.rules):
+        if rule.id == "all":
+            continue
         if len(scenario.rules) > 1 and rule.id not in named:
             yield replace(scenario, rules=scenario.rules[:index] + scenario.rules[index + 1 :])
         for simpler in _simpler(rule):
@@ -652,6 +657,8 @@ def _smaller_step(step: Step) -> Iterator[Step]:
         yield (tick, kind, 0.0)
     elif kind == "reload":
         for index, rule in enumerate(rest[0]):
+            if rule.id == "all":
+                continue
             for simpler in _simpler(rule):
                 yield (tick, kind, (*rest[0][:index], simpler, *rest[0][index + 1 :]))
 
