@@ -149,12 +149,15 @@ class Engine:
         self._inputs.start()
         for runner in self._runners.values():
             self._schedule(runner, None, started)
-            self._look_at_window(runner, started)
+            self._look_first(runner, started)
 
     # ------------------------------------------------------------------ what callers use
 
-    def observe(self, readings: Sequence[Reading], now: Instant) -> Changes:
-        """One message: its readings change together, then every condition that reads them is judged once."""
+    def observe(self, readings: Sequence[Reading], now: Instant, *, more: bool = False) -> Changes:
+        """One message: its readings change together, then every condition that reads them is judged once.
+
+        more: other messages of the same instant may follow; what is due at it waits for ``tick``.
+        """
         output = self._begin(now)
         self._run_timers(now, output, before=True)
         if self._recorders:
@@ -169,7 +172,8 @@ class Engine:
                 self._decide(listener, now, output, early=True)
         if self._agenda:
             self._work_off(now, output, early=True)
-        self._run_timers(now, output)
+        if not more:
+            self._run_timers(now, output)
         return self._end(output)
 
     def tick(self, now: Instant) -> Changes:
@@ -368,10 +372,12 @@ class Engine:
             runner.last = LOOK_AGAIN
         self._runners[runner.key] = runner
 
-    def _look_at_window(self, runner: Runner, started: Instant) -> None:
-        """What its window no longer allows ends without waiting for a reading."""
+    def _look_first(self, runner: Runner, started: Instant) -> None:
+        """What is known without a reading, by the clock on the wall or from other alarms, waits for none."""
+        is_closed = runner.window is not None and not runner.window.value
+        condition = False if is_closed else runner.probe(runner.inputs)
         is_idle = not runner.alarm.active and runner.alarm.held is None
-        if runner.window is not None and not runner.window.value and not is_idle:
+        if condition or (condition is False and not is_idle):
             runner.due_s = started.monotonic_s
             self._queue.push(runner)
 
@@ -776,7 +782,8 @@ class Engine:
             self._suppress(runner, False, now, output)  # an earlier version of the rule may have
         else:
             is_true = muted(runner.inputs)
-            if is_true is not None or self._parent_awaited_s(runner) <= now.monotonic_s:
+            awaited_s = self._parent_awaited_s(runner)
+            if is_true is not None or awaited_s < now.monotonic_s or (awaited_s == now.monotonic_s and not early):
                 self._suppress(runner, is_true is True, now, output)
         if early:
             return
@@ -861,7 +868,8 @@ class Engine:
             starved_s = self._starved_s(runner)
             if starved_s > now.monotonic_s or early:  # otherwise it has just been acted upon
                 due_s = min(due_s, starved_s)
-        if (awaited_s := self._parent_awaited_s(runner)) > now.monotonic_s:
+        awaited_s = self._parent_awaited_s(runner)
+        if awaited_s > now.monotonic_s or (awaited_s == now.monotonic_s and early):
             due_s = min(due_s, awaited_s)
         runner.due_s = due_s
         self._queue.push(runner)

@@ -118,6 +118,8 @@ class Track:
     tell_s: float | None = None
     since_wall_s: float = 0.0
     was_shown: str = "normal"
+    gone: bool = False
+    """Its rule is: it only waits for its reset."""
 
     @property
     def active(self) -> bool:
@@ -210,7 +212,7 @@ class Oracle:
             return
         self._line("reset", track)
         self._move(track, "normal", now_s, "reset")
-        if track.rule.mode in ("deleted", "off"):
+        if track.gone:
             del self.tracks[rule]
 
     def shelve(self, rule: str, for_s: float, now_s: float) -> None:
@@ -350,7 +352,9 @@ class Oracle:
                 return True
             return None if found.count(True) + found.count(None) >= needed else False
         if kind == "alarm":
-            return rest[0] in self.tracks and self.tracks[rest[0]].active
+            asked = self.tracks.get(rest[0])
+            is_told = asked is not None and (asked.rule.mode != "shadow" or rule.mode == "shadow")
+            return asked is not None and asked.active and is_told
         value = self._value(rule, rest[0], now_s, timers)
         if value is None:
             return None
@@ -381,8 +385,8 @@ class Oracle:
         """Rules may ask for each other's alarms: until nothing changes any more."""
         for _ in range(20):
             before = self._everything()
-            for track in self.tracks.values():
-                if track.rule.mode not in ("deleted", "off"):
+            for track in sorted(self.tracks.values(), key=_asks):
+                if not track.gone:
                     self._decide(track, now_s, timers)
             if before == self._everything():
                 return
@@ -525,10 +529,10 @@ class Oracle:
             self._show(track, now_s, True)
         if track.tell_s is not None:
             track.tell_s = now_s + rule.parent_wait_s
-        track.rule = rule
+        track.rule, track.gone = rule, False
 
     def _retire(self, track: Track, reason: str, now_s: float) -> None:
-        if track.rule.mode in ("deleted", "off"):
+        if track.gone:
             return
         if track.active:
             self._line("clear", track)
@@ -538,7 +542,7 @@ class Oracle:
         if track.state != "normal" and track.state not in LATCHED:
             track.state = "normal"
             self.published.append((track.rule.id, "normal", reason, track.rule.mode == "shadow"))
-        track.rule = RuleSpec(track.rule.id, track.rule.when, latch=track.rule.latch, mode="deleted")
+        track.gone = True
 
     # ------------------------------------------------------------------ what is said
 
@@ -569,7 +573,7 @@ class Oracle:
 
     def _publish(self, track: Track, reason: str) -> None:
         is_shadow = track.rule.mode == "shadow"
-        self.published.append((track.rule.id, track.state, "shadow" if is_shadow else reason, is_shadow))
+        self.published.append((track.rule.id, track.state, "shadow" if is_shadow and not track.gone else reason, is_shadow))
 
     def _show(self, track: Track, now_s: float, timers: bool) -> None:
         before, after = track.was_shown, self.shown(track, now_s, timers)
@@ -597,6 +601,11 @@ class Oracle:
 def _over(lasted_s: float, limit_s: float, timers: bool) -> bool:
     """A delay ends when timers run, so inputs of the same instant come before it."""
     return limit_s == 0 or lasted_s > limit_s or (timers and lasted_s == limit_s)
+
+
+def _asks(track: Track) -> bool:
+    """Who asks for other alarms is looked at after them."""
+    return "alarm" in str((track.rule.when, track.rule.clear_when, track.rule.suppress_when))
 
 
 def _second(local: datetime) -> int:
