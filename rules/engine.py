@@ -168,6 +168,8 @@ class Engine:
         for listener in touched:
             if not isinstance(listener, Runner):
                 self._look(listener, now, output)
+            elif listener.rank:
+                self._agenda[listener] = None
             elif listener.probe(listener.inputs) is not listener.last:
                 self._decide(listener, now, output, early=True)
         if self._agenda:
@@ -324,7 +326,7 @@ class Engine:
         heir = Engine(rules, points, devices, new_id=self._new_id, saved=self._everything(now), started=now)
         output.add(heir._begin(now))
         heir._inputs.inherit(self._inputs, now)
-        for runner in heir._runners.values():
+        for runner in sorted(heir._runners.values(), key=lambda each: each.rank):
             before = self._runners.get(runner.key)
             if before is not None:  # the same run: pauses still end by the monotonic clock
                 runner.alarm = replace(runner.alarm, shelf=before.alarm.shelf, outage=before.alarm.outage)
@@ -412,6 +414,8 @@ class Engine:
                 ]
                 for member in slot.members:
                     member.standings = (*member.standings, slot)
+        for runner in self._runners.values():
+            runner.rank = _rank(runner, by_rule)
 
     def _restore(self, rules: RuleSet, saved: Mapping[str, bytes], started: Instant) -> None:
         output = Output()
@@ -670,9 +674,10 @@ class Engine:
     def _work_off(self, now: Instant, output: Output, *, early: bool = False) -> None:
         """Look at everything that something else has touched, until nothing is left.  Cycles are refused at load."""
         while self._agenda:
-            runner = next(iter(self._agenda))
-            del self._agenda[runner]
-            self._decide(runner, now, output, early=early)
+            lowest = min(runner.rank for runner in self._agenda)  # an alarm before those that ask for it
+            for runner in [runner for runner in self._agenda if runner.rank == lowest]:
+                del self._agenda[runner]
+                self._decide(runner, now, output, early=early)
 
     def _look(self, listener: object, now: Instant, output: Output) -> None:
         assert isinstance(listener, Effects)
@@ -997,6 +1002,13 @@ def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
 def _wants_somebody(runner: Runner) -> bool:
     alarm = runner.alarm
     return alarm.state is AlarmState.UNACK and alarm.begun and not alarm.quiet and not runner.shadow
+
+
+def _rank(runner: Runner, by_rule: Mapping[str, Sequence[Runner]]) -> int:
+    """How long the chain is of alarms that it asks for.  Cycles are refused at load."""
+    asked = {each.name for each in runner.watch.program.inputs if each.source is Source.ALARM}
+    firsts = [by_rule[name][0] for name in asked if name in by_rule]
+    return max((1 + _rank(first, by_rule) for first in firsts), default=0)
 
 
 def _reset_refusal(runner: Runner, who: str, reason: str) -> str:

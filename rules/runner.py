@@ -77,6 +77,7 @@ class Runner:
         "past",
         "probe",
         "queued_s",
+        "rank",
         "rule",
         "saved",
         "standings",
@@ -106,6 +107,8 @@ class Runner:
         self.last: object = None
         self.past: bool | None = None
         """What the condition was for the latest reading of the past."""
+        self.rank = 0
+        """0 unless it asks for other alarms; greater than theirs."""
         self.wait_s = NEVER
         """Until when a parent alarm may still explain this one."""
         self.saved = False
