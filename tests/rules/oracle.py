@@ -273,7 +273,7 @@ class Oracle:
             if rule.mode != "off" and rule.id not in kept:
                 kept[rule.id] = Track(rule, condition=rule.condition)
                 kept[rule.id].say(now_s, None)
-        self.tracks = {name: track for name, track in kept.items()}
+        self.tracks = kept
         self._look(now_s, timers=True)
 
     # ------------------------------------------------------------------ what is known
@@ -339,7 +339,9 @@ class Oracle:
                     return True
         return False
 
-    def judge(self, rule: RuleSpec, tree: Tree, now_s: float, timers: bool, band: float = 0.0, up: bool = True) -> Verdict:
+    def judge(
+        self, rule: RuleSpec, tree: Tree, now_s: float, timers: bool, band: float = 0.0, up: bool = True
+    ) -> Verdict:
         """Kleene logic.  *band* moves every limit so that the whole stays true for longer; *up*: not under a `not`."""
         kind, *rest = tree
         if kind == "not":
@@ -393,7 +395,9 @@ class Oracle:
         raise RuntimeError("the rules wait for each other")
 
     def _everything(self) -> object:
-        return [(t.rule.id, t.state, t.reason, t.suppressed, len(t.verdicts), t.shelf is None) for t in self.tracks.values()]
+        return [
+            (t.rule.id, t.state, t.reason, t.suppressed, len(t.verdicts), t.shelf is None) for t in self.tracks.values()
+        ]
 
     def _decide(self, track: Track, now_s: float, timers: bool) -> None:
         rule = track.rule
@@ -573,7 +577,9 @@ class Oracle:
 
     def _publish(self, track: Track, reason: str) -> None:
         is_shadow = track.rule.mode == "shadow"
-        self.published.append((track.rule.id, track.state, "shadow" if is_shadow and not track.gone else reason, is_shadow))
+        self.published.append(
+            (track.rule.id, track.state, "shadow" if is_shadow and not track.gone else reason, is_shadow)
+        )
 
     def _show(self, track: Track, now_s: float, timers: bool) -> None:
         before, after = track.was_shown, self.shown(track, now_s, timers)

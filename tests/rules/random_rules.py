@@ -47,7 +47,7 @@ class Scenario:
 
 class Maker:
     def __init__(self, seed: int, *, alarms: bool = False, plain: bool = False) -> None:
-        """alarms: one rule asks for the other's alarm.  plain: nothing that makes a restart visible."""
+        """alarms: one rule asks for the other's alarm.  plain: nothing to which a restart makes a difference."""
         self.random = random.Random(seed)
         self.seed, self.alarms, self.plain = seed, alarms, plain
         self.modes = {name: "shadow" if self.chance(0.08) else "live" for name in ("r", "q")}
@@ -98,7 +98,7 @@ class Maker:
         chatter = None
         if chance(0.25):
             chatter = Chatter(pick((2, 3)), self.ticks(2, 4, 6), self.ticks(1, 2, 3))
-        no_data = pick(("hold", "hold", "alarm", "clear"))
+        no_data = pick(("hold", "hold", "alarm", "clear")) if not self.plain else "hold"
         latch = chance(0.3)
         return RuleSpec(
             id=name,
@@ -115,7 +115,7 @@ class Maker:
             longest_shelf_s=DEFAULT.longest_shelf_s if chance(0.7) else self.ticks(0, 3),
             chatter=chatter,
             daily=self.daily() if self.scheduled and chance(0.7) else None,
-            parent_wait_s=self.ticks(1, 2) if chance(0.15) else 0.0,
+            parent_wait_s=self.ticks(1, 2) if chance(0.15) and not self.plain else 0.0,
             mode=self.modes[name],
         )
 
@@ -208,7 +208,16 @@ class Maker:
 
     def changed_rule(self, rule: RuleSpec) -> RuleSpec:
         other = self.rule(rule.id)
-        keys = ("when", "for_s", "clear_after_s", "no_data", "no_data_after_s", "longest_shelf_s", "suppress_when", "daily")
+        keys = (
+            "when",
+            "for_s",
+            "clear_after_s",
+            "no_data",
+            "no_data_after_s",
+            "longest_shelf_s",
+            "suppress_when",
+            "daily",
+        )
         key = self.random.choice(keys)
         changed = replace(rule, **{key: getattr(other, key)})
         if key == "when":
@@ -343,14 +352,18 @@ class Unsound(Exception):
 
 
 @dataclass
-class Duel:
-    """One scenario on both."""
+class Box:
+    """An engine in its surroundings: clocks, a journal, and a caller that ticks whenever it is asked to."""
 
     scenario: Scenario
     engine_class: EngineClass = Engine
     journal: dict[str, bytes] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     published: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    newest: dict[str, Reading] = field(default_factory=dict)
+    newest_good: dict[str, Reading] = field(default_factory=dict)
+    now_s: float = 0.0
+    """Without the time that the box was down."""
     down_s: float = 0.0
     stepped_s: float = 0.0
     clock_s: float = 1000.0
@@ -366,11 +379,12 @@ class Duel:
         self.points = {point.id: point for point in points}
         self.devices = (Device("d", "thing", Text("d", "d"), Place(), "test", points),)
         self.rules = self.read(scenario.rules)
-        self.now_s = 0.0
         self.ids = count(1)
+        self.by_tick: dict[int, list[Step]] = {}
+        for step in scenario.steps:
+            self.by_tick.setdefault(step[0], []).append(step)
+        self.last_tick = max([scenario.ticks, *self.by_tick])
         self.engine = self.started()
-        self.oracle = Oracle(scenario.points, scenario.rules, scenario.zone, scenario.jobs)
-        self.oracle.begin(0.0, self.wall_s)
 
     def read(self, rules: Sequence[RuleSpec]) -> RuleSet:
         jobs = [{"id": job.id, "at": _clock(job.at_s)} for job in self.scenario.jobs]
@@ -403,30 +417,30 @@ class Duel:
             started=self.now,
         )
 
-    def play(self) -> None:
-        """Raises Parted."""
-        by_tick: dict[int, list[Step]] = {}
-        for step in self.scenario.steps:
-            by_tick.setdefault(step[0], []).append(step)
-        last = max([self.scenario.ticks, *by_tick])
-        for tick in range(last + 1):
-            self.now_s = float(tick * self.scenario.unit_s)
-            self.instant(by_tick.get(tick, ()))
+    def take(self, changes: Any) -> None:
+        self.lines += [str(line) for line in changes.lines if line.name != "" and line.event != "backlog"]
+        for change in changes.alarms:
+            is_quiet = change.priority is Priority.JOURNAL
+            self.published.append((change.rule, str(change.state), change.reason, is_quiet))
+        for key, record in changes.saved.items():
+            if record is None:
+                self.journal.pop(key, None)
+            else:
+                self.journal[key] = record
 
-    def instant(self, steps: Sequence[Step]) -> None:
+    def alone(self, tick: int) -> None:
+        """One instant of the scenario, with nobody to compare with."""
+        self.now_s = float(tick * self.scenario.unit_s)
+        steps = self.by_tick.get(tick, ())
         self.tick_until_now()
-        messages = [step[2] for step in steps if step[1] == "set"]
-        for message in messages:
-            self.set(message, more=self.scenario.seed % 2 == 0 or message is not messages[-1])
-        self.tick_now()
-        self.oracle.timers(self.now_s, self.wall_s)
-        self.compare()
         for step in steps:
-            if step[1] != "set":
-                self.act(*step[1:])
+            if step[1] == "set":
+                self.set(step[2], more=True)
+        self.tick_now()
+        for _, kind, *given in steps:
+            if kind != "set":
+                self.act(kind, *given)
                 self.tick_now()
-                self.oracle.timers(self.now_s, self.wall_s)
-                self.compare()
 
     def tick_until_now(self) -> None:
         """What is due between the instants of the grid."""
@@ -446,14 +460,15 @@ class Duel:
                 raise Parted(f"{self.where}: the engine asks for another tick at once")
 
     def set(self, values: Mapping[str, tuple[Any, int]], *, more: bool) -> None:
-        sources = {name: self.wall_s - age * self.scenario.unit_s for name, (_, age) in values.items()}
-        readings = [self.reading(name, value, sources[name]) for name, (value, _) in values.items()]
+        readings = [self.reading(name, value, age) for name, (value, age) in values.items()]
+        for reading in readings:
+            self.newest[reading.point] = reading
+            if reading.value is not None:
+                self.newest_good[reading.point] = reading
         self.take(self.engine.observe(readings, self.now, more=more))
-        heard = {name: (value, sources[name]) for name, (value, _) in values.items()}
-        self.oracle.message(self.now_s, self.wall_s, heard)
 
-    def reading(self, name: str, value: Any, source_s: float) -> Reading:
-        now_ms, source_ms = self.now.utc_ms, round(source_s * 1000)
+    def reading(self, name: str, value: Any, age: int) -> Reading:
+        now_ms, source_ms = self.now.utc_ms, round((self.wall_s - age * self.scenario.unit_s) * 1000)
         if value == "bad":
             return replace(bad_reading(name, Reason.NO_VALUE, now_ms), source_time_ms=source_ms)
         number = {"nan": math.nan, "inf": math.inf}.get(value, value) if isinstance(value, str) else value
@@ -461,70 +476,103 @@ class Duel:
         return Reading(name, float(number) if is_number else number, source_ms, now_ms)
 
     def act(self, kind: str, *given: Any) -> None:
-        engine, oracle, now_s = self.engine, self.oracle, self.now_s
-        if kind == "wall_step":
-            self.stepped_s += given[0]
-            self.take(engine.tick(self.now))  # the caller has noticed
-        elif kind == "restart":
-            self.restart(given[0])
-        elif kind == "reload":
-            self.rules = self.read(given[0])
-            self.engine, changes = engine.reloaded(self.rules, self.points, self.devices, self.now)
-            self.take(changes)
-            oracle.reload(given[0], now_s)
-        elif given[0] in oracle.tracks:
-            self.attend(kind, *given)
-
-    def attend(self, kind: str, name: str, for_s: float | None = None) -> None:
-        engine, oracle, now, now_s = self.engine, self.oracle, self.now, self.now_s
-        if kind not in ("ack", "reset") and oracle.tracks[name].gone:
-            return
+        """Raises KeyError: no such alarm."""
+        engine, now = self.engine, self.now
         match kind:
             case "ack":
-                self.take(engine.acknowledge(name, None, "li", now))
-                oracle.ack(name, "li", now_s)
+                self.take(engine.acknowledge(given[0], None, "li", now))
             case "reset":
-                self.take(engine.reset(name, None, "li", "", now))
-                oracle.reset(name, now_s)
+                self.take(engine.reset(given[0], None, "li", "", now))
             case "shelve":
-                self.take(engine.shelve(name, None, "li", for_s, "", now))
-                oracle.shelve(name, for_s or 0.0, now_s)
+                self.take(engine.shelve(given[0], None, "li", given[1], "", now))
             case "unshelve":
-                self.take(engine.unshelve(name, None, "li", now))
-                oracle.unshelve(name, now_s)
+                self.take(engine.unshelve(given[0], None, "li", now))
             case "out_of_service":
-                self.take(engine.out_of_service(name, None, "li", "test", for_s, now))
-                oracle.out_of_service(name, for_s, now_s)
+                self.take(engine.out_of_service(given[0], None, "li", "test", given[1], now))
             case "in_service":
-                self.take(engine.in_service(name, None, "li", now))
-                oracle.in_service(name, now_s)
-
-    def restart(self, down_s: float) -> None:
-        self.journal |= self.engine.checkpoint(self.now)
-        self.down_s += down_s
-        self.clock_s = self.clock_s % 700 + 77  # another run, another clock
-        self.engine = self.started()
-        self.oracle.restart(self.now_s, self.wall_s)
-
-    def take(self, changes: Any) -> None:
-        self.lines += [str(line) for line in changes.lines if line.name != "" and line.event != "backlog"]
-        for change in changes.alarms:
-            is_quiet = change.priority is Priority.JOURNAL
-            self.published.append((change.rule, str(change.state), change.reason, is_quiet))
-        for key, record in changes.saved.items():
-            if record is None:
-                self.journal.pop(key, None)
-            else:
-                self.journal[key] = record
-
-    # ------------------------------------------------------------------ the same?
+                self.take(engine.in_service(given[0], None, "li", now))
+            case "wall_step":
+                self.stepped_s += given[0]
+                self.take(engine.tick(self.now))  # the caller has noticed
+            case "restart":
+                self.journal |= engine.checkpoint(now)
+                self.down_s += given[0]
+                self.clock_s = self.clock_s % 700 + 77  # another run, another clock
+                self.engine = self.started()
+            case "hear_again":
+                self.take(engine.observe([*self.newest_good.values(), *self.newest.values()], now))
+            case "reload":
+                self.rules = self.read(given[0])
+                self.engine, changes = engine.reloaded(self.rules, self.points, self.devices, now)
+                self.take(changes)
 
     @property
     def where(self) -> str:
         return f"at {self.now_s + self.down_s:g}s"
 
+
+@dataclass
+class Duel(Box):
+    """One scenario on both."""
+
+    seen: set[str] = field(default_factory=set)
+    """Events, states and reasons."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        scenario = self.scenario
+        self.oracle = Oracle(scenario.points, scenario.rules, scenario.zone, scenario.jobs)
+        self.oracle.begin(0.0, self.wall_s)
+
+    def play(self) -> None:
+        """Raises Parted."""
+        for tick in range(self.last_tick + 1):
+            self.now_s = float(tick * self.scenario.unit_s)
+            self.instant(self.by_tick.get(tick, ()))
+
+    def instant(self, steps: Sequence[Step]) -> None:
+        self.tick_until_now()
+        messages = [step[2] for step in steps if step[1] == "set"]
+        for message in messages:
+            self.set(message, more=self.scenario.seed % 2 == 0 or message is not messages[-1])
+            ages = {name: (value, age * self.scenario.unit_s) for name, (value, age) in message.items()}
+            heard = {name: (value, self.wall_s - age_s) for name, (value, age_s) in ages.items()}
+            self.oracle.message(self.now_s, self.wall_s, heard)
+        self.settle()
+        for _, kind, *given in steps:
+            if kind != "set" and self.is_possible(kind, given):
+                self.act(kind, *given)
+                self.act_on_oracle(kind, given)
+                self.settle()
+
+    def settle(self) -> None:
+        self.tick_now()
+        self.oracle.timers(self.now_s, self.wall_s)
+        self.compare()
+
+    def is_possible(self, kind: str, given: Sequence[Any]) -> bool:
+        if kind in ("wall_step", "restart", "reload"):
+            return True
+        track = self.oracle.tracks.get(given[0])
+        return track is not None and (not track.gone or kind in ("ack", "reset"))
+
+    def act_on_oracle(self, kind: str, given: Sequence[Any]) -> None:
+        oracle, now_s = self.oracle, self.now_s
+        match kind:
+            case "ack":
+                oracle.ack(given[0], "li", now_s)
+            case "restart":
+                oracle.restart(now_s, self.wall_s)
+            case "wall_step":
+                pass
+            case _:
+                getattr(oracle, kind)(*given, now_s)
+
+    # ------------------------------------------------------------------ the same?
+
     def compare(self) -> None:
         self.take(self.engine.tick(self.now))  # not asked for: changes nothing, but the engine then knows the time
+        self.seen |= {line.split()[0] for line in self.lines} | {part for said in self.published for part in said[1:3]}
         names = {*self.oracle.tracks, *(rule.id for rule in self.scenario.rules), "r", "q"}
         for name in sorted(names | {job.id for job in self.scenario.jobs}):
             self.compare_said(name)
