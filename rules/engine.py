@@ -770,6 +770,12 @@ class Engine:
         self._desk.announce(self._entry(runner), now, output)
         self._do(runner, Hook.ALARM, now, output)
 
+    def _begin_unheard(self, runner: Runner, now: Instant, output: Output) -> None:
+        """A shelf keeps people from being told; it keeps no device from being moved."""
+        if not runner.alarm.inert:
+            self._change(runner, replace(runner.alarm, begun=True), now, output)
+            self._do(runner, Hook.ALARM, now, output)
+
     def _do(self, runner: Runner, hook: Hook, now: Instant, output: Output) -> None:
         effects, alarm = runner.effects, runner.alarm
         if effects is None:
@@ -798,7 +804,9 @@ class Engine:
             self._put_in_service(runner, "", now, output)
         if runner.wait_s <= now.monotonic_s:
             runner.wait_s = NEVER
-            if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet:
+            if runner.alarm.active and not runner.alarm.begun and runner.alarm.quiet:
+                self._begin_unheard(runner, now, output)
+            elif runner.alarm.active and not runner.alarm.begun:
                 self._tell(runner, now, output)
 
     def _parent_awaited_s(self, runner: Runner) -> float:
@@ -825,7 +833,7 @@ class Engine:
     def _take_off_shelf(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
         output.line("unshelve", runner.name, now.utc_ms, who=who)
         self._change(runner, replace(runner.alarm, shelf=None), now, output)
-        self._speak_again(runner, now, output, acts=False)
+        self._speak_again(runner, now, output, acts=not runner.alarm.begun)
 
     def _put_in_service(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
         output.line("in_service", runner.name, now.utc_ms, who=who)
@@ -835,7 +843,11 @@ class Engine:
 
     def _speak_again(self, runner: Runner, now: Instant, output: Output, *, acts: bool) -> None:
         """A pause is over: an alarm that is still on wants somebody's eyes, and what was not done is done."""
-        if not runner.alarm.active or runner.alarm.quiet or runner.shadow:
+        if not runner.alarm.active or runner.shadow:
+            return
+        if runner.alarm.quiet:
+            if acts:
+                self._begin_unheard(runner, now, output)
             return
         before = runner.alarm
         self._change(runner, replace(reminded(before, now), begun=True), now, output)
