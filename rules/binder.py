@@ -9,7 +9,7 @@ from typing import TypeAlias
 from gateway.model import Device, Point, PointId
 from rules.check import Checked, Checker, Input, Junction, Negation, Source, function_faults, relax
 from rules.faults import Path, RuleFault, did_you_mean, in_text
-from rules.program import Program, compiled, measures
+from rules.program import Program, Reads, compiled, measures, read_by
 from rules.reader import PLACES, Draft
 from rules.rule import Action, Actions, Mode, Watch
 from rules.syntax import Node, devices, names
@@ -189,7 +189,8 @@ class Binder:
         first = compiled(when)
         over_or_still = first if still is when else compiled(still)
         muted = None if suppressed is None else compiled(suppressed)
-        return Program(tuple(checker.inputs), first, over_or_still, muted, measures(checker)), faults
+        reads = Reads(read_by(when), read_by(still), read_by(suppressed))
+        return Program(tuple(checker.inputs), first, over_or_still, muted, measures(checker), reads), faults
 
     def _at(self, path: Path, code: str, texts: tuple[str, str], hints: tuple[str, str] = ("", "")) -> RuleFault:
         return RuleFault(code, (*self._draft.path, *path), None, 1, False, *texts, *hints)

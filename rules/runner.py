@@ -97,6 +97,7 @@ class Runner:
         "past",
         "probe",
         "queued_s",
+        "rank",
         "rule",
         "saved",
         "standings",
@@ -115,8 +116,8 @@ class Runner:
         self.name = name_of(watch.rule.id, watch.device)
         self.inputs: tuple[Source, ...] = ()
         self.window: Window | None = None
-        self.starving: tuple[tuple[Cell | Derived, float], ...] = ()
-        """Inputs and how long each may be without a usable value; empty where the rule just holds."""
+        self.starving: tuple[tuple[int, Cell | Derived, float], ...] = ()
+        """Inputs by their numbers and how long each may be without a usable value; empty where the rule just holds."""
         self.messaged: Mapping[str, Origin] = {}
         self.effects: Effects | None = None
         self.standings: tuple[Standing, ...] = ()
@@ -126,6 +127,8 @@ class Runner:
         self.last: object = None
         self.past: bool | None = None
         """What the condition was for the latest reading of the past."""
+        self.rank = 0
+        """0 unless it asks for other alarms; greater than theirs."""
         self.wait_s = NEVER
         """Until when a parent alarm may still explain this one."""
         self.saved = False
