@@ -34,7 +34,14 @@ class Registry:
         else:
             candidates = [device for kind in dict.fromkeys(kinds) for device in self.kinds.get(kind, ())]
         places = [(level, for_each[level]) for level in PLACES if level in for_each]
-        return [d for d in candidates if all(getattr(d.place, level) in wanted for level, wanted in places)]
+        needed, areas = for_each.get("with", ()), for_each.get("area")
+        return [
+            device
+            for device in candidates
+            if all(getattr(device.place, level) in wanted for level, wanted in places)
+            and all(f"{device.id}.{name}" in self.points for name in needed)
+            and (areas is None or device.area in areas)
+        ]
 
     def target(self, send: str, device: Device | None) -> str:
         """``valve.close`` with the device's id instead of its role; ``close`` alone cannot be written."""
