@@ -27,7 +27,7 @@ PACKS = sorted(LIBRARY.glob("*.yaml"))
 OWN = LIBRARY.parent / "self.yaml"
 FILES = [read_case_file(path) for path in sorted((LIBRARY / "tests").glob("*.yaml"))]
 CASES = [case for file in FILES for case in file.cases]
-RULES = 64
+RULES, CASES_WRITTEN = 64, 78
 
 ACTIONS = {
     "valve-1": frozenset({"close"}),
@@ -74,6 +74,7 @@ def test_pack(case: Case) -> None:
 def test_every_rule_of_every_pack_is_raised_by_a_test() -> None:
     assert [fault for file in FILES for fault in file.faults] == []
     assert {path.stem for path in PACKS} | {"self"} == {file.path.stem for file in FILES}
+    assert len(CASES) == CASES_WRITTEN
     raised = {change.rule for case in CASES for change in play(case, read_text).changes}
     assert raised == {entry["id"] for entry in [*entries(), *read(OWN)["rules"]]}
 
