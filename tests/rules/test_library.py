@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import rules
+from gateway.cli.main import main
 from gateway.config.case_files import read_case_file, read_text
 from gateway.config.yaml12 import load_yaml
 from gateway.model import Device, Place, Point, Text, ValueKind
@@ -77,6 +80,27 @@ def test_every_rule_of_every_pack_is_raised_by_a_test() -> None:
     assert len(CASES) == CASES_WRITTEN
     raised = {change.rule for case in CASES for change in play(case, read_text).changes}
     assert raised == {entry["id"] for entry in [*entries(), *read(OWN)["rules"]]}
+
+
+LONG = pytest.mark.long  # each mistake is played through all cases of its pack
+MISTAKES = [
+    ("care", 22),
+    ("ebike_shed", 50),
+    ("fire", 51),
+    ("self", 8),
+    pytest.param("gas", 129, marks=LONG),
+    pytest.param("lift", 113, marks=LONG),
+    pytest.param("power", 103, marks=LONG),
+]
+
+
+@pytest.mark.parametrize(("pack", "count"), MISTAKES)
+def test_no_mistake_in_a_pack_goes_unnoticed(pack: str, count: int) -> None:
+    path = LIBRARY / "tests" / f"{pack}.yaml"
+    result = CliRunner().invoke(main, ["rules", "test", str(path), "--mutate", "--json"])
+    found = json.loads(result.stdout)
+    assert found["survived"] == []
+    assert found["mutants"] == count
 
 
 def test_packs_load_without_devices_and_share_no_id() -> None:
