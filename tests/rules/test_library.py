@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ ACTIONS = {
     "a-drain_pump": frozenset({"start"}),
 }
 """What can be sent to the devices of ``compound``."""
+READ_S = 900.0
+"""What the tests read seldom to be short is read so often at least."""
 LIFE_SAFETY = ("fire", "gas", "lift")
 """Packs in shadow as a whole; of the others single rules are."""
 
@@ -97,7 +100,15 @@ def of_cases() -> tuple[dict[str, dict[str, Point]], dict[str, dict[str, str]]]:
 
 def completed(device: Device, points: Mapping[str, Point], roles: Mapping[str, str]) -> Device:
     mine = {point.name for point in device.points}
-    more = (replace(point, id=f"{device.id}.{name}") for name, point in points.items() if name not in mine)
+    more = (
+        replace(
+            point,
+            id=f"{device.id}.{name}",
+            interval_s=READ_S if READ_S < point.interval_s < math.inf else point.interval_s,
+        )
+        for name, point in points.items()
+        if name not in mine
+    )
     return replace(device, points=(*device.points, *more), roles={**roles, **device.roles})
 
 
