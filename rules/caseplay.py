@@ -16,7 +16,6 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from gateway.model import AlarmChange, AlarmState, Point, Reading, Reason, Value, bad_reading
-from rules.case_interim import value as value_of
 from rules.casefile import (
     Act,
     Action,
@@ -349,9 +348,15 @@ class _Check:
                 if not _same_flag(flag, want, got):
                     yield ("flags", name, flag), want, f"{got:g}s" if flag == "held" else got
 
+    def _value(self, text: str) -> Any:
+        try:
+            return self._player.engine.value(text)
+        except ValueError as exc:
+            return f"{exc}"
+
     def _values(self, wanted: Mapping[str, Any]) -> Iterator[Any]:
         for text, want in wanted.items():
-            got = value_of(self._player.engine, text)
+            got = self._value(text)
             if not _same_value(None if want == "unknown" else want, got):
                 yield ("value", text), want, got
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from gateway.model import Device
 from rules.binder import Binder, Registry
-from rules.faults import RuleFault
+from rules.faults import RuleFault, did_you_mean
 from rules.plain import Reader
 from rules.reader import Draft, read_file
 from rules.rule import Actions, RuleSet
@@ -30,7 +30,7 @@ def read_rules(
     reader = Reader(faults)
     file = read_file(reader, data)
     registry = None if devices is None else Registry(devices, actions)
-    faults += cycles(file.rules)
+    faults += [*cycles(file.rules), *strangers(file.rules)]
     bound = [(draft, Binder(draft, registry, faults).bind()) for draft in file.rules]
     wrong = {fault.path[:2] for fault in faults if fault.is_error}
     sound = [(draft.rule, watches) for draft, watches in bound if draft.path not in wrong]
@@ -50,6 +50,22 @@ def cycles(drafts: Sequence[Draft]) -> Iterator[RuleFault]:
             zh, en = f"规则互相等待：{shown}", f"rules wait for each other: {shown}"
             key = "suppress_when" if draft.suppress_when is not None else "when"
             yield RuleFault("E-CYCLE", (*draft.path, key), None, 1, True, zh, en)
+
+
+def strangers(drafts: Sequence[Draft]) -> Iterator[RuleFault]:
+    """An alarm that no rule makes is never on; it may be in a file that is not looked at here."""
+    known = {draft.rule.id for draft in drafts}
+    for draft in drafts:
+        for asked in sorted(_asked(draft) - known):
+            zh, en = (
+                f'没有规则 "{asked}"，alarm({asked}) 永不成立',
+                f'no rule "{asked}" here: alarm({asked}) is never true',
+            )
+            at = next(
+                (key for key in ("when", "clear_when", "suppress_when") if asked in draft.rule.written.get(key, "")),
+                "id",
+            )
+            yield RuleFault("W-NOMATCH", (*draft.path, at), None, 1, True, zh, en, *did_you_mean(asked, known))
 
 
 def _asked(draft: Draft) -> set[str]:

@@ -12,7 +12,7 @@ Every instant is one step: inputs first, then timers, so a condition must still 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -56,17 +56,20 @@ from rules.calendar import Schedule
 from rules.check import Input, Source
 from rules.effects import Arbiter, Effects
 from rules.explain import explanation
-from rules.inputs import BACKLOG_S, Cell, Inputs
+from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting
 from rules.notices import Desk, Entry
-from rules.output import Changes, Order, Output
-from rules.rule import Hook, Mode, RuleSet, Watch
-from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Window, covers, name_of
+from rules.output import Changes, Line, Order, Output
+from rules.program import expression
+from rules.rule import Action, Hook, Mode, RuleSet, Watch
+from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Trial, Window, covers, name_of
 from rules.runner import Source as Slot
-from rules.text import Template, duration, render, shown, where_is
+from rules.text import Template, duration, render, shown, spoken, where_is
 from rules.timers import NEVER, Queue, Timer
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
 
+TRIAL_S = 10.0
+"""What lasts is tried for so long at least."""
 _WALL_STEP_MS = 500
 """A wall clock that has moved so much against the monotonic one has been set."""
 
@@ -137,6 +140,10 @@ class Engine:
         """Latched alarms whose rules are gone, until they are reset."""
         self._windows: dict[Schedule, Window] = {}
         self._clockworks = [Clockwork(index) for index in range(len(rules.jobs))]
+        self._trials: dict[str, Trial] = {}
+        self._tried: set[str] = set()
+        """Journal keys of trials that have been written."""
+        self._proved: dict[str, journal.Proof] = {}
         self._recorders: dict[PointId, list[Runner]] = {}
         self._agenda: dict[Runner, None] = {}
         """Alarms that must be looked at before this step is over."""
@@ -145,6 +152,7 @@ class Engine:
         self._connect()
         self._set_clocks(started)
         self._early: Output | None = None
+        self.unreadable += self._inputs.restore(saved)
         self._restore(rules, saved, started)
         self._inputs.start()
         for runner in self._runners.values():
@@ -207,6 +215,16 @@ class Engine:
     def explain(self, rule: str, device: str | None, now_s: float) -> Mapping[str, Any]:
         """See explain.py.  Raises KeyError."""
         return explanation(self._runners[journal.key(rule, device)], now_s)
+
+    def value(self, text: str) -> float | bool | str | None:
+        """What an expression gives now, points named in full; None while unknown.  Raises ValueError.
+
+        A function of the past that no rule asks for knows only what comes from now on.
+        """
+        inputs, measure, faults = expression(text, self._inputs.point, devices=lambda name: name in self._devices)
+        if measure is None or any(each.source is Source.ALARM for each in inputs):
+            raise ValueError(faults[0].en if faults else text)
+        return measure.read([self._inputs.slot(each, each.name, None) for each in inputs])
 
     def holds(self) -> Mapping[str, tuple[str, str]]:
         """Device -> (alarm, ``device.action``) that holds it now."""
@@ -294,7 +312,67 @@ class Engine:
             self._put_in_service(runner, who, now, output)
         return self._end(output)
 
+    def test_fire(
+        self, rule: str, device: str | None, who: str, reason: str, with_output: bool, now: Instant
+    ) -> Changes:
+        """Do what the alarm would do, without the alarm; in shadow unless *with_output*.  The record of it is kept.
+
+        What lasts (a siren) ends after the longest confirmation; what was closed stays closed.
+        """
+        runner, output = self._attended(rule, device, now)
+        actions = [replace(each, hold=False, at_most=None) for each in runner.watch.actions if each.hook is Hook.ALARM]
+        why = _trial_refusal(runner, actions, reason)
+        if not why and runner.name in self._trials:
+            why = "a test is under way"
+        if why:
+            output.line("test_fire_refused", runner.name, now.utc_ms, who=who, why=why)
+            return self._end(output)
+        output.line("test_fire", runner.name, now.utc_ms, who=who, reason=reason, output=with_output)
+        effects = Effects(runner.name, actions, self._confirming(actions), self._arbiter, shadow=not with_output)
+        lasts_s = max((each.confirm.within_s * each.tries for each in actions if each.confirm), default=0.0)
+        proof = journal.Proof(now.utc_ms, who, with_output)
+        trial = Trial(runner.name, effects, proof, now.monotonic_s + max(lasts_s + 0.5, TRIAL_S))
+        self._trials[runner.name] = trial
+        self._queue.push(trial)
+        effects.fire(Hook.ALARM, now, output)
+        self._keep_trial(trial, output)
+        return self._end(output)
+
+    def trial(self, rule: str, device: str | None) -> Sequence[Line] | None:
+        """What has happened in the proof test that is under way; None when none is."""
+        trial = self._trials.get(name_of(rule, device))
+        return None if trial is None else tuple(trial.lines)
+
+    def proved(self, rule: str, device: str | None) -> journal.Proof | None:
+        """The last proof test that has come to its end."""
+        return self._proved.get(name_of(rule, device))
+
+    def _keep_trial(self, trial: Trial, output: Output) -> None:
+        record = journal.trial_record(trial.effects.record())
+        if record is not None or trial.key in self._tried:
+            output.saved[trial.key] = record
+            self._tried.add(trial.key)
+        self._queue.push(trial.effects)
+
+    def _end_trial(self, trial: Trial, now: Instant, output: Output) -> None:
+        trial.effects.moved(AlarmState.NORMAL, now, output)
+        self._keep_trial(trial, output)
+        trial.note(output.lines)
+        del self._trials[trial.name]
+        failed = tuple(str(line.about.get("send")) for line in trial.lines if line.event == "unconfirmed")
+        proof = self._proved[trial.name] = replace(trial.proof, failed=failed)
+        output.saved[f"{journal.PROVED_PREFIX}{trial.name}"] = journal.proved_record(proof)
+        output.line("test_fire_end", trial.name, now.utc_ms, failed=", ".join(failed))
+
     # ------------------------------------------------------------------ journal and reload
+
+    def needs(self, now: Instant) -> Mapping[PointId, float]:
+        """How many seconds of stored readings ``preload`` can use, by point."""
+        return self._inputs.needs(now)
+
+    def preload(self, readings: Iterable[Reading], now: Instant) -> None:
+        """Fill the past of the conditions with stored readings, before the first ``observe``; nothing is decided."""
+        self._inputs.preload(readings, now)
 
     def checkpoint(self, now: Instant) -> Mapping[str, bytes]:
         """A sign of life for the journal; the caller adds it to each commit.
@@ -302,7 +380,9 @@ class Engine:
         Empty until the records of an earlier run have been rewritten (the first ``observe`` or ``tick`` does it):
         their clock readings and this run's sign of life do not belong together.
         """
-        return {} if self._early is not None else {journal.ALIVE_KEY: journal.alive_record(now.monotonic_s)}
+        if self._early is not None:
+            return {}
+        return {journal.ALIVE_KEY: journal.alive_record(now.monotonic_s), **self._inputs.history_records(now)}
 
     def corrected(self, shift_ms: int, first_ms: int, last_ms: int) -> Changes:
         """What happened between these two wrong times, which *shift_ms* makes right, is shown with the right one."""
@@ -339,6 +419,7 @@ class Engine:
         records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
         records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
+        records |= {journal.PROVED_PREFIX + name: journal.proved_record(proof) for name, proof in self._proved.items()}
         if (desk := journal.desk_record(self._desk.record(), self._desk.as_of_s)) is not None:
             records[journal.DESK_KEY] = desk
         return records
@@ -360,9 +441,9 @@ class Engine:
         runner.messaged = {name: self._inputs.origin(point) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
             runner.starving = tuple(
-                (number, cell, watch.rule.no_data_after_s or cell.origin.stale_s)
-                for number, cell in enumerate(runner.inputs)
-                if isinstance(cell, Cell)
+                (number, source, watch.rule.no_data_after_s or source.origin.stale_s)
+                for number, source in enumerate(runner.inputs)
+                if isinstance(source, Cell | Derived) and not isinstance(source, Lasting)
             )
         if watch.actions:
             runner.effects = self._effects(runner)
@@ -390,9 +471,12 @@ class Engine:
             else self._inputs.slot(wanted, target, watch.rule.no_data_after_s)
         )
 
+    def _confirming(self, actions: Sequence[Action]) -> Mapping[PointId, Cell]:
+        confirmed = {action.confirm.point for action in actions if action.confirm is not None}
+        return {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+
     def _effects(self, runner: Runner) -> Effects:
-        confirmed = {action.confirm.point for action in runner.watch.actions if action.confirm is not None}
-        cells = {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+        cells = self._confirming(runner.watch.actions)
         effects = Effects(runner.name, runner.watch.actions, cells, self._arbiter, shadow=runner.shadow)
         self._acting[effects] = runner
         return effects
@@ -432,6 +516,10 @@ class Engine:
             runner = self._runners.get(key)
             if runner is None:
                 self._retire(key, alarm, priority, rules, started, output)
+                if effects is not None:
+                    name = name_of(*_parsed(key))
+                    last = journal.trial_record(effects) or b""
+                    self._read(key, partial(self._wind_up, name, last, alive_s, started))
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             if alarm.shown is AlarmState.PENDING and runner.alarm.shown is not AlarmState.PENDING:
@@ -441,6 +529,15 @@ class Engine:
                 self._read(key, partial(self._take_up, runner, effects, alive_s, started))
             self._settle(runner)
             self._save(runner, output)
+        for key, record in saved.items():
+            if key.startswith(journal.PROVED_PREFIX):
+                proof: journal.Proof | None = self._read(key, partial(journal.read_proved, record))
+                if proof is not None:
+                    self._proved[key.removeprefix(journal.PROVED_PREFIX)] = proof
+            elif key.startswith(journal.TRIAL_PREFIX):
+                name = key.removeprefix(journal.TRIAL_PREFIX)
+                self._read(key, partial(self._wind_up, name, record, alive_s, started))
+                output.saved[key] = None
         self._resume(saved, alive_s, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
@@ -451,6 +548,12 @@ class Engine:
         if runner.effects is None:
             runner.effects = self._effects(runner)
         runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
+
+    def _wind_up(self, name: str, record: bytes, alive_s: float, started: Instant) -> None:
+        """What a rule had begun that is no more, or a test, comes to its end.  Raises journal.Unreadable."""
+        last = Effects(name, (), {}, self._arbiter, shadow=False)
+        last.restore(journal.read_trial(record), started, alive_s if math.isfinite(alive_s) else None)
+        self._queue.push(last)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
         try:
@@ -621,6 +724,8 @@ class Engine:
         return output
 
     def _end(self, output: Output) -> Changes:
+        for trial in self._trials.values():
+            trial.note(output.lines)
         desk = self._desk
         if desk.revision != self._desk_written:
             self._desk_written = desk.revision
@@ -653,6 +758,8 @@ class Engine:
                     self._queue.push(self._desk)
                 elif isinstance(timer, Clockwork):
                     self._run(timer, at, output)
+                elif isinstance(timer, Trial):
+                    self._end_trial(timer, at, output)
             self._work_off(at, output)
             due_s = self._queue.next_s()
 
@@ -662,7 +769,7 @@ class Engine:
             self._agenda[timer] = None
         elif isinstance(timer, Window):
             self._turn(timer, at)
-        elif isinstance(timer, Effects | Clockwork) or timer is self._desk:
+        elif isinstance(timer, Effects | Clockwork | Trial) or timer is self._desk:
             return
         else:
             for listener in self._inputs.expire(timer, at):
@@ -690,7 +797,10 @@ class Engine:
 
     def _keep_effects(self, effects: Effects, output: Output) -> None:
         self._queue.push(effects)
-        self._save(self._acting[effects], output)
+        if (runner := self._acting.get(effects)) is not None:
+            self._save(runner, output)
+        elif (trial := self._trials.get(effects.name)) is not None and trial.effects is effects:
+            self._keep_trial(trial, output)
 
     def _decide(self, runner: Runner, now: Instant, output: Output, *, early: bool = False) -> None:
         """early: other inputs of this instant may follow, and what ends at it has not ended yet."""
@@ -706,10 +816,9 @@ class Engine:
         sticky = rule_looks_again or (condition is None and bool(runner.starving))
         runner.last = LOOK_AGAIN if sticky else judged
         if after is not before:
-            raised = after.count != before.count
-            if raised:
-                after = replace(after, id=self._new_id(now.utc_ms))
-            if reason is not None:
+            if after.count != before.count:
+                after = self._born(runner, after, now)
+            elif reason is not None:
                 after = replace(after, message=self._message(runner, after, now))
             self._follow(runner, before, after, reason, now, output)
         self._watch_pauses(runner, now, output, early=early)
@@ -744,20 +853,29 @@ class Engine:
             self._announce(runner, reason, now, output)
             self._do(runner, Hook.CLEAR, now, output)
 
+    def _born(self, runner: Runner, alarm: Alarm, now: Instant) -> Alarm:
+        """A new occurrence, and whether its actions begin at once and people are told as far as they may be."""
+        muted = runner.watch.program.suppressed
+        suppressed = muted is not None and muted(runner.inputs) is True
+        held_back = suppressed or alarm.outage is not None
+        waits = runner.rule.wait_for_parent_s > 0 and alarm.shelf is None and not runner.shadow
+        return replace(
+            alarm,
+            id=self._new_id(now.utc_ms),
+            message=self._message(runner, alarm, now),
+            suppressed=suppressed,
+            begun=not held_back and not waits,
+        )
+
     def _raise(self, runner: Runner, before: Alarm, now: Instant, output: Output) -> None:
         name, alarm, utc_ms = runner.name, runner.alarm, now.utc_ms
         self._announce(runner, alarm.reason, now, output)
         if alarm.chattering and not before.chattering:
             output.line("chatter_on", name, utc_ms)
-        suppressor = runner.watch.program.suppressed
-        muted = suppressor is not None and suppressor(runner.inputs) is True
-        if muted is not alarm.suppressed:
-            self._change(runner, replace(runner.alarm, suppressed=muted), now, output)
         if not runner.shadow and runner.rule.priority is not Priority.JOURNAL:
             self._desk.raised(now, output)
         if runner.shadow or runner.alarm.quiet:
             output.line("quiet", name, utc_ms)
-            self._change(runner, replace(runner.alarm, begun=not runner.alarm.inert), now, output)
             self._do(runner, Hook.ALARM, now, output)
         elif runner.rule.wait_for_parent_s:
             runner.wait_s = now.monotonic_s + runner.rule.wait_for_parent_s
@@ -766,7 +884,8 @@ class Engine:
 
     def _tell(self, runner: Runner, now: Instant, output: Output) -> None:
         """People first in the journal, devices first in the world: orders leave before notices."""
-        self._change(runner, replace(runner.alarm, begun=True), now, output)
+        if not runner.alarm.begun:
+            self._change(runner, replace(runner.alarm, begun=True), now, output)
         self._desk.announce(self._entry(runner), now, output)
         self._do(runner, Hook.ALARM, now, output)
 
@@ -958,9 +1077,8 @@ class Engine:
     def _message(self, runner: Runner, alarm: Alarm, now: Instant) -> Text:
         held = duration(alarm.held.read_s(now.monotonic_s) if alarm.held is not None else 0.0)
         where = where_is(runner.device)
-        cell = next((source for source in runner.inputs if isinstance(source, Cell)), None)
-        value = Text("", "") if cell is None else shown(cell.origin.point, cell.value)
-        texts = {"where": where, "held": held, "value": value}
+        program = runner.watch.program
+        texts = {"where": where, "held": held, **spoken(program, runner.inputs, now.monotonic_s)}
         texts |= {name: shown(origin.point, origin.value) for name, origin in runner.messaged.items()}
         zh, en = runner.rule.message
         return Text(
@@ -1014,6 +1132,15 @@ def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
 def _wants_somebody(runner: Runner) -> bool:
     alarm = runner.alarm
     return alarm.state is AlarmState.UNACK and alarm.begun and not alarm.quiet and not runner.shadow
+
+
+def _trial_refusal(runner: Runner, actions: Sequence[Action], reason: str) -> str:
+    """Why its actions are not tried; empty when they may be."""
+    if not actions:
+        return "it moves nothing"
+    if runner.alarm.active:
+        return "it is on: this is no test"
+    return "" if reason.strip() else "no reason"
 
 
 def _rank(runner: Runner, by_rule: Mapping[str, Sequence[Runner]]) -> int:

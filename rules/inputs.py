@@ -266,6 +266,9 @@ class Inputs:
             origin = self._origins[point] = Origin(self._points[point], self._started_s)
         return origin
 
+    def point(self, name: str) -> Point | None:
+        return self._points.get(name)
+
     def knows(self, point: PointId) -> bool:
         return point in self._points
 

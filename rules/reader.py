@@ -16,6 +16,7 @@ from gateway.model import Priority, Text, Value
 from rules import calendar
 from rules.alarm import Chatter, NoData, Timing
 from rules.calendar import Schedule
+from rules.effects import action_of, faults_of
 from rules.faults import Path, did_you_mean
 from rules.named import Case, NamedValue
 from rules.plain import Reader
@@ -606,6 +607,9 @@ class _ActionReader(_Section):
             self._refuse(key, f"{key} 只能用于 on_alarm", f"{key} is for on_alarm only")
         if send is None:
             return None
+        lasting = next((key for key in ("while", "at_most_for") if key in self._keys), None)
+        if lasting is not None and (why := faults_of(action_of(send))) is not None:
+            self._refuse(lasting, *why)
         return Action(
             hook=self._hook,
             send=send,

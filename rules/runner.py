@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from gateway.model import Device, Place
@@ -10,8 +10,9 @@ from rules import journal
 from rules.alarm import Alarm
 from rules.calendar import Schedule
 from rules.effects import Effects
-from rules.inputs import Cell, Origin
+from rules.inputs import Cell, Derived, Origin
 from rules.inputs import Slot as Heard
+from rules.output import Line
 from rules.program import Condition
 from rules.rule import Mode, Rule, Watch
 from rules.timers import NEVER
@@ -58,6 +59,25 @@ class Clockwork:
         self.queued_s = NEVER
 
 
+class Trial:
+    """A proof test of what a rule moves: its actions without the alarm, for a while."""
+
+    __slots__ = ("due_s", "effects", "key", "lines", "name", "proof", "queued_s")
+
+    def __init__(self, name: str, effects: Effects, proof: journal.Proof, due_s: float) -> None:
+        self.name = name
+        self.proof = proof
+        self.lines: list[Line] = []
+        """What has happened in it so far."""
+        self.key = f"{journal.TRIAL_PREFIX}{name}"
+        self.effects = effects
+        self.due_s = due_s
+        self.queued_s = NEVER
+
+    def note(self, lines: Sequence[Line]) -> None:
+        self.lines += [line for line in lines if line.name == self.name and line not in self.lines]
+
+
 Source: TypeAlias = "Heard | Standing"
 
 
@@ -96,7 +116,7 @@ class Runner:
         self.name = name_of(watch.rule.id, watch.device)
         self.inputs: tuple[Source, ...] = ()
         self.window: Window | None = None
-        self.starving: tuple[tuple[int, Cell, float], ...] = ()
+        self.starving: tuple[tuple[int, Cell | Derived, float], ...] = ()
         """Inputs by their numbers and how long each may be without a usable value; empty where the rule just holds."""
         self.messaged: Mapping[str, Origin] = {}
         self.effects: Effects | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway import local_api
+from gateway.cli.alarm_kpi import command as kpi_command
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
 from gateway.cli.site import configuration_of
@@ -34,7 +35,7 @@ BY = click.option("--by", default=None, help="操作人 / who does it; default: 
 REASON = click.option("--reason", default="", help="原因 / why")
 
 
-@click.group(help="报警：列表、原因、确认、搁置、复位 / The alarms: list, explain, acknowledge, shelve, reset")
+@click.group(help="报警：列表、原因、确认、搁置、复位、指标 / Alarms: list, explain, ack, shelve, reset, figures")
 def command() -> None:
     pass
 
@@ -118,6 +119,9 @@ def explain_command(shell: Shell, alarm: str) -> None:
     for line in explained(found, shell):
         print(line)
     shell.stop(FINE)
+
+
+command.add_command(kpi_command, "kpi")
 
 
 def _attend(shell: Shell, act: str, alarm: str, by: str | None, **more: Any) -> None:

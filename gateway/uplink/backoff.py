@@ -15,8 +15,9 @@ class Backoff:
 
     Where another client uses our client id, the two throw each other out for ever, and the platform sees neither:
     here the pause doubles each time, up to two minutes, and at least half of it is waited.  Not every broker says why
-    it closes (mosquitto 2.0 does not), so a connection that is accepted at once and soon broken, again and again, is
-    treated alike after a few times.
+    it closes (mosquitto 2.0 does not), so a connection that works and is soon broken, again and again, is treated alike
+    after a few times.  A broker that breaks connections on which it has acknowledged nothing is rather in trouble
+    itself: NATS does so while its messages have no leader, and everybody would keep away for minutes after.
     """
 
     FIRST_S = 1.0
@@ -40,15 +41,23 @@ class Backoff:
         self._rejections = self._fights = self._breaks = 0
 
     def delay_s(
-        self, down_s: float, *, rejected: bool, jitter: float, fought: bool = False, broke: bool = False
+        self,
+        down_s: float,
+        *,
+        rejected: bool,
+        jitter: float,
+        fought: bool = False,
+        broke: bool = False,
+        worked: bool = False,
     ) -> float:
         """Count one failure and say how long to wait.
 
         down_s: since the last connection that held.  *fought*: another client has taken over.  *broke*: it was
-        accepted, and ended soon.  *jitter*: random, 0 <= jitter < 1.
+        accepted, and soon cut without a word; *worked*: after the broker had acknowledged something.  *jitter*: random,
+        0 <= jitter < 1.
         """
         self._rejections = self._rejections + 1 if rejected else 0
-        self._breaks = self._breaks + 1 if broke else 0
+        self._breaks = self._breaks + worked if broke else 0
         if fought or self._breaks > self.PATIENT_BREAKS:
             self._fights += 1
             return min(self.CEILING_S, self.FIRST_S * 2.0**self._fights) * (1 + jitter) / 2

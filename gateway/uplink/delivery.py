@@ -81,6 +81,11 @@ class Delivery:
         self.faults = faults
         self.counters = Counters()
 
+    @property
+    def proved(self) -> bool:
+        """Whether the broker has acknowledged something on this connection, or on the last one."""
+        return self._proved
+
     # --- one connection ---
 
     def begin(self, *, attended: bool) -> None:
@@ -214,6 +219,10 @@ class Delivery:
         if receipt.epoch == self._log.epoch:
             committed, now_s = self._log.last_seq(receipt.lane), _now_s()
             self._window.receipt(receipt.lane, receipt.upto, receipt.missing, committed, now_s)
+
+    def expect_receipts(self) -> None:
+        """There is a subscription more: what was not confirmed may be from here on."""
+        self._window.expect_receipts()
 
     def remind(self) -> None:
         """Now and then: the platform may have forgotten to say what it has."""

@@ -26,7 +26,7 @@ from gateway.envelope import Envelope
 from gateway.errors import UplinkError, UplinkRejected
 from gateway.model import Lane
 from gateway.uplink.backoff import Backoff
-from gateway.uplink.contract import SESSION_TAKEN_OVER
+from gateway.uplink.contract import SESSION_TAKEN_OVER, Verdict, puback_verdict
 from gateway.uplink.delivery import Delivery
 from gateway.uplink.dialect import (
     Asked,
@@ -48,6 +48,8 @@ from gateway.uplink.session import Lost, Options, Session, tls_context
 from gateway.uplink.status import Faults, Limits, UplinkStatus
 
 _CONTESTED = "the connection is accepted and soon broken, again and again: does another client use this client id?"
+_FORBIDDEN_PAUSE_S, _REFUSED_PAUSE_S = 60.0, 10.0
+"""Between two attempts to subscribe, at most: where rights are missing, and where the refusal may pass by itself."""
 _MAX_ACTS = 16
 """Commands of one uplink under way at the same time."""
 
@@ -109,6 +111,7 @@ class MqttUplink:
         self._failure: UplinkError | None = None
         self._contested = False
         self._unsubscribed: list[tuple[str, bool]] = []  # (topic, whether its retained message is wanted)
+        self._forbidden = False  # something of it, by the broker's rights
         self._say = structlog.get_logger().bind(uplink=config.id)
 
     async def run(self) -> None:
@@ -126,7 +129,7 @@ class MqttUplink:
             lost = await self._connection()
             now_s = loop.time()
             accepted = self._delivery.counters.connections > opened
-            short = now_s - self._opened_s < self._limits.short_session_s
+            short = accepted and now_s - self._opened_s < self._limits.short_session_s
             if accepted and not short:
                 backoff.reset()
                 down_since_s = now_s
@@ -136,7 +139,8 @@ class MqttUplink:
                 now_s - down_since_s,
                 rejected=isinstance(lost.error, UplinkRejected),
                 fought=lost.code == SESSION_TAKEN_OVER,
-                broke=accepted and short,
+                broke=short and lost.cut,
+                worked=self._delivery.proved,
                 jitter=self._jitter(),
             )
             self._contested = backoff.contested
@@ -260,20 +264,28 @@ class MqttUplink:
         wanted, self._unsubscribed = self._unsubscribed, []
         if not wanted:
             return
-        for each, (code, name) in zip(wanted, await session.subscribe(wanted), strict=True):
+        answers = await session.subscribe(wanted)
+        for each, (code, name) in zip(wanted, answers, strict=True):
             if code >= 0x80:
                 self._unsubscribed.append(each)
                 self._faults.note(each[0], f"the broker refuses the subscription {each[0]}: {name}")
             else:
                 self._faults.over(each[0])
+        self._forbidden = any(puback_verdict(code) is Verdict.QUARANTINE for code, _ in answers)
+        if len(self._unsubscribed) < len(wanted):
+            self._delivery.expect_receipts()
 
     async def _subscribe_again(self, session: Session) -> None:
-        """Measured: a NATS cluster that elects a leader refuses with 0x80 for some seconds.  Without its receipts an
-        uplink would never be confirmed anything on this connection."""
+        """Without its receipts an uplink would never be confirmed anything on this connection.
+
+        Measured: a NATS cluster of three refuses with 0x80 for some seconds while it elects a leader, and then up to
+        every second time as long as a node is dead.  So such a refusal is soon tried again.
+        """
         pause_s = self._limits.first_pause_s
         while True:
             await asyncio.sleep(pause_s)
-            pause_s = min(60.0, 2 * pause_s) if self._unsubscribed else self._limits.first_pause_s
+            longest_s = _FORBIDDEN_PAUSE_S if self._forbidden else _REFUSED_PAUSE_S
+            pause_s = min(longest_s, 2 * pause_s) if self._unsubscribed else self._limits.first_pause_s
             try:
                 await self._subscribe(session)
             except UplinkError as exc:
@@ -299,7 +311,7 @@ class MqttUplink:
         try:
             await self._subscribe(session)
         except UplinkError as exc:
-            return Lost(exc)
+            return session.lost or Lost(exc)
         self.introduce()
         return await self._pump(session)
 

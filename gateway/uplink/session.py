@@ -69,7 +69,9 @@ class Options:
     """For each address the name resolves to, and for the TLS handshake."""
     dial_s: float = 30.0
     answer_s: float = 10.0
-    """For CONNACK and for SUBACK."""
+    """For CONNACK."""
+    suback_s: float = 20.0
+    """Measured: a NATS cluster that has lost a node asks it for each filter in turn, 4 s each, before it refuses."""
     silence_s: float = 8.0
     """paho sends a PINGREQ after keepalive_s without traffic; a live broker has answered this much later.
     paho itself would wait for another keepalive_s."""
@@ -92,6 +94,8 @@ class Lost:
     code: int | None = None
     planned: bool = False
     """We wanted it, and come back at once."""
+    cut: bool = False
+    """The broker, or the line, ended an accepted connection without a word."""
 
 
 class Session:
@@ -177,7 +181,7 @@ class Session:
             raise self._lost_error()
         answer = self._subacks[mid] = self._loop.create_future()
         try:
-            async with asyncio.timeout(self._options.answer_s):
+            async with asyncio.timeout(self._options.suback_s):
                 codes = await answer
         except TimeoutError as exc:
             raise UplinkUnavailable(f"{self._where}: the broker does not answer SUBSCRIBE") from exc
@@ -394,7 +398,7 @@ class Session:
     def _on_disconnect(self, _client: Any, _userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         self._gone.set()
         if not flags.is_disconnect_packet_from_server:
-            self._end(self._parting or Lost(self._broken()))
+            self._end(self._parting or Lost(self._broken(), cut=self._connack.done()))
             return
         said = getattr(properties, "ReasonString", "")
         hint = "another client uses this client id" if code.value == SESSION_TAKEN_OVER else ""

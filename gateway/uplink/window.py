@@ -251,6 +251,7 @@ class Window:
         """A connection was accepted.  *committed*: the log's last numbers at this moment."""
         for lane, state in self._lanes.items():
             state.restart(committed[lane])
+        self.expect_receipts()
 
     def lost(self, *, blame: bool) -> None:
         """The connection is gone.  *blame*: it broke early, without a reason of its own, on a broker that worked."""
@@ -406,6 +407,11 @@ class Window:
             state.settle(first, last)
         state.forget_known()
         state.send_again([seq for seq, at_s in state.out.items() if seq in holes or now_s - at_s >= self._patience_s])
+
+    def expect_receipts(self) -> None:
+        """They could not come, and can now: no reminder waits longer than after the first silence."""
+        for state in self._lanes.values():
+            state.patience_s = self._patience_s
 
     def slow_down(self, rate: float) -> None:
         """The platform wants at most so many late envelopes a second, or as many as the configuration allows."""

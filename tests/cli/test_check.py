@@ -35,7 +35,7 @@ def test_a_good_configuration_is_summed_up(directory: Path) -> None:
     result = check(directory, "--lang", "en")
     assert result.exit_code == 0
     assert "valid: Jiayuan Garden" in result.output
-    assert "1 devices, 2 points, 1 lines, 0 uplinks, 4 rules, 0 warnings" in result.output
+    assert "1 devices, 2 points, 1 lines, 0 uplinks, 6 rules, 0 warnings" in result.output
     # voltage once a minute, energy once in 15: two requests that cannot be one
     assert f"bus1 (/dev/ttyS1): 1 devices, about {1 / 60 + 1 / 900:.2g} requests a second" in result.output
     assert "配置正确：佳园小区" in check(directory, "--lang", "zh").output

@@ -133,8 +133,11 @@ async def workers(nodes: Sequence[Node], dsn: str) -> AsyncIterator[Counts]:
 async def leader(nodes: Sequence[Node]) -> Node:
     """Of the stream: the node whose death is the hardest."""
     async with client(nodes[0].ports["CLIENT_PORT"]) as connection:
-        answer = await connection.request(f"$JS.API.STREAM.INFO.{STREAM}", {})
-    return nodes[int(answer["cluster"]["leader"].removeprefix("n")) - 1]
+        while True:
+            answer = await connection.request(f"$JS.API.STREAM.INFO.{STREAM}", {})
+            if name := answer.get("cluster", {}).get("leader"):
+                return nodes[int(name.removeprefix("n")) - 1]
+            await asyncio.sleep(0.1)
 
 
 async def one_node_dies(folder: Path, server: Postgres, gateways: int, envelopes: int, *, rate: float) -> None:
@@ -147,8 +150,8 @@ async def one_node_dies(folder: Path, server: Postgres, gateways: int, envelopes
             size = {"gateways": gateways, "envelopes": envelopes, "sites": 5, "rate": rate}
             async with running(plan(front.port, protocol="mqtt311", **size)) as fleet:
                 await until(lambda: counts.stored >= wanted // 3, fleet)
+                await until(lambda: fleet.totals.connected == gateways, fleet)
                 victim = await leader(nodes)
-                assert fleet.totals.connected == gateways
                 await victim.kill()
                 await until(lambda: fleet.totals.connected < gateways, fleet)
                 await delivered(fleet)
@@ -174,10 +177,18 @@ async def one_node_dies(folder: Path, server: Postgres, gateways: int, envelopes
         print(f"{wanted} envelopes, {counts.duplicates} duplicates, {totals.connections - gateways} reconnected")
 
 
+# Leaders are elected for some 20 s, while connections break; then, as long as the node is dead, the others refuse up to
+# every second subscription (docs/scale.md).  It is chance when the last gateway has its receipts: mostly within a
+# minute.  The waits together may take longer than other tests are given, and each says what it waited for.
+patient = pytest.mark.timeout(600)
+
+
+@patient
 def test_a_node_is_killed(tmp_path: Path, server: Postgres) -> None:
     asyncio.run(one_node_dies(tmp_path / "cluster", server, 20, 40, rate=20))
 
 
+@patient
 @pytest.mark.long
 def test_a_node_is_killed_under_a_whole_quarter(tmp_path: Path, server: Postgres) -> None:
     asyncio.run(one_node_dies(tmp_path / "cluster", server, 200, 200, rate=5))

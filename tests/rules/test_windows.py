@@ -691,6 +691,7 @@ def test_a_limit_follows_the_weather_warning_while_it_counts() -> None:
 
     def state(t: float, **values: Value) -> AlarmState:
         running.observe([reading(name.replace("_", "."), value, t) for name, value in values.items()], instant(t))
+        running.tick(instant(t))
         return running.alarm("water", "lvl1").state
 
     assert state(0, lvl1_level=15.0) is AlarmState.NORMAL

@@ -24,6 +24,8 @@ class FakeBroker:
     connack: int = 0
     connack_properties: bytes = b""
     suback: int = 1
+    suback_delay_s: float = 0.0
+    """Until then nothing else is answered on that connection, as NATS 2.9 does it."""
     after_connack: bytes = b""
     """Raw bytes thrown in after the CONNACK."""
     flood_bytes: int = 0
@@ -38,6 +40,8 @@ class FakeBroker:
     connects: int = 0
     clients: list[tuple[str, float]] = field(default_factory=list)
     """(client id, loop.time()) of each CONNECT."""
+    subscribes_s: list[float] = field(default_factory=list)
+    """loop.time() of each SUBSCRIBE."""
     published: list[tuple[str, bytes]] = field(default_factory=list)
     most_unanswered: int = 0
     _open: dict[str, asyncio.StreamWriter] = field(default_factory=dict)
@@ -54,6 +58,9 @@ class FakeBroker:
                     await self._flood(writer)
                 elif kind >> 4 == 8:
                     topics = body.count(b"compound/v1/")
+                    self.subscribes_s.append(asyncio.get_running_loop().time())
+                    if self.suback_delay_s:
+                        await asyncio.sleep(self.suback_delay_s)
                     writer.write(_frame(0x90, body[:2] + b"\0" + bytes([self.suback]) * topics))
                 elif kind >> 4 == 3:
                     unanswered += 1

@@ -10,12 +10,13 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from support.broker import free_port, missing
 
 CONFIG = Path(__file__).parents[2] / "docs" / "examples" / "scale" / "nats.conf"
 _READY_S = 60.0
+_ASK_AGAIN_S = 3.0
 _PORTS = ("CLIENT_PORT", "CLUSTER_PORT", "MQTT_PORT", "HTTP_PORT")
 
 
@@ -123,10 +124,16 @@ class Client:
         self._writer.write(f"PUB {subject} {reply} {len(body)}\r\n".encode() + body + b"\r\n")
 
     async def request(self, subject: str, document: dict[str, Any]) -> dict[str, Any]:
+        """Asks again every few seconds: while a leader is elected nobody answers, or there is nobody to ask."""
+        loop = asyncio.get_running_loop()
         async with self._inbox() as inbox:
-            self.publish(subject, json.dumps(document).encode(), inbox)
-            answer: dict[str, Any] = json.loads((await self._next()).body)
-        return answer
+            while True:
+                self.publish(subject, json.dumps(document).encode(), inbox)
+                with contextlib.suppress(TimeoutError):
+                    message = await self._next(loop.time() + _ASK_AGAIN_S)
+                    if not message.status:
+                        return cast(dict[str, Any], json.loads(message.body))
+                    await asyncio.sleep(0.1)
 
     async def pull(self, stream: str, consumer: str, count: int, wait_s: float) -> list[Message]:
         """At most *count* messages; fewer when the server has no more within *wait_s*."""
@@ -134,10 +141,10 @@ class Client:
         got: list[Message] = []
         async with self._inbox() as inbox:
             self.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", json.dumps(wish).encode(), inbox)
+            end_s = asyncio.get_running_loop().time() + 2 * wait_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2 * wait_s):
-                    while len(got) < count and not (message := await self._next()).status:
-                        got.append(message)
+                while len(got) < count and not (message := await self._next(end_s)).status:
+                    got.append(message)
         return got
 
     @contextlib.asynccontextmanager
@@ -150,10 +157,12 @@ class Client:
         finally:
             self._writer.write(f"UNSUB {self._inboxes}\r\n".encode())
 
-    async def _next(self) -> Message:
-        """Raises ConnectionError when the server has gone."""
+    async def _next(self, end_s: float | None = None) -> Message:
+        """Raises ConnectionError when the server has gone; TimeoutError when nothing has begun at *end_s*.  What has
+        begun is read to its end: the next one begins after it."""
         while True:
-            line = await self._reader.readline()
+            async with asyncio.timeout_at(end_s):
+                line = await self._reader.readline()
             if not line:
                 raise ConnectionResetError("the NATS server has gone")
             verb, *words = line.decode().split()

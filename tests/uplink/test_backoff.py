@@ -44,14 +44,21 @@ def test_who_is_thrown_out_by_another_client_waits_longer_each_time() -> None:
 
 def test_connections_accepted_and_soon_broken_look_like_a_fight_after_a_few() -> None:
     backoff = Backoff()
-    pauses = [backoff.delay_s(1.0, rejected=False, broke=True, jitter=0.5) for _ in range(8)]
+    pauses = [backoff.delay_s(1.0, rejected=False, broke=True, worked=True, jitter=0.5) for _ in range(8)]
     assert pauses == [0.5, 0.5, 0.5, 0.5, 0.5, 1.5, 3.0, 6.0]
     assert backoff.contested
+    assert backoff.delay_s(1.0, rejected=False, broke=True, jitter=0.5) == 12.0, "the other one was quick this time"
+
+
+def test_a_broker_that_acknowledges_nothing_before_it_breaks_is_no_fight() -> None:
+    backoff = Backoff()
+    assert {backoff.delay_s(1.0, rejected=False, broke=True, jitter=0.5) for _ in range(50)} == {0.5}
+    assert not backoff.contested
 
 
 def test_a_broker_that_is_away_between_two_short_connections_is_no_fight() -> None:
     backoff = Backoff()
     for _ in range(50):
-        assert backoff.delay_s(1.0, rejected=False, broke=True, jitter=0.5) == 0.5
+        assert backoff.delay_s(1.0, rejected=False, broke=True, worked=True, jitter=0.5) == 0.5
         assert backoff.delay_s(1.0, rejected=False, jitter=0.5) == 0.5
     assert not backoff.contested

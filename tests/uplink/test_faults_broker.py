@@ -23,7 +23,7 @@ from store.rig import MIB
 from support import virtual_time
 from support.broker import Broker, broker, free_port
 from support.clock import ManualClock
-from support.fake_broker import FakeBroker, fake_broker
+from support.fake_broker import CLOSE, FakeBroker, fake_broker
 from support.memory_store import MemoryStore
 from support.mqtt_subscriber import Subscriber, subscriber
 from support.tcp_proxy import Proxy, proxy
@@ -483,3 +483,66 @@ def test_b18_what_a_broker_acknowledged_and_forgot_is_sent_again(tmp_path: Path,
             site.ledger.check(ordered=False)  # what had been forgotten comes after what happened meanwhile
 
     asyncio.run(main())
+
+
+# --- B21: a broker that is in trouble itself (measured: NATS 2.9, three nodes, one of them dead) ---
+
+
+def test_b21_connections_broken_before_anything_is_acknowledged_are_no_fight() -> None:
+    """In virtual time.  While no node leads the messages, NATS accepts a gateway and breaks with its first PUBLISH."""
+
+    async def main() -> list[float]:
+        async with fake_broker(FakeBroker(on_publish=lambda *_: CLOSE)) as fake:
+            site = rig.build(fake.port, limits=Limits(drain_s=0.1), keepalive="10 min")
+            async with rig.running(site):
+                for _ in range(30):
+                    await asyncio.sleep(1.0)
+                    assert not site.uplink.status.needs_person
+                fake.on_publish = lambda *_: 0
+                await asyncio.sleep(61.0)
+                assert site.uplink.status.connected
+            return [at_s for _, at_s in fake.clients]
+
+    at_s = virtual_time.run(main(), grace_s=0.0002, patient=True)
+    assert len(at_s) > 30
+    assert max(after - before for before, after in pairwise(at_s)) <= 1.0
+
+
+@pytest.mark.parametrize(("suback", "attempts"), [(0x80, range(110, 130)), (0x87, range(20, 30))])
+def test_b21_when_a_subscription_stands_at_last_receipts_are_soon_asked_for(suback: int, attempts: range) -> None:
+    """With the product's patience, in virtual time.  After 20 min of silence the next reminder is due in 5 min."""
+
+    async def main() -> float:
+        async with fake_broker(FakeBroker(suback=suback)) as fake:
+            limits = Limits(drain_s=0.1, save_s=5.0)
+            site = rig.build(fake.port, limits=limits, delivery="receipt", keepalive="10 min")
+            site.store.append(Lane.EVENT, 3)
+            async with rig.running(site):
+                await asyncio.sleep(1200.0)
+                assert len(fake.subscribes_s) in attempts, "missing rights are asked for less often"
+                fake.suback = 1
+                while site.uplink.status.faults:
+                    await asyncio.sleep(1.0)
+                stood_s, sent = asyncio.get_running_loop().time(), len(fake.published)
+                while len(fake.published) == sent:
+                    await asyncio.sleep(1.0)
+                assert fake.connects == 1
+                return asyncio.get_running_loop().time() - stood_s
+
+    assert virtual_time.run(main(), grace_s=0.0002, patient=True) <= 35.0
+
+
+def test_b21_a_broker_that_is_slow_to_answer_subscribe_is_waited_for() -> None:
+    """In virtual time.  NATS gives each of three filters 4 s before it refuses it."""
+
+    async def main() -> None:
+        async with fake_broker(FakeBroker(suback=0x80, suback_delay_s=12.0)) as fake:
+            site = rig.build(fake.port, limits=Limits(drain_s=0.1), keepalive="10 min")
+            async with rig.running(site):
+                async with asyncio.timeout(60.0):
+                    while not site.uplink.status.faults:
+                        await asyncio.sleep(1.0)
+                fake.suback_delay_s = 0.0
+            assert fake.connects == 1
+
+    virtual_time.run(main(), grace_s=0.0002, patient=True)

@@ -289,6 +289,31 @@ def test_a_receipt_for_what_was_read_ahead_leaves_no_empty_turn() -> None:
     assert names(one.take()) == [(Lane.ALARM, PAGE + 1)]
 
 
+def reminders(world: World, until_s: int) -> list[int]:
+    """When the oldest one out goes again, looking once a second."""
+    at_s = []
+    while world.now_s < until_s:
+        world.now_s += 1.0
+        world.window.remind(world.now_s)
+        if world.take():
+            at_s.append(round(world.now_s))
+            world.answer_all()
+    return at_s
+
+
+def test_reminders_grow_rare_until_receipts_may_come_again() -> None:
+    one = world(receipts=True, patience_s=2.0)
+    one.commit(Lane.EVENT, 3)
+    one.take()
+    one.answer_all()
+    assert reminders(one, 40) == [2, 6, 14, 30]
+    one.window.expect_receipts()
+    assert reminders(one, 50) == [41, 45]
+    one.lost()
+    one.open()
+    assert reminders(one, 60) == [51, 55]
+
+
 def test_going_back_for_a_lost_one_forgets_nothing_that_was_read_and_not_sent() -> None:
     one = World(receipts=True)
     one.commit(Lane.ALARM, 3)
