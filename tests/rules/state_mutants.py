@@ -88,7 +88,7 @@ MUTANTS = (
     alarm("count=alarm.count + 1", "count=alarm.count + (alarm.state is AlarmState.NORMAL)"),
     alarm("        reason=reason,\n        since_ms=now.utc_ms,", "        reason=reason,"),
     alarm('        acked_by="",\n        raises_s', "        raises_s"),
-    alarm("        begun=False,\n", ""),
+    alarm("        begun=False,\n", "", "the engine says with the raise whether its actions have begun"),
     alarm(
         "        reason=reason,\n        since_ms=now.utc_ms,\n        basis=basis,",
         "        reason=reason,\n        since_ms=now.utc_ms,",
@@ -248,9 +248,11 @@ MUTANTS = (
     engine("        if not 0 < for_s <= longest_s:", "        if not 0 < for_s < longest_s:"),
     engine("        if not 0 < for_s <= longest_s:", "        if longest_s and not 0 < for_s <= longest_s:"),
     engine("            self._suppress(runner, False, now, output)  #", "            pass  #"),
+    engine("begun=not held_back and not waits,", "begun=True,"),
+    engine("            suppressed=suppressed,\n            begun", "            begun"),
     engine(
-        "muted = suppressor is not None and suppressor(runner.inputs) is True",
-        "muted = suppressor is not None and suppressor(runner.inputs) is not False",
+        "suppressed = muted is not None and muted(runner.inputs) is True",
+        "suppressed = muted is not None and muted(runner.inputs) is not False",
     ),
     engine(
         "        if not runner.alarm.active or runner.shadow:\n            return\n",
