@@ -48,7 +48,7 @@ ACTIONS = {
     "a-drain_pump": frozenset({"start"}),
 }
 """What can be sent to the devices of ``compound``."""
-READ_S = 900.0
+READ_S = 120.0
 """What the tests read seldom to be short is read so often at least."""
 LIFE_SAFETY = ("fire", "gas", "lift")
 """Packs in shadow as a whole; of the others single rules are."""
