@@ -255,6 +255,13 @@ class Effects:
                 self._undo(effect, now, output)
         self._settle(now)
 
+    def suppressed(self, now: Instant, output: Output) -> None:
+        """Something else explains the alarm: what was to last ends at once; what is held stays as it is."""
+        for effect in self._effects:
+            if effect.begun_s is not None:
+                self._undo(effect, now, output, at_any_rate=True)
+        self._settle(now)
+
     def look(self, now: Instant, output: Output) -> None:
         for effect in self._effects:
             self._look(effect, now, output)

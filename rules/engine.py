@@ -946,6 +946,9 @@ class Engine:
             output.line("suppress" if muted else "unsuppress", runner.name, now.utc_ms)
         if muted:
             self._desk.over(runner.name, now)
+            if runner.effects is not None:
+                runner.effects.suppressed(now, output)
+                self._keep_effects(runner.effects, output)
         else:
             self._speak_again(runner, now, output, acts=not alarm.begun)
 
