@@ -18,6 +18,7 @@ from gateway.config.load import devices_of
 from gateway.config.rule_files import read_rule_paths
 from gateway.errors import GatewayError
 from gateway.model import Text
+from rules.account import account
 from rules.rule import Mode, RuleSet
 from rules.schema import json_schema
 
@@ -54,6 +55,27 @@ def check(files: tuple[Path, ...], shell: Shell) -> None:
             f"no valid devices in {shell.config}: syntax, keys and functions were checked, points and units were not",
         )
     _sum_up(shell, rules, failed=report.failed)
+    shell.stop(FOUND_WRONG if report.failed else FINE)
+
+
+@command.command(help="用平实的话读出规则 / Read rules back in plain sentences")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@command_options
+def explain(files: tuple[Path, ...], shell: Shell) -> None:
+    devices, actions = devices_of(shell.config) or (None, None)
+    report = Report()
+    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report, actions=actions)
+    for line in render_all([fault for fault in report.in_order() if not fault.warning], shell.lang):
+        shell.complain(line, line)
+    told = {rule.id: list(account(rule, [w for w in rules.watches if w.rule.id == rule.id])) for rule in rules.rules}
+    if shell.json:
+        items = {rule: [{"zh": text.zh, "en": text.en} for text in texts] for rule, texts in told.items()}
+        shell.document({"ok": not report.failed, "rules": items})
+    else:
+        for first, *rest in told.values():
+            print(shell.t(first.zh, first.en))
+            for text in rest:
+                print(f"  {shell.t(text.zh, text.en)}")
     shell.stop(FOUND_WRONG if report.failed else FINE)
 
 
