@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +35,10 @@ BY = click.option("--by", default=None, help="操作人 / who does it; default: 
 REASON = click.option("--reason", default="", help="原因 / why")
 
 
-@click.group(help="报警：列表、原因、确认、搁置、复位 / The alarms: list, explain, acknowledge, shelve, reset")
+@click.group(
+    help="报警：列表、原因、确认、搁置、复位 / The alarms: list, explain, acknowledge, shelve, reset",
+    epilog="ALARM：列表中的 规则@设备 / RULE@DEVICE as in the list.  手册 / manual: docs/rules.zh.md, docs/rules.en.md",
+)
 def command() -> None:
     pass
 
@@ -61,7 +65,7 @@ def ack_command(shell: Shell, alarm: str, by: str | None) -> None:
     _attend(shell, "acknowledge", alarm, by)
 
 
-@command.command("shelve", help="搁置：到时自动取消，联动照常 / put aside for a while: nobody is told, actions go on")
+@command.command("shelve", help="搁置一段时间，联动照常 / put aside for a while; actions go on")
 @click.argument("alarm")
 @click.option("--for", "for_s", type=Duration(), required=True, help="多久，如 30min / how long, such as 30min")
 @REASON
@@ -88,7 +92,7 @@ def reset_command(shell: Shell, alarm: str, reason: str, by: str | None) -> None
     _attend(shell, "reset", alarm, by, reason=reason)
 
 
-@command.command("disable", help="停用：不提醒也不联动 / out of service: nobody is told and nothing is moved")
+@command.command("disable", help="停用：不提醒也不联动 / out of service: nothing is told or moved")
 @click.argument("alarm")
 @click.option("--for", "for_s", type=Duration(), default=None, help="多久 / how long; else until enabled")
 @click.option("--reason", required=True, help="原因 / why")
@@ -139,8 +143,31 @@ def _ask(shell: Shell, request: Mapping[str, Any]) -> Any:
         shell.complain("守护进程未运行：报警状态只在它运行时有效", "the daemon is not running: alarms live in it")
         shell.stop(FOUND_WRONG)
     except GatewayError as exc:
-        shell.complain(f"失败：{exc.advice()}", f"refused: {exc.advice()}")
+        shell.complain(f"失败：{in_chinese(exc)}", f"refused: {exc.advice()}")
         shell.stop(FOUND_WRONG)
+
+
+_REFUSALS = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (r"there is no alarm (.*)", r"没有报警 \1；写法：规则@设备，见 gateway alarms list"),
+        (r"reset refused: not latched", "不用复位：此报警没有锁存，恢复并确认后自行结束"),
+        (r"reset refused: not over and acknowledged", "不能复位：要等条件恢复，并先确认（ack）"),
+        (r"reset refused: only (.*)", r"不能复位：只有 \1 可以；用 --by 写明是谁"),
+        (r"\w+ refused: no reason", "需要写明原因：--reason"),
+        (r"shelve refused: never", "此规则不允许搁置"),
+        (r"shelve refused: (.*) at most", r"搁置时间太长，最多 \1"),
+    )
+)
+
+
+def in_chinese(exc: GatewayError) -> str:
+    """The daemon refuses in English; what people meet daily is said in Chinese too."""
+    for pattern, text in _REFUSALS:
+        match = pattern.fullmatch(str(exc))
+        if match is not None:
+            return match.expand(text)
+    return exc.advice()
 
 
 def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ _COMMANDS = {
     "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),
     "audit": ("gateway.cli.audit", "核验与查看审计 / verify and show who did what"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
-    "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
+    "rules": ("gateway.cli.rules", "检查、测试、重演报警规则 / check, test and replay alarm rules"),
     "simulate": ("gateway.cli.simulate", "虚拟小区、平台或网关群 / a virtual compound, a platform, or a fleet"),
 }
 

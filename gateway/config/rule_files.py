@@ -87,7 +87,7 @@ def limits_of(paths: Mapping[str, Path]) -> Mapping[str, int]:
     """Rule id -> how often it may raise on one day, by the ``limits`` of its own file."""
     found: dict[str, int] = {}
     for document in _documents(paths, Report())[0]:
-        data = {str(english(key)): value for key, value in document.data.items()}
+        data = _sections(document)
         limit = read_limits(RuleReader([]), data["limits"]) if "limits" in data else None
         if limit is not None:
             ids = (entry.get("id", entry.get("编号")) for entry in data["rules"] if isinstance(entry, dict))
@@ -119,19 +119,35 @@ def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
 
 def _is_rule_file(document: Document, report: Report) -> bool:
     """The outermost shape, which has to be right before files can be put together."""
-    data = document.data
-    if not isinstance(data, dict):
+    if not isinstance(document.data, dict):
         report.add(document.fault((), "E-TYPE", Text("这里应有 format 和 rules", "format and rules belong here")))
         return False
+    data = _sections(document)
     if data.get("format") != _FORMAT:
         message = Text(f"需要 format: {_FORMAT}", f"format: {_FORMAT} is needed")
-        report.add(document.fault(("format",), "E-VALUE" if "format" in data else "E-MISSING", message))
+        code = "E-VALUE" if "format" in data else "E-MISSING"
+        report.add(document.fault((_written(document, "format"),), code, message))
         return False
     if not isinstance(data.get("rules"), list):
-        message = Text("rules 应是规则列表", "rules must be a list of rules")
-        report.add(document.fault(("rules",), "E-TYPE" if "rules" in data else "E-MISSING", message))
+        message = Text("rules（规则）应是规则列表", "rules must be a list of rules")
+        if "rules" not in data:
+            message = Text("缺少 rules（规则）", "rules is missing")
+        report.add(document.fault((_written(document, "rules"),), "E-TYPE" if "rules" in data else "E-MISSING", message))
         return False
     return True
+
+
+def _sections(document: Document) -> dict[str, Any]:
+    """The outermost keys in the format's own words: 规则 is rules."""
+    found: dict[str, Any] = {}
+    for key, value in document.data.items():
+        found.setdefault(f"{english(key)}", value)
+    return found
+
+
+def _written(document: Document, section: str) -> str:
+    """The outermost key as it stands in the file."""
+    return next((f"{key}" for key in document.data if english(key) == section), section)
 
 
 class _Merged:
@@ -140,13 +156,16 @@ class _Merged:
     def __init__(self, documents: Sequence[Document]) -> None:
         self._sections: dict[str, Document] = {}
         self._rules: list[tuple[Document, int]] = []
+        self._entries: list[Any] = []
         self.data: dict[str, Any] = {}
         for document in documents:
-            for key, value in document.data.items():
+            sections = _sections(document)
+            for key, value in sections.items():
                 self.data.setdefault(key, value)
                 self._sections.setdefault(key, document)
-            self._rules += [(document, index) for index in range(len(document.data["rules"]))]
-        self.data |= {"format": _FORMAT, "rules": [document.data["rules"][index] for document, index in self._rules]}
+            self._rules += [(document, index) for index in range(len(sections["rules"]))]
+            self._entries += sections["rules"]
+        self.data |= {"format": _FORMAT, "rules": self._entries}
 
     def entries(self) -> Iterator[Mapping[str, Any]]:
         rules: Sequence[object] = self.data["rules"]
@@ -173,8 +192,9 @@ class _Merged:
         match path:
             case ("rules", int(index), *rest):
                 document, local = self._rules[index]
-                return document, ("rules", local, *rest)
-            case (str(section), *_):
-                return self._sections[section], path
+                return document, (_written(document, "rules"), local, *rest)
+            case (str(section), *rest):
+                document = self._sections[f"{english(section)}"]
+                return document, (_written(document, f"{english(section)}"), *rest)
             case _:
                 return next(iter(self._sections.values())), path
