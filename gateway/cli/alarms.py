@@ -15,6 +15,7 @@ from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
 from gateway.cli.site import configuration_of
 from gateway.errors import GatewayError
+from rules.aliases import named_twice
 
 STATES = {
     "pending": ("延时中", "pending"),
@@ -23,6 +24,13 @@ STATES = {
     "rtn_unack": ("已恢复未确认", "over, not acknowledged"),
     "latched_unack": ("已恢复，锁存，未确认", "over, latched, not acknowledged"),
     "latched_acked": ("已恢复，锁存，待复位", "over, latched, to be reset"),
+}
+FLAGS = {
+    "suppressed": ("被抑制", "suppressed"),
+    "shelved": ("搁置", "shelved"),
+    "out_of_service": ("停用", "out of service"),
+    "chattering": ("抖动", "chattering"),
+    "latched": ("锁存", "latched"),
 }
 PRIORITIES = {
     "critical": ("紧急", "critical"),
@@ -184,6 +192,8 @@ def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:
 def _beside(shell: Shell, alarm: Mapping[str, Any]) -> list[str]:
     """What stands beside the state."""
     words = []
+    if alarm["shadow"]:
+        words.append(shell.t("  试运行", "  shadow"))
     if not alarm["known"]:
         words.append(shell.t("  数据缺失", "  data missing"))
     if alarm["suppressed"]:
@@ -212,13 +222,14 @@ def explained(found: Mapping[str, Any], shell: Shell) -> list[str]:
         lines.append(shell.t("  试运行：只记录，不提醒也不联动", "  shadow: journaled only"))
     answers = found["conditions"]
     for key, text in found["written"].items():
-        lines.append(f"  {key}: {text}{_answer(shell, answers.get(key)) if key in answers else ''}")
+        named = shell.t(named_twice(key), key)
+        lines.append(f"  {named}: {text}{_answer(shell, answers.get(key)) if key in answers else ''}")
     if answers["only_during"] is not None:
         inside, outside = ("  时段内", "  within its hours"), ("  不在时段内", "  outside its hours")
         lines.append(shell.t(*(inside if answers["only_during"] else outside)))
     lines += [_input_line(shell, each) for each in found["inputs"]]
     lines += _timer_lines(shell, found)
-    flags = [flag for flag, on in found["flags"].items() if on]
+    flags = [shell.t(*FLAGS.get(flag, (flag, flag))) for flag, on in found["flags"].items() if on]
     if flags:
         lines.append(f"  {', '.join(flags)}")
     return lines
@@ -258,12 +269,12 @@ def _timer_lines(shell: Shell, found: Mapping[str, Any]) -> list[str]:
         frozen = "" if timers["held_runs"] else shell.t("（缺数，暂停）", " (stands still: data missing)")
         on_s = timers["for_s"]
         lines.append(
-            shell.t(f"  已成立 {held_s:g} 秒，需 {on_s:g} 秒{frozen}", f"  true for {held_s:g} s of {on_s:g} s{frozen}")
+            shell.t(f"  已成立 {held_s:.0f} 秒，需 {on_s:g} 秒{frozen}", f"  true for {held_s:.0f} s of {on_s:g} s{frozen}")
         )
     if clearing_s is not None:
         off_s = timers["clear_after_s"]
         lines.append(
-            shell.t(f"  已不成立 {clearing_s:g} 秒，需 {off_s:g} 秒", f"  over for {clearing_s:g} s of {off_s:g} s")
+            shell.t(f"  已不成立 {clearing_s:.0f} 秒，需 {off_s:g} 秒", f"  over for {clearing_s:.0f} s of {off_s:g} s")
         )
     if next_s is not None:
         lines.append(shell.t(f"  {next_s:.0f} 秒后再判断", f"  looked at again in {next_s:.0f} s"))
