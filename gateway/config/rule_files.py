@@ -87,7 +87,7 @@ def limits_of(paths: Mapping[str, Path]) -> Mapping[str, int]:
     """Rule id -> how often it may raise on one day, by the ``limits`` of its own file."""
     found: dict[str, int] = {}
     for document in _documents(paths, Report())[0]:
-        data = _sections(document)
+        data = sections(document)
         limit = read_limits(RuleReader([]), data["limits"]) if "limits" in data else None
         if limit is not None:
             ids = (entry.get("id", entry.get("编号")) for entry in data["rules"] if isinstance(entry, dict))
@@ -122,22 +122,22 @@ def _is_rule_file(document: Document, report: Report) -> bool:
     if not isinstance(document.data, dict):
         report.add(document.fault((), "E-TYPE", Text("这里应有 format 和 rules", "format and rules belong here")))
         return False
-    data = _sections(document)
+    data = sections(document)
     if data.get("format") != _FORMAT:
         message = Text(f"需要 format: {_FORMAT}", f"format: {_FORMAT} is needed")
         code = "E-VALUE" if "format" in data else "E-MISSING"
-        report.add(document.fault((_written(document, "format"),), code, message))
+        report.add(document.fault((written_as(document, "format"),), code, message))
         return False
     if not isinstance(data.get("rules"), list):
         message = Text("rules（规则）应是规则列表", "rules must be a list of rules")
         if "rules" not in data:
             message = Text("缺少 rules（规则）", "rules is missing")
-        report.add(document.fault((_written(document, "rules"),), "E-TYPE" if "rules" in data else "E-MISSING", message))
+        report.add(document.fault((written_as(document, "rules"),), "E-TYPE" if "rules" in data else "E-MISSING", message))
         return False
     return True
 
 
-def _sections(document: Document) -> dict[str, Any]:
+def sections(document: Document) -> dict[str, Any]:
     """The outermost keys in the format's own words: 规则 is rules."""
     found: dict[str, Any] = {}
     for key, value in document.data.items():
@@ -145,7 +145,7 @@ def _sections(document: Document) -> dict[str, Any]:
     return found
 
 
-def _written(document: Document, section: str) -> str:
+def written_as(document: Document, section: str) -> str:
     """The outermost key as it stands in the file."""
     return next((f"{key}" for key in document.data if english(key) == section), section)
 
@@ -159,12 +159,12 @@ class _Merged:
         self._entries: list[Any] = []
         self.data: dict[str, Any] = {}
         for document in documents:
-            sections = _sections(document)
-            for key, value in sections.items():
+            found = sections(document)
+            for key, value in found.items():
                 self.data.setdefault(key, value)
                 self._sections.setdefault(key, document)
-            self._rules += [(document, index) for index in range(len(sections["rules"]))]
-            self._entries += sections["rules"]
+            self._rules += [(document, index) for index in range(len(found["rules"]))]
+            self._entries += found["rules"]
         self.data |= {"format": _FORMAT, "rules": self._entries}
 
     def entries(self) -> Iterator[Mapping[str, Any]]:
@@ -192,9 +192,9 @@ class _Merged:
         match path:
             case ("rules", int(index), *rest):
                 document, local = self._rules[index]
-                return document, (_written(document, "rules"), local, *rest)
+                return document, (written_as(document, "rules"), local, *rest)
             case (str(section), *rest):
                 document = self._sections[f"{english(section)}"]
-                return document, (_written(document, f"{english(section)}"), *rest)
+                return document, (written_as(document, f"{english(section)}"), *rest)
             case _:
                 return next(iter(self._sections.values())), path
