@@ -22,8 +22,19 @@ from importlib.metadata import version
 import structlog
 
 from gateway import local_api
+from gateway.actuators import Actuator, actions_of, interlock
 from gateway.answers import Answers
-from gateway.assembly import Voice, connected, desk_of, identities_of, line_of, self_watch, sight_of, uplinks_of
+from gateway.assembly import (
+    Voice,
+    connected,
+    desk_of,
+    identities_of,
+    line_of,
+    risk_watch,
+    self_watch,
+    sight_of,
+    uplinks_of,
+)
 from gateway.clock import GatewayClock
 from gateway.commands import Commands
 from gateway.config.load import Configuration
@@ -34,6 +45,7 @@ from gateway.health import Health
 from gateway.ids import uuid7
 from gateway.model import Event, Gap, Place, Value
 from gateway.notify import notify, watchdog_interval_s
+from gateway.past import recall
 from gateway.pipeline import Pipeline
 from gateway.registers import keep_registers, recall_registers, remember_registers
 from gateway.remote.audit_log import AuditLog
@@ -97,6 +109,7 @@ async def run(
         )
         if engine.unreadable:
             log.warning("alarm journal partly unreadable, these alarms begin anew", keys=engine.unreadable)
+        await recall(engine, config.store.path, config.points, clock)
         pipeline = Pipeline(store, engine, config.points, clock)
         timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
         await timekeeper.begin(saved)
@@ -105,6 +118,7 @@ async def run(
         lines = [line_of(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
         recall_registers(lines, saved, clock)
         uplinks: dict[str, MqttUplink] = {}
+        risk = risk_watch(config, saved, pipeline, clock)
         health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         trail = Trail(
             AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
@@ -112,6 +126,7 @@ async def run(
             clock,
             anchor_in(saved),
         )
+        table = actions_of(config.devices)
         commands = Commands(
             config.points,
             {device.id: device.place for device in config.devices},
@@ -120,7 +135,10 @@ async def run(
             trail,
             clock,
             identities.wrong,
+            [interlock(engine.holds, table)],
         )
+        actuator = Actuator(commands, table, clock)
+        pipeline.order = actuator.take
         watch = await self_watch(config, store, pipeline, uplinks, clock, lambda: commands.unknown, config_refused)
         by_id = {line.id: line for line in lines}
         answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
@@ -141,6 +159,7 @@ async def run(
             **answers.handlers(),
             "remote": partial(by_hand, desk),
             **(configuring.handlers() if configuring else {}),
+            **(risk.handlers() if risk else {}),
         }
         async with (
             trail,
@@ -154,9 +173,11 @@ async def run(
                 group.create_task(_feed_watchdog(pipeline)),
                 group.create_task(keep_registers(lines, pipeline, clock)),
                 group.create_task(watch.run()),
+                *([group.create_task(risk.run())] if risk else []),
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),
+                group.create_task(actuator.run()),
                 *([group.create_task(configuring.run())] if configuring else []),
                 group.create_task(store.tend()),
             ]
@@ -176,6 +197,8 @@ async def run(
             await _cancel(polling)
             await commands.ended()  # a line that is closed tells whoever waits for it
             remember_registers(lines, pipeline, clock)
+            if risk is not None:
+                risk.keep()
             await trail.settled()
             async with pipeline.at_rest(COMMIT_S):
                 await _cancel(committing)

@@ -28,6 +28,7 @@ from gateway.remote.desk import Desk, counters_in
 from gateway.remote.doors import Doors
 from gateway.remote.rights import Right
 from gateway.remote.trail import Trail
+from gateway.risk_watch import RiskWatch, model_of
 from gateway.self_watch import Findings, SelfWatch
 from gateway.store.log import Store
 from gateway.supervisor import Line
@@ -36,6 +37,7 @@ from gateway.uplink.dialect import Reply, Request, Subject
 from gateway.uplink.dialects.choose import dialect_of, view_of
 from gateway.uplink.mqtt import MqttUplink
 from gateway.uplink.privacy import View
+from rules.risk.definition import DEVICE
 
 PHASE_S = 1.0
 """Lines begin their grids spread over so long."""
@@ -206,6 +208,15 @@ async def self_watch(
         )
 
     return SelfWatch(config.device(config.gateway.id), look, pipeline.submit, clock)
+
+
+def risk_watch(config: Configuration, saved: Mapping[str, bytes], pipeline: Pipeline, clock: Clock) -> RiskWatch | None:
+    """None where the site has no section ``risk``."""
+    if config.risk is None:
+        return None
+    watch = RiskWatch(config.device(DEVICE), model_of(config.risk, saved, clock), pipeline, clock)
+    pipeline.heard = watch.heard
+    return watch
 
 
 # ---------------------------------------------------------------------- who asks from afar

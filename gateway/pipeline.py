@@ -68,8 +68,10 @@ class Pipeline:
     engine: Engine
     points: Mapping[PointId, Point]
     clock: Clock
-    order: Callable[[Order], None] = field(default=lambda order: None)
+    order: Callable[[Sequence[Order]], None] = field(default=lambda orders: None)
     """Carries out what the rules want done; set by whoever has the devices.  Must return at once."""
+    heard: Callable[[Sequence[Reading]], None] = field(default=lambda readings: None)
+    """Shown every reading that has been taken, after the rules; set by who judges them otherwise.  Must not block."""
     stats: PipelineStats = field(default_factory=PipelineStats)
     latest: dict[PointId, Reading] = field(init=False, default_factory=dict)
     """Of every point that has been read since the start."""
@@ -103,6 +105,7 @@ class Pipeline:
             for reading in readings:
                 self.latest[reading.point] = reading
                 self._waiting[self.points[reading.point].lane].append(reading)
+            self.heard(readings)
         self._note([record for record in records if isinstance(record, (Gap, Event))])
         self._added(len(readings))
         await self._room.wait()
@@ -273,8 +276,8 @@ class Pipeline:
             self._failing_since_ms = None
 
     def _give(self, orders: Sequence[Order]) -> None:
-        for order in orders:
-            self.order(order)
+        if orders:
+            self.order(orders)
 
     async def _put_back(
         self, waiting: dict[Lane, list[Record]], saved: dict[str, bytes | None], count: int, exc: StoreError

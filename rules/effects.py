@@ -157,6 +157,8 @@ class _Effect:
     reasserted_s: float | None = None
     claimed: tuple[str, ...] = ()
     fired_s: tuple[float, ...] = ()
+    blind: bool = False
+    """All tries have failed, and nothing was seen since: once it can be seen again, it is held as ever."""
     orphaned: bool = False
     """The rule does not have it any more: it only waits for its end."""
 
@@ -202,7 +204,7 @@ class _Effect:
         return () if rate is None else tuple(at_s for at_s in self.fired_s if now_s < at_s + rate.within_s)
 
     def rest(self) -> None:
-        self.phase, self.attempt, self.reasserted_s = _Phase.IDLE, 0, None
+        self.phase, self.attempt, self.reasserted_s, self.blind = _Phase.IDLE, 0, None, False
 
 
 class Effects:
@@ -312,7 +314,7 @@ class Effects:
             if effect.phase is _Phase.HELD and not effect.action.hold:
                 effect.phase = _Phase.IDLE
         effect.attempt, effect.since_s, effect.reasserted_s = old.attempt, old.since_s, old.reasserted_s
-        effect.fired_s = old.fired_s
+        effect.fired_s, effect.blind = old.fired_s, effect.phase is _Phase.FAILED
         for send in old.claimed:
             if effect.action.hold or is_closing(action_of(send)):
                 self._claim(effect, send)
@@ -374,6 +376,8 @@ class Effects:
 
     def _look(self, effect: _Effect, now: Instant, output: Output) -> None:
         shown = effect.shown()
+        if effect.phase is _Phase.FAILED and shown is None:
+            effect.blind = True
         if shown is None or effect.phase is _Phase.IDLE:
             return
         if shown:
@@ -381,8 +385,13 @@ class Effects:
                 self._confirmed(effect, now, output)
         elif effect.phase is _Phase.VERIFYING:
             self._again(effect, now, output, effect.attempt)
-        elif effect.phase is _Phase.HELD and effect.may_reassert_s <= now.monotonic_s:
+        elif self._to_be_held(effect) and effect.may_reassert_s <= now.monotonic_s:
             self._reassert(effect, now, output)
+
+    @staticmethod
+    def _to_be_held(effect: _Effect) -> bool:
+        """Another value than the wanted one is to be set right."""
+        return effect.phase is _Phase.HELD or (effect.blind and effect.action.hold)
 
     def _confirmed(self, effect: _Effect, now: Instant, output: Output) -> None:
         output.line("confirmed", self.name, now.utc_ms, send=effect.action.send)
@@ -399,7 +408,7 @@ class Effects:
             effect.rest()
             return
         output.line("reassert", self.name, now.utc_ms, send=send)
-        effect.reasserted_s = now.monotonic_s
+        effect.reasserted_s, effect.blind = now.monotonic_s, False
         self._order(effect, now, output, attempt=1)
         self._await(effect, now, output)
 
@@ -423,7 +432,7 @@ class Effects:
 
     def _failed(self, effect: _Effect, now: Instant, output: Output, *, others: bool) -> None:
         output.line("unconfirmed", self.name, now.utc_ms, send=effect.action.send)
-        effect.phase = _Phase.FAILED
+        effect.phase, effect.blind = _Phase.FAILED, effect.shown() is None
         for send in effect.action.otherwise if others else ():
             output.line("fallback", self.name, now.utc_ms, send=send)
             if self._send(send, now, output) and is_closing(action_of(send)):

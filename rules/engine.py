@@ -693,10 +693,9 @@ class Engine:
         sticky = rule_looks_again or (condition is None and bool(runner.starving))
         runner.last = LOOK_AGAIN if sticky else judged
         if after is not before:
-            raised = after.count != before.count
-            if raised:
-                after = replace(after, id=self._new_id(now.utc_ms))
-            if reason is not None:
+            if after.count != before.count:
+                after = self._born(runner, after, now)
+            elif reason is not None:
                 after = replace(after, message=self._message(runner, after, now))
             self._follow(runner, before, after, reason, now, output)
         self._watch_pauses(runner, now, output)
@@ -731,19 +730,29 @@ class Engine:
             self._announce(runner, reason, now, output)
             self._do(runner, Hook.CLEAR, now, output)
 
+    def _born(self, runner: Runner, alarm: Alarm, now: Instant) -> Alarm:
+        """A new occurrence, and whether its actions begin at once and people are told as far as they may be."""
+        muted = runner.watch.program.suppressed
+        suppressed = muted is not None and muted(runner.inputs) is True
+        held_back = suppressed or alarm.outage is not None
+        waits = runner.rule.wait_for_parent_s > 0 and alarm.shelf is None and not runner.shadow
+        return replace(
+            alarm,
+            id=self._new_id(now.utc_ms),
+            message=self._message(runner, alarm, now),
+            suppressed=suppressed,
+            begun=not held_back and not waits,
+        )
+
     def _raise(self, runner: Runner, before: Alarm, now: Instant, output: Output) -> None:
         name, alarm, utc_ms = runner.name, runner.alarm, now.utc_ms
         self._announce(runner, alarm.reason, now, output)
         if alarm.chattering and not before.chattering:
             output.line("chatter_on", name, utc_ms)
-        if runner.watch.program.suppressed is not None:
-            muted = runner.watch.program.suppressed(runner.inputs) is True
-            self._change(runner, replace(runner.alarm, suppressed=muted), now, output)
         if not runner.shadow and runner.rule.priority is not Priority.JOURNAL:
             self._desk.raised(now, output)
         if runner.shadow or runner.alarm.quiet:
             output.line("quiet", name, utc_ms)
-            self._change(runner, replace(runner.alarm, begun=not runner.alarm.inert), now, output)
             self._do(runner, Hook.ALARM, now, output)
         elif runner.rule.wait_for_parent_s:
             runner.wait_s = now.monotonic_s + runner.rule.wait_for_parent_s
@@ -752,7 +761,8 @@ class Engine:
 
     def _tell(self, runner: Runner, now: Instant, output: Output) -> None:
         """People first in the journal, devices first in the world: orders leave before notices."""
-        self._change(runner, replace(runner.alarm, begun=True), now, output)
+        if not runner.alarm.begun:
+            self._change(runner, replace(runner.alarm, begun=True), now, output)
         self._desk.announce(self._entry(runner), now, output)
         self._do(runner, Hook.ALARM, now, output)
 

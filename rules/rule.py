@@ -166,7 +166,8 @@ class Flood:
 class Site:
     """What holds for all rules of a site."""
 
-    timezone: str = "UTC"
+    timezone: str = ""
+    """Of schedules and jobs; empty: as the site says, else UTC."""
     group_by: Group = Group.NONE
     group_wait_s: float = 5.0
     flood: Flood | None = None

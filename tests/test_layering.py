@@ -109,6 +109,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.pipeline": (*VOCABULARY, "rules", "gateway.envelope", "gateway.ids", "gateway.notices"),
     "gateway.timekeeper": (*VOCABULARY, "gateway.ids", "gateway.pipeline", "gateway.store"),
     "gateway.commands": (*VOCABULARY, "drivers.base", "gateway.ids"),
+    "gateway.past": (*VOCABULARY, "gateway.store", "rules.engine"),
     "gateway.actions": VOCABULARY,
     "gateway.actuators": (
         *VOCABULARY,
@@ -118,6 +119,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "rules.effects",
         "rules.output",
     ),
+    "gateway.risk_watch": (*VOCABULARY, "rules.alarm", "rules.risk", "gateway.ids", "gateway.local_api"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (
         *VOCABULARY,

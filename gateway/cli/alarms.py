@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gateway import local_api
+from gateway.cli.alarm_kpi import command as kpi_command
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
 from gateway.cli.site import configuration_of
@@ -44,7 +45,7 @@ REASON = click.option("--reason", default="", help="原因 / why")
 
 
 @click.group(
-    help="报警：列表、原因、确认、搁置、复位 / The alarms: list, explain, acknowledge, shelve, reset",
+    help="报警：列表、原因、确认、搁置、复位、指标 / Alarms: list, explain, ack, shelve, reset, figures",
     epilog="ALARM：列表中的 规则@设备 / RULE@DEVICE as in the list.  手册 / manual: docs/rules.zh.md, docs/rules.en.md",
 )
 def command() -> None:
@@ -130,6 +131,9 @@ def explain_command(shell: Shell, alarm: str) -> None:
     for line in explained(found, shell):
         print(line)
     shell.stop(FINE)
+
+
+command.add_command(kpi_command, "kpi")
 
 
 def _attend(shell: Shell, act: str, alarm: str, by: str | None, **more: Any) -> None:

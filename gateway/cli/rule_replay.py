@@ -55,7 +55,7 @@ def run(
     store: Path | None,
 ) -> int:
     """The exit code."""
-    devices = devices_of(shell.config)
+    devices, _ = devices_of(shell.config) or (None, None)
     if devices is None:
         shell.complain(
             f"{shell.config} 中没有有效的设备配置；请用 --config 指明",

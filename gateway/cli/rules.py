@@ -34,9 +34,10 @@ def command() -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @command_options
 def check(files: tuple[Path, ...], shell: Shell) -> None:
-    devices = devices_of(shell.config)
+    devices, actions = devices_of(shell.config) or (None, None)
     report = Report()
-    rules, _ = read_rule_paths({str(path): path for path in files}, devices, report, with_lints=True)
+    paths = {str(path): path for path in files}
+    rules, _ = read_rule_paths(paths, devices, report, actions=actions, with_lints=True)
     faults = report.in_order()
     if shell.json:
         shell.document({"ok": not report.failed, "faults": [fault.as_json(shell.lang) for fault in faults]})

@@ -238,6 +238,7 @@ _FORMS = {
         Text("有效的编号", "a valid id"),
         Text("1–48 个字母、数字、_ 或 -", "1 to 48 letters, digits, _ or -"),
     ),
+    "quantity": ("E-VALUE", Text("一个量", "a quantity"), Text("写法如 20 cm、17 mm/h", "write 20 cm or 17 mm/h")),
     "public key": (
         "E-VALUE",
         Text(" Ed25519 公钥", "an Ed25519 public key"),

@@ -12,7 +12,7 @@ import hashlib
 import os
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.actions import available
 from gateway.config.explain import explain, parse
 from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, no_such_file, quoted
 from gateway.config.models import (
@@ -38,11 +39,13 @@ from gateway.config.models import (
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
 from gateway.config.remote import remote_faults
+from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
 from gateway.self_watch import own_device
-from rules.rule import RuleSet
+from rules.risk.definition import Definition
+from rules.rule import Actions, RuleSet
 
 __all__ = ["Configuration", "DevicePlan", "LinePlan", "check", "load"]
 
@@ -68,12 +71,18 @@ class Configuration:
     rules: RuleSet
     remote: RemoteModel
     audit: AuditModel
+    risk: Definition | None
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
     @property
     def watched(self) -> tuple[Device, ...]:
-        return (*self.devices, self.ourselves)
+        return (*self.devices, self.ourselves, *self._community)
+
+    @cached_property
+    def _community(self) -> tuple[Device, ...]:
+        """The device that shows the risk, where there is one."""
+        return () if self.risk is None else (community(self.risk),)
 
     def device(self, id_: str) -> Device:
         """Raises KeyError."""
@@ -135,8 +144,11 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
-    watched = devices if ourselves is None else (*devices, ourselves)
-    rules, rule_bytes = read_rule_files(directory, watched, report, complete=not report.failed)
+    risk = _risk(site, parts, devices, report)
+    watched = (*devices, *([ourselves] if ourselves else []), *([community(risk)] if risk else []))
+    rules, rule_bytes = read_rule_files(directory, watched, _sendable(lines), report, complete=not report.failed)
+    if parts.file is not None and not rules.site.timezone:
+        rules = replace(rules, site=replace(rules.site, timezone=parts.file.site.timezone))
     faults = report.in_order()
     if parts.file is None or ourselves is None or report.failed:
         return None, faults
@@ -153,6 +165,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         rules=rules,
         remote=parts.file.remote,
         audit=parts.file.audit,
+        risk=risk,
         digest=_digest(files),
     ), faults
 
@@ -167,8 +180,18 @@ def _ourselves(site: Document, file: SiteFile | None, devices: Sequence[Device],
     return own_device(id_)
 
 
-def devices_of(directory: Path) -> tuple[Device, ...] | None:
-    """The devices of a site whose rules may still be wrong; None when lines or devices have faults of their own."""
+def _risk(site: Document, parts: _Parts, devices: Sequence[Device], report: Report) -> Definition | None:
+    if parts.file is None or parts.file.risk is None:
+        return None
+    known = {parts.file.gateway.id, *(model.id for model in parts.devices.values())}
+    return read_risk(site, parts.file.risk, devices, known, report)
+
+
+def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
+    """The devices of a site whose rules may still be wrong, and what can be sent to each.
+
+    None when lines or devices have faults of their own.
+    """
     report = Report()
     site, _ = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
     report.extend(site.faults)
@@ -176,7 +199,15 @@ def devices_of(directory: Path) -> tuple[Device, ...] | None:
     lines = Planner(site, Profiles(directory, report), report).plan(parts.lines, parts.devices)
     if report.failed or parts.file is None:
         return None
-    return (*(plan.device for line in lines for plan in line.devices), own_device(parts.file.gateway.id))
+    devices = tuple(plan.device for line in lines for plan in line.devices)
+    risk = _risk(site, parts, devices, report)
+    ours = (own_device(parts.file.gateway.id), *([community(risk)] if risk else []))
+    return (*devices, *ours), _sendable(lines)
+
+
+def _sendable(lines: Sequence[LinePlan]) -> Actions:
+    plans = [plan for line in lines for plan in line.devices]
+    return available([plan.device for plan in plans], {point for plan in plans for point in plan.allow_write})
 
 
 @dataclass(frozen=True, slots=True)

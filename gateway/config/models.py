@@ -20,6 +20,7 @@ from gateway.model import Lane
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,48}$"
 DURATION_PATTERN = r"^(\s*[0-9]+(\.[0-9]+)?\s*(ms|s|min|h|d))+\s*$"
+QUANTITY_PATTERN = r"^\s*[-+]?[0-9]+(\.[0-9]+)?\s*[^\s0-9]*\S*\s*$"
 SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KiB|MB|MiB|GB|GiB)\s*$"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
@@ -28,6 +29,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
 _CLOCK = re.compile(TIME_PATTERN[1:-1])
+_QUANTITY = re.compile(QUANTITY_PATTERN[1:-1])
 _LONGEST = 50  # characters of a duration or size; keeps the numbers finite
 
 
@@ -371,6 +373,96 @@ class AuditModel(Model):
     """Beyond it the oldest goes before its time, which is said; 4 MiB are kept in any case."""
 
 
+def _quantity(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("quantity")
+    text = str(value)
+    if len(text) > _LONGEST or not _QUANTITY.fullmatch(text):
+        raise ValueError("quantity")
+    return text
+
+
+Calm = Annotated[float, Field(ge=1, le=86400), BeforeValidator(parse_duration), _DURATION_TEXT]
+Colour = Literal["blue", "yellow", "orange", "red"]
+PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,48}\.[a-z][a-z0-9_]{0,47}$")]
+Quantity = Annotated[
+    str,
+    BeforeValidator(_quantity),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": QUANTITY_PATTERN, "examples": ["20 cm"]}, {"type": "number"}]}
+    ),
+]
+
+
+class ColoursModel(Model):
+    """Where each colour begins; one that is not written is not reached."""
+
+    blue: Quantity | None = None
+    yellow: Quantity | None = None
+    orange: Quantity | None = None
+    red: Quantity | None = None
+
+
+class CalmModel(Model):
+    """So long without reason for a colour, and the next one below takes over."""
+
+    blue: Calm | None = None
+    yellow: Calm | None = None
+    orange: Calm | None = None
+    red: Calm | None = None
+
+
+class RiskInputModel(Model):
+    """What a hazard is judged by: exactly one of *warning* (official), *point*, and *kind* with *measures*."""
+
+    name: TextModel | None = None
+    warning: PointName | None = None
+    """A state point that follows an official warning."""
+    until: PointName | None = None
+    """Of a warning: the point that says when it expires, in UTC seconds since 1970."""
+    expires_after: Annotated[Seconds, Field(ge=600, le=7 * 86400)] = 86400.0
+    """Of a warning whose source says no time: so long after the source was last heard."""
+    point: PointName | None = None
+    kind: Kind | None = None
+    """All devices of this kind; the worst counts."""
+    measures: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")] | None = None
+    """Of a kind: the name of its point."""
+    place: PlaceModel = PlaceModel()
+    """Of a kind: only the devices there."""
+    above: ColoursModel | None = None
+    below: ColoursModel | None = None
+    states: dict[str, Colour] = {}
+    when_true: Colour | None = None
+    exposure: Literal["lower", "same", "higher"] = "same"
+    """Whether this compound is more exposed than the colour says: one colour up or down; a red stays red."""
+    delay: Patience = 0.0
+    """So long a colour must last before it counts."""
+    stale_after: Interval | None = None
+    """When a value is too old to be evidence; else three of its intervals."""
+
+
+class HazardModel(Model):
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    name: TextModel
+    inputs: list[RiskInputModel] = Field(min_length=1, max_length=50)
+    calm: CalmModel = CalmModel()
+    """Where it differs from the others'."""
+
+
+class RiskModel(Model):
+    """The community's disaster risk, see docs/risk.md."""
+
+    hazards: list[HazardModel] = Field(min_length=1, max_length=12)
+    raise_when: Annotated[int, Field(ge=0, le=12)] = 2
+    """So many independent hazards of the highest colour raise it by one; 0 for never."""
+    raise_from: Colour = "yellow"
+    """Below it nothing is raised."""
+    calm: CalmModel = CalmModel()
+    """30 minutes where nothing is said."""
+    hold: Annotated[Seconds, Field(ge=0, le=7 * 86400)] = 7200.0
+    """So long a sensor that has gone silent keeps the level from falling."""
+
+
 class SiteFile(Model):
     """site.yaml"""
 
@@ -383,6 +475,7 @@ class SiteFile(Model):
     devices: list[DeviceModel] = []
     remote: RemoteModel = RemoteModel()
     audit: AuditModel = AuditModel()
+    risk: RiskModel | None = None
 
 
 class ProfilePoint(BaseModel):

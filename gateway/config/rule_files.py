@@ -27,7 +27,7 @@ _BUILT_IN, _SELF = "rules/built_in.yaml", "rules/self.yaml"
 
 
 def read_rule_files(
-    directory: Path, devices: Sequence[Device], report: Report, *, complete: bool
+    directory: Path, devices: Sequence[Device], actions: Actions, report: Report, *, complete: bool
 ) -> tuple[RuleSet, Mapping[str, bytes]]:
     """The rules without faults, and what was read, by name.
 
@@ -35,7 +35,9 @@ def read_rule_files(
     its own, so nothing is said about points.
     """
     paths = {f"rules/{path.name}": path for path in sorted((directory / "rules").glob("*.yaml"))}
-    return read_rule_paths(paths, devices if complete else None, report, with_our_own=True)
+    return read_rule_paths(
+        paths, devices if complete else None, report, actions=actions if complete else None, with_our_own=True
+    )
 
 
 def read_rule_paths(

@@ -162,8 +162,8 @@ async def _gas_to_command(*, storm: bool) -> list[float]:
     sent: dict[str, float] = {}
     loop = asyncio.get_running_loop()
 
-    def order(what: Order) -> None:
-        sent[what.name] = loop.time()
+    def order(orders: Sequence[Order]) -> None:
+        sent.update({order.name: loop.time() for order in orders})
 
     delays: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

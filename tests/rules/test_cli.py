@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,10 +88,21 @@ def test_what_is_seldom_wise_is_said_and_what_moves_something_is_no_certified_sy
     text = """\
 format: rules/1
 rules:
-- {id: acts, when: m-1-public.voltage_l1 > 250 V, on_alarm: [{send: nowhere.stop}]}
+- {id: acts, when: m-1-public.voltage_l1 > 250 V, on_alarm: [{send: SEND}]}
 """
-    result = check(tmp_path, text, "--config", str(SITE), "--lang", "zh")
-    assert result.exit_code == 0
+    wrong = check(tmp_path, text.replace("SEND", "nowhere.stop"), "--config", str(SITE), "--lang", "zh")
+    assert wrong.exit_code == 1
+    assert 'E-ACTION 设备 "nowhere" 不能接收动作' in wrong.stdout
+    forbidden = check(tmp_path, text.replace("SEND", "pumps-1.pump1_start_on"), "--config", str(SITE), "--lang", "zh")
+    assert "E-ACTION" in forbidden.stdout, "nothing of the example site may be written"
+    site = tmp_path / "site"
+    shutil.copytree(SITE, site)
+    written = (site / "site.yaml").read_text(encoding="utf-8")
+    allowed = re.sub(r"(- id: pumps-1\n)", r"\1  allow_write: [pump1_start]\n", written)
+    assert allowed != written
+    (site / "site.yaml").write_text(allowed, encoding="utf-8")
+    result = check(tmp_path, text.replace("SEND", "pumps-1.pump1_start_on"), "--config", str(site), "--lang", "zh")
+    assert result.exit_code == 0, result.stdout
     assert "W-RESPONSE 级别为 medium，但没有写值班人员该做什么" in result.stdout
     assert "acts：有联动。本产品不是经认证的安全系统（非SIL）" in result.stdout
 

@@ -26,7 +26,7 @@ from gateway.store.rows import COLUMNS, Row, sealed
 from store.rig import MIB, store
 
 SITE = Path(__file__).parent.parent.parent / "config" / "examples" / "jiayuan"
-DEVICES = devices_of(SITE) or ()
+DEVICES = (devices_of(SITE) or ((), {}))[0]
 POINTS = {point.id: point for device in DEVICES for point in device.points}
 NOON = round(datetime(2026, 8, 1, 4, 0, tzinfo=UTC).timestamp() * 1000)
 """Of the site's clock."""

@@ -1,0 +1,1 @@
+"""The community's disaster risk; see README.md."""
