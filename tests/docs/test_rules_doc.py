@@ -55,7 +55,7 @@ from store.rig import MIB, store
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 SITE = ROOT / "config" / "examples" / "jiayuan"
-DEVICES = devices_of(SITE) or ()
+DEVICES, _ = devices_of(SITE) or ((), {})
 POINTS = {point.id: point for device in DEVICES for point in device.points}
 PLANT = Path(__file__).parent / "plant.yaml"
 FENCE = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
