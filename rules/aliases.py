@@ -128,7 +128,7 @@ _CHINESE: Final[Mapping[str, str]] = {value: key for key, value in (*WORDS.items
 
 
 def named_twice(word: str) -> str:
-    """``type（类型）``, for people who write Chinese: the word as the format has it, and its Chinese name if it has one."""
+    """``type（类型）``: a word of the format with its Chinese name, if it has one, for people who write Chinese."""
     return f"{word}（{_CHINESE[word]}）" if word in _CHINESE else word
 
 

@@ -144,7 +144,10 @@ class Binder:
         found = registry.chosen(for_each)
         if found or "type" not in for_each:
             return list(found) or None
-        zh, en = "没有设备符合 for_each（对象），此规则不会起作用", "no device matches for_each: this rule watches nothing"
+        zh, en = (
+            "没有设备符合 for_each（对象），此规则不会起作用",
+            "no device matches for_each: this rule watches nothing",
+        )
         hints = next((hint for kind in for_each["type"] if (hint := did_you_mean(kind, registry.kinds))[0]), ("", ""))
         self._warn(("for_each",), (zh, en), hints)
         return None

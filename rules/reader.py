@@ -15,8 +15,8 @@ from typing import Any
 from gateway.model import Priority, Text, Value
 from rules import calendar
 from rules.alarm import Chatter, NoData, Timing
-from rules.calendar import Schedule
 from rules.aliases import named_twice
+from rules.calendar import Schedule
 from rules.effects import action_of, faults_of
 from rules.faults import Path, did_you_mean
 from rules.named import Case, NamedValue

@@ -273,12 +273,17 @@ def _timer_lines(shell: Shell, found: Mapping[str, Any]) -> list[str]:
         frozen = "" if timers["held_runs"] else shell.t("（缺数，暂停）", " (stands still: data missing)")
         on_s = timers["for_s"]
         lines.append(
-            shell.t(f"  已成立 {held_s:.0f} 秒，需 {on_s:g} 秒{frozen}", f"  true for {held_s:.0f} s of {on_s:g} s{frozen}")
+            shell.t(
+                f"  已成立 {held_s:.0f} 秒，需 {on_s:g} 秒{frozen}",
+                f"  true for {held_s:.0f} s, {on_s:g} s needed{frozen}",
+            )
         )
     if clearing_s is not None:
         off_s = timers["clear_after_s"]
         lines.append(
-            shell.t(f"  已不成立 {clearing_s:.0f} 秒，需 {off_s:g} 秒", f"  over for {clearing_s:.0f} s of {off_s:g} s")
+            shell.t(
+                f"  已不成立 {clearing_s:.0f} 秒，需 {off_s:g} 秒", f"  over for {clearing_s:.0f} s, {off_s:g} s needed"
+            )
         )
     if next_s is not None:
         lines.append(shell.t(f"  {next_s:.0f} 秒后再判断", f"  looked at again in {next_s:.0f} s"))

@@ -134,7 +134,9 @@ def _is_rule_file(document: Document, report: Report) -> bool:
         message = Text("rules（规则）应是规则列表", "rules must be a list of rules")
         if "rules" not in data:
             message = Text("缺少 rules（规则）", "rules is missing")
-        report.add(document.fault((written_as(document, "rules"),), "E-TYPE" if "rules" in data else "E-MISSING", message))
+        report.add(
+            document.fault((written_as(document, "rules"),), "E-TYPE" if "rules" in data else "E-MISSING", message)
+        )
         return False
     return True
 
