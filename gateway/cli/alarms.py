@@ -187,7 +187,8 @@ def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:
     state = shell.t(*STATES.get(alarm["state"], ("正常", "normal")))
     priority = shell.t(*PRIORITIES[alarm["priority"]])
     seen = shell.t(f"（{alarm['acked_by']}）", f" by {alarm['acked_by']}") if alarm["acked_by"] else ""
-    print(f"{_clock(alarm['since_ms'])}  {priority}  {name}  {state}{seen}{''.join(_beside(shell, alarm))}")
+    since = _clock(alarm["since_ms"]) if alarm["since_ms"] else shell.t("从未报警", "never raised")
+    print(f"{since}  {priority}  {name}  {state}{seen}{''.join(_beside(shell, alarm))}")
     for text in (alarm["message"], alarm["response"]):
         if text["zh"] or text["en"]:
             print(f"    {shell.t(text['zh'], text['en'])}")

@@ -57,6 +57,7 @@ def read_rule_paths(
     """
     documents, files = _documents(paths, report)
     merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
+    report.extend(merged.faults)
     rules, faults = read_rules(merged.data, devices, actions)
     if with_lints:
         places = {entry.get("id", entry.get("编号")): index for index, entry in enumerate(merged.entries())}
@@ -82,6 +83,7 @@ def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
 def written_together(paths: Mapping[str, Path], report: Report) -> Written:
     """The files as they are written, for whoever reads the rules later and perhaps several times."""
     merged = _Merged(_documents(paths, report)[0])
+    report.extend(merged.faults)
     return Written(merged.data, merged.locate)
 
 
@@ -155,21 +157,45 @@ def written_as(document: Document, section: str) -> str:
 
 
 class _Merged:
-    """Several files as the data of one, and the way back from its paths to theirs."""
+    """Several files as the data of one, and the way back from its paths to theirs.
+
+    Rules and schedules of all files count; the site is described once.
+    """
 
     def __init__(self, documents: Sequence[Document]) -> None:
+        self.faults: list[Fault] = []
         self._sections: dict[str, Document] = {}
+        self._schedules: dict[str, Document] = {}
         self._rules: list[tuple[Document, int]] = []
         self._entries: list[Any] = []
         self.data: dict[str, Any] = {}
         for document in documents:
             found = sections(document)
+            if isinstance(found.get("schedules"), dict):
+                self._add_schedules(document, found.pop("schedules"))
+            if "site" in found and found["site"] != self.data.get("site", found["site"]):
+                self._twice(document, (written_as(document, "site"),), self._sections["site"])
             for key, value in found.items():
                 self.data.setdefault(key, value)
                 self._sections.setdefault(key, document)
             self._rules += [(document, index) for index in range(len(found["rules"]))]
             self._entries += found["rules"]
         self.data |= {"format": _FORMAT, "rules": self._entries}
+
+    def _add_schedules(self, document: Document, schedules: Mapping[str, Any]) -> None:
+        known = self.data.setdefault("schedules", {})
+        self._sections.setdefault("schedules", document)
+        for name, value in schedules.items():
+            if not isinstance(known, dict) or known.get(name, value) != value:
+                self._twice(document, (written_as(document, "schedules"), name), self._schedules.get(name, document))
+                continue
+            self.data["schedules"] = known = {**known, name: value}
+            self._schedules.setdefault(name, document)
+
+    def _twice(self, document: Document, path: Steps, first: Document) -> None:
+        zh, en = f'"{path[-1]}" 已写在 {first.file} 中', f'"{path[-1]}" stands in {first.file} already'
+        hint = Text("只在一个文件里写", "write it in one file only")
+        self.faults.append(document.fault(path, "E-DUP", Text(zh, en), hint, key=True))
 
     def entries(self) -> Iterator[Mapping[str, Any]]:
         rules: Sequence[object] = self.data["rules"]
@@ -197,6 +223,9 @@ class _Merged:
             case ("rules", int(index), *rest):
                 document, local = self._rules[index]
                 return document, (written_as(document, "rules"), local, *rest)
+            case ("schedules", str(name), *_) if name in self._schedules:
+                document = self._schedules[name]
+                return document, (written_as(document, "schedules"), *path[1:])
             case (str(section), *rest):
                 document = self._sections[f"{english(section)}"]
                 return document, (written_as(document, f"{english(section)}"), *rest)

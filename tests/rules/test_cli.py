@@ -170,6 +170,30 @@ rules:
     assert "1.yaml:1:1: E-MISSING rules is missing" in CliRunner().invoke(main, arguments).stdout
 
 
+def test_schedules_of_all_files_count_and_the_site_is_described_once(tmp_path: Path) -> None:
+    text = """\
+format: rules/1
+site: {timezone: Asia/Shanghai}
+schedules: {s1: {daily: "22:00-06:00"}}
+rules:
+- {id: a1, for_each: {type: pump}, when: level > 1 cm, only_during: s1, priority: low}
+"""
+    paths = [tmp_path / "1.yaml", tmp_path / "2.yaml"]
+    arguments = ["rules", "check", *map(str, paths), "--config", str(SITE), "--lang", "en"]
+
+    def said(second: str) -> str:
+        paths[1].write_text(second, encoding="utf-8")
+        return CliRunner().invoke(main, arguments).stdout
+
+    paths[0].write_text(text, encoding="utf-8")
+    other = text.replace("a1", "a2").replace("s1", "s2")
+    assert "valid: 2 rules" in said(other)
+    assert "valid: 2 rules" in said(text.replace("a1", "a2"))
+    assert "2.yaml:3:25: E-VALUE" in said(other.replace('"22:00-06:00"', "night"))
+    assert '2.yaml:2:1: E-DUP "site" stands in' in said(other.replace("Asia/Shanghai", "UTC"))
+    assert '2.yaml:3:13: E-DUP "s1" stands in' in said(text.replace("a1", "a2").replace("22:", "21:"))
+
+
 def test_for_each_is_a_mapping(tmp_path: Path) -> None:
     text = "format: rules/1\nrules:\n- {id: a, for_each: pump, when: pumps-1.level > 1 cm}\n"
     result = check(tmp_path, text, "--config", str(SITE), "--lang", "en")
