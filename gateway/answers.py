@@ -9,15 +9,17 @@
 {"op": "alarms"} · {"op": "explain", "rule", "device"}
 {"op": "acknowledge" | "unshelve" | "in_service", "rule", "device", "who"} · "reset" and "out_of_service" also "reason"
 {"op": "shelve", "rule", "device", "who", "for_s", "reason"}
+{"op": "test_fire", "rule", "device", "who", "reason", "output": bool}   a proof test; answers when it is over
 {"op": "write", "point", "value", "who", "reason", "check": bool}   a command; check: would it be carried out
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -47,6 +49,7 @@ T = TypeVar("T")
 AUDIT_EVERY_S = 60.0
 """Raw bytes can move things as well as ask.  A scan is hundreds of them: the audit has an event a minute and line."""
 LONGEST_REASON = 200
+TRIAL_LOOK_S = 0.2
 LONGEST_EXCHANGE_S = 10.0
 """A question from outside may keep the line from the daemon's own polling for no longer."""
 
@@ -77,6 +80,7 @@ class Answers:
             "tap": self._tap,
             "alarms": self._alarms,
             "explain": self._explain,
+            "test_fire": self._test_fire,
             **{act: partial(self._attend, act) for act in ATTENDED},
             "write": self._write,
         }
@@ -167,8 +171,10 @@ class Answers:
 
     async def _explain(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         rule, device = _alarm(request)
+        engine = self.pipeline.engine
         try:
-            return self.pipeline.engine.explain(rule, device, self.clock.monotonic_s())
+            proof = engine.proved(rule, device)
+            return {**engine.explain(rule, device, self.clock.monotonic_s()), "proof": proof and asdict(proof)}
         except KeyError:
             raise GatewayError(f"there is no alarm {name_of(rule, device)}", hint="see gateway alarms list") from None
 
@@ -200,6 +206,34 @@ class Answers:
         if refused is not None:
             raise GatewayError(f"{act} refused: {refused.about.get('why')}")
         return found
+
+    async def _test_fire(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Until the test is over, which takes as long as its longest confirmation."""
+        rule, device = _alarm(request)
+        who, reason = str(request.get("who", "")), str(request.get("reason", ""))[:LONGEST_REASON]
+        with_output = request.get("output") is True
+        engine = self.pipeline.engine
+        try:
+            lines = await self.pipeline.attend(
+                lambda engine, now: engine.test_fire(rule, device, who, reason, with_output, now)
+            )
+        except KeyError:
+            raise GatewayError(f"there is no alarm {name_of(rule, device)}", hint="see gateway rules check") from None
+        refused = next((line for line in lines if line.event == "test_fire_refused"), None)
+        if refused is not None:
+            raise GatewayError(f"test refused: {refused.about.get('why')}")
+        while (found := engine.trial(rule, device)) is not None:
+            lines = found
+            await asyncio.sleep(TRIAL_LOOK_S)
+        proof = engine.proved(rule, device)
+        failed = [] if proof is None else list(proof.failed)
+        what = {"rule": rule, "device": device, "output": with_output, "reason": reason, "failed": ", ".join(failed)}
+        with suppress(StoreError):
+            result = f"not confirmed: {', '.join(failed)}" if failed else "ok"
+            await self.trail.write(Entry(self.clock.now_ms(), "rule.test_fired", who, "local", what, result))
+        sent = [str(line.about["send"]) for line in lines if line.event in ("command", "would_send")]
+        confirmed = [str(line.about["send"]) for line in lines if line.event == "confirmed"]
+        return {"sent": sent, "confirmed": confirmed, "failed": failed, "output": with_output}
 
     async def read_points(self, points: Sequence[PointId]) -> Sequence[Mapping[str, object]]:
         """Raises GatewayError."""

@@ -155,6 +155,8 @@ class Device:
     """Names under which a rule for this device may speak of other devices: role -> device id."""
     actions: Mapping[str, tuple[PointId, Value]] = field(default_factory=dict)
     """What can be sent to it by name, as far as the configuration says it: action -> the point and what is written."""
+    area: str | None = None
+    """To what it belongs, in the site's own word (``common``, ``shops``); rules select by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,21 +167,29 @@ def _until_s(pause: Pause | None) -> float:
 
 
 def step(
-    alarm: Alarm, condition: bool | None, timing: Timing, basis: str, now: Instant, *, starved: bool = False
+    alarm: Alarm,
+    condition: bool | None,
+    timing: Timing,
+    basis: str,
+    now: Instant,
+    *,
+    starved: bool = False,
+    early: bool = False,
 ) -> tuple[Alarm, str | None]:
     """What follows at *now* from *condition*: the alarm, and the reason if it must be announced.
 
     starved: an input has had no usable value for longer than the rule allows.
     basis: fingerprint of the condition as it is now; an active alarm raised by another one ends without delay.
+    early: a delay that ends at this very instant has not ended yet: other inputs of the same instant may follow.
     """
     if alarm.known is not (condition is not None):
         alarm = replace(alarm, known=condition is not None)
     if condition is None:
-        return _unknown(alarm, timing, basis, now, starved)
+        return _unknown(alarm, timing, basis, now, starved, early)
     if alarm.active:
-        return _still_true(alarm, basis) if condition else _over(alarm, timing, basis, now)
+        return _still_true(alarm, basis) if condition else _over(alarm, timing, basis, now, early)
     if condition:
-        return _became_true(alarm, timing, basis, now)
+        return _became_true(alarm, timing, basis, now, early)
     return _dropped(alarm, now), None
 
 
@@ -234,7 +242,11 @@ def restored(alarm: Alarm, alive_s: float, basis: str, now: Instant) -> Alarm:
 
 
 def _carried(watch: Stopwatch | None, alive_s: float, now: Instant, *, running: bool) -> Stopwatch | None:
-    return None if watch is None else Stopwatch(watch.read_s(alive_s), now.monotonic_s, running)
+    """One that stood still has stood still for as long as before: it is forgotten in time."""
+    if watch is None:
+        return None
+    stood_s = 0.0 if watch.running or running or not math.isfinite(alive_s) else max(0.0, alive_s - watch.mark_s)
+    return Stopwatch(watch.read_s(alive_s), now.monotonic_s - stood_s, running)
 
 
 def _carried_pause(pause: Pause | None, now: Instant) -> Pause | None:
@@ -243,9 +255,14 @@ def _carried_pause(pause: Pause | None, now: Instant) -> Pause | None:
     return replace(pause, until_s=now.monotonic_s + max(0.0, (pause.until_ms - now.utc_ms) / 1000))
 
 
-def _became_true(alarm: Alarm, timing: Timing, basis: str, now: Instant) -> tuple[Alarm, str | None]:
+def _has_ended(watch: Stopwatch, limit_s: float, now: Instant, early: bool) -> bool:
+    due_s = watch.due_s(limit_s)
+    return due_s < now.monotonic_s or (due_s == now.monotonic_s and (not early or not limit_s))
+
+
+def _became_true(alarm: Alarm, timing: Timing, basis: str, now: Instant, early: bool) -> tuple[Alarm, str | None]:
     held = (alarm.held or Stopwatch(0.0, now.monotonic_s, True)).started(now.monotonic_s)
-    if held.due_s(timing.on_s) <= now.monotonic_s:
+    if _has_ended(held, timing.on_s, now, early):
         return _raised(alarm, held, CONDITION, timing, basis, now), CONDITION
     begins = alarm.held is None and alarm.state is AlarmState.NORMAL
     since_ms = now.utc_ms if begins else alarm.since_ms
@@ -298,11 +315,11 @@ def _still_true(alarm: Alarm, basis: str) -> tuple[Alarm, str | None]:
     return replace(alarm, clearing=None, basis=basis), None
 
 
-def _over(alarm: Alarm, timing: Timing, basis: str, now: Instant) -> tuple[Alarm, str | None]:
+def _over(alarm: Alarm, timing: Timing, basis: str, now: Instant, early: bool) -> tuple[Alarm, str | None]:
     if alarm.basis != basis:
         return _cleared(alarm, timing, basis, now), RULE_CHANGED
     clearing = (alarm.clearing or Stopwatch(0.0, now.monotonic_s, True)).started(now.monotonic_s)
-    if clearing.due_s(_off_s(alarm, timing)) <= now.monotonic_s:
+    if _has_ended(clearing, _off_s(alarm, timing), now, early):
         return _cleared(alarm, timing, basis, now), CONDITION
     return replace(alarm, clearing=clearing), None
 
@@ -316,21 +333,23 @@ def _cleared(alarm: Alarm, timing: Timing, basis: str, now: Instant) -> Alarm:
     return replace(alarm, state=state, held=None, clearing=None, since_ms=now.utc_ms, basis=basis, chattering=False)
 
 
-def _unknown(alarm: Alarm, timing: Timing, basis: str, now: Instant, starved: bool) -> tuple[Alarm, str | None]:
+def _unknown(
+    alarm: Alarm, timing: Timing, basis: str, now: Instant, starved: bool, early: bool
+) -> tuple[Alarm, str | None]:
     if starved and timing.no_data is NoData.ALARM and not alarm.active:
         return _raised(alarm, Stopwatch(0.0, now.monotonic_s, True), NO_DATA, timing, basis, now), NO_DATA
     if starved and timing.no_data is NoData.CLEAR:
         return (_cleared(alarm, timing, basis, now), NO_DATA) if alarm.active else (_dropped(alarm, now), None)
     if alarm.active:
-        clearing = _frozen(alarm.clearing, now)
+        clearing = _frozen(alarm.clearing, now, early)
         return alarm if clearing is alarm.clearing else replace(alarm, clearing=clearing), None
-    held = _frozen(alarm.held, now)
+    held = _frozen(alarm.held, now, early)
     if held is None:
         return _dropped(alarm, now), None
     return alarm if held is alarm.held else replace(alarm, held=held), None
 
 
-def _frozen(watch: Stopwatch | None, now: Instant) -> Stopwatch | None:
-    if watch is None or (not watch.running and watch.due_s(0.0) <= now.monotonic_s):
+def _frozen(watch: Stopwatch | None, now: Instant, early: bool) -> Stopwatch | None:
+    if watch is None or (not watch.running and _has_ended(watch, FORGET_S, now, early)):
         return None
     return watch.stopped(now.monotonic_s)

@@ -67,6 +67,7 @@ KEYS: Final[Mapping[str, str]] = {
     # parts of a rule
     "类型": "type",
     "区域": "area",
+    "具备": "with",
     "网格": "grid",
     "楼栋": "building",
     "单元": "unit",

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from gateway.model import Device, Point, PointId
 from rules.check import Checked, Checker, Input, Junction, Negation, Source, function_faults, relax
 from rules.faults import Path, RuleFault, did_you_mean, in_text
-from rules.program import Program, compiled, measures
+from rules.program import Program, Reads, compiled, measures, read_by
 from rules.reader import PLACES, Draft
 from rules.rule import Action, Actions, Mode, Watch
 from rules.syntax import Node, devices, names
@@ -34,7 +34,14 @@ class Registry:
         else:
             candidates = [device for kind in dict.fromkeys(kinds) for device in self.kinds.get(kind, ())]
         places = [(level, for_each[level]) for level in PLACES if level in for_each]
-        return [d for d in candidates if all(getattr(d.place, level) in wanted for level, wanted in places)]
+        needed, areas = for_each.get("with", ()), for_each.get("area")
+        return [
+            device
+            for device in candidates
+            if all(getattr(device.place, level) in wanted for level, wanted in places)
+            and all(f"{device.id}.{name}" in self.points for name in needed)
+            and (areas is None or device.area in areas)
+        ]
 
     def target(self, send: str, device: Device | None) -> str:
         """``valve.close`` with the device's id instead of its role; ``close`` alone cannot be written."""
@@ -205,7 +212,8 @@ class Binder:
         first = compiled(when)
         over_or_still = first if still is when else compiled(still)
         muted = None if suppressed is None else compiled(suppressed)
-        return Program(tuple(checker.inputs), first, over_or_still, muted, measures(checker)), faults
+        reads = Reads(read_by(when), read_by(still), read_by(suppressed))
+        return Program(tuple(checker.inputs), first, over_or_still, muted, measures(checker), reads), faults
 
     def _at(self, path: Path, code: str, texts: tuple[str, str], hints: tuple[str, str] = ("", "")) -> RuleFault:
         return RuleFault(code, (*self._draft.path, *path), None, 1, False, *texts, *hints)

@@ -30,7 +30,7 @@ CASE_KEYS = (
 )
 PLANT_KEYS = ("points", "devices", "generate")
 POINT_KEYS = ("unit", "type", "values", "period", "min", "max", "counter", "max_per_hour")
-DEVICE_KEYS = ("type", "grid", "building", "unit", "floor", "room", "roles")
+DEVICE_KEYS = ("type", "area", "grid", "building", "unit", "floor", "room", "roles")
 GENERATE_KEYS = ("count", "prefix", "type", "buildings", "points")
 VALUE_KEYS = ("v", "q", "src_t", "unit", "reason")
 ACTS = ("ack", "shelve", "unshelve", "reset", "out_of_service", "in_service")
@@ -717,7 +717,9 @@ def _renamed(point: Point, point_id: PointId) -> Point:
 def _device(name: str, given: Mapping[str, Any], points: tuple[Point, ...]) -> Device:
     levels = {level: f"{given[level]}" for level in ("grid", "building", "unit", "floor", "room") if level in given}
     kind = f"{given.get('type', 'thing')}"
-    return Device(name, kind, Text(name, name), Place(**levels), "test", points, given.get("roles", {}))
+    area = str(given["area"]) if "area" in given else None
+    roles = given.get("roles", {})
+    return Device(name, kind, Text(name, name), Place(**levels), "test", points, roles, area=area)
 
 
 # ---------------------------------------------------------------------- small words

@@ -211,7 +211,7 @@ class _Player:
         if t < self.awake_s:
             return  # the box is down and hears nothing
         readings = [self.reading(sample, t) for sample in message.samples]
-        self.apply(t, self.engine.observe(readings, self.now(t)))
+        self.apply(t, self.engine.observe(readings, self.now(t), more=True))
 
     def reading(self, sample: Sample, t: float) -> Reading:
         now_ms = self.now(t).utc_ms

@@ -414,7 +414,10 @@ class Checker:
             self._say("value", one)
             return self._state(node, one, second)
         if self._is_word(second) and (one is None or one.kind is ValueKind.BOOLEAN):
-            self._stray_word(second, one)
+            if isinstance(first, Truth) and isinstance(second, Name):
+                self._name(second)  # true == nobody: the name is no state word, it is unknown
+            else:
+                self._stray_word(second, one)
             return None
         two = self._typed(second)
         if one is None or two is None:

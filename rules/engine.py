@@ -38,6 +38,7 @@ from rules.alarm import (
     CONDITION,
     NO_DATA,
     RESET,
+    RULE_CHANGED,
     RULE_DELETED,
     RULE_OFF,
     SHADOW,
@@ -57,16 +58,18 @@ from rules.effects import Arbiter, Effects
 from rules.explain import explanation
 from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting
 from rules.notices import Desk, Entry
-from rules.output import Changes, Order, Output
+from rules.output import Changes, Line, Order, Output
 from rules.program import expression
-from rules.rule import Hook, Mode, RuleSet, Watch
-from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Window, covers, name_of
+from rules.rule import Action, Hook, Mode, RuleSet, Watch
+from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Trial, Window, covers, name_of
 from rules.runner import Source as Slot
 from rules.text import Template, duration, render, shown, spoken, where_is
 from rules.timers import NEVER, Queue, Timer
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
 
+TRIAL_S = 10.0
+"""What lasts is tried for so long at least."""
 _WALL_STEP_MS = 500
 """A wall clock that has moved so much against the monotonic one has been set."""
 
@@ -137,6 +140,10 @@ class Engine:
         """Latched alarms whose rules are gone, until they are reset."""
         self._windows: dict[Schedule, Window] = {}
         self._clockworks = [Clockwork(index) for index in range(len(rules.jobs))]
+        self._trials: dict[str, Trial] = {}
+        self._tried: set[str] = set()
+        """Journal keys of trials that have been written."""
+        self._proved: dict[str, journal.Proof] = {}
         self._recorders: dict[PointId, list[Runner]] = {}
         self._agenda: dict[Runner, None] = {}
         """Alarms that must be looked at before this step is over."""
@@ -150,13 +157,14 @@ class Engine:
         self._inputs.start()
         for runner in self._runners.values():
             self._schedule(runner, None, started)
+            self._look_first(runner, started)
 
     # ------------------------------------------------------------------ what callers use
 
-    def observe(self, readings: Sequence[Reading], now: Instant) -> Changes:
+    def observe(self, readings: Sequence[Reading], now: Instant, *, more: bool = False) -> Changes:
         """One message: its readings change together, then every condition that reads them is judged once.
 
-        Timers that are due at this very instant are left to ``tick``: another message of the same instant may come.
+        more: other messages of the same instant may follow; what is due at it waits for ``tick``.
         """
         output = self._begin(now)
         self._run_timers(now, output, before=True)
@@ -168,10 +176,14 @@ class Engine:
         for listener in touched:
             if not isinstance(listener, Runner):
                 self._look(listener, now, output)
+            elif listener.rank:
+                self._agenda[listener] = None
             elif listener.probe(listener.inputs) is not listener.last:
-                self._decide(listener, now, output)
+                self._decide(listener, now, output, early=True)
         if self._agenda:
-            self._work_off(now, output)
+            self._work_off(now, output, early=True)
+        if not more:
+            self._run_timers(now, output)
         return self._end(output)
 
     def tick(self, now: Instant) -> Changes:
@@ -229,6 +241,7 @@ class Engine:
         if after is not runner.alarm:
             output.line("ack", runner.name, now.utc_ms, who=who)
             self._change(runner, after, now, output)
+            self._note_pending(runner, now, output)
             self._desk.over(runner.name, now)
             self._announce(runner, ACK, now, output)
             self._do(runner, Hook.ACK, now, output)
@@ -245,9 +258,15 @@ class Engine:
             return self._end(output)
         output.line("reset", runner.name, now.utc_ms, who=who, reason=reason)
         self._change(runner, reset(runner.alarm, now), now, output)
+        self._note_pending(runner, now, output)
         self._announce(runner, RESET, now, output)
         self._do(runner, Hook.RESET, now, output)
         return self._end(output)
+
+    def _note_pending(self, runner: Runner, now: Instant, output: Output) -> None:
+        """Somebody has made it normal while the delay of its next raise runs."""
+        if runner.alarm.shown is AlarmState.PENDING:
+            output.line("pending", runner.name, now.utc_ms)
 
     def shelve(self, rule: str, device: str | None, who: str, for_s: float, reason: str, now: Instant) -> Changes:
         """Tell nobody for *for_s*; what the rule does goes on."""
@@ -293,6 +312,58 @@ class Engine:
             self._put_in_service(runner, who, now, output)
         return self._end(output)
 
+    def test_fire(
+        self, rule: str, device: str | None, who: str, reason: str, with_output: bool, now: Instant
+    ) -> Changes:
+        """Do what the alarm would do, without the alarm; in shadow unless *with_output*.  The record of it is kept.
+
+        What lasts (a siren) ends after the longest confirmation; what was closed stays closed.
+        """
+        runner, output = self._attended(rule, device, now)
+        actions = [replace(each, hold=False, at_most=None) for each in runner.watch.actions if each.hook is Hook.ALARM]
+        why = _trial_refusal(runner, actions, reason)
+        if not why and runner.name in self._trials:
+            why = "a test is under way"
+        if why:
+            output.line("test_fire_refused", runner.name, now.utc_ms, who=who, why=why)
+            return self._end(output)
+        output.line("test_fire", runner.name, now.utc_ms, who=who, reason=reason, output=with_output)
+        effects = Effects(runner.name, actions, self._confirming(actions), self._arbiter, shadow=not with_output)
+        lasts_s = max((each.confirm.within_s * each.tries for each in actions if each.confirm), default=0.0)
+        proof = journal.Proof(now.utc_ms, who, with_output)
+        trial = Trial(runner.name, effects, proof, now.monotonic_s + max(lasts_s + 0.5, TRIAL_S))
+        self._trials[runner.name] = trial
+        self._queue.push(trial)
+        effects.fire(Hook.ALARM, now, output)
+        self._keep_trial(trial, output)
+        return self._end(output)
+
+    def trial(self, rule: str, device: str | None) -> Sequence[Line] | None:
+        """What has happened in the proof test that is under way; None when none is."""
+        trial = self._trials.get(name_of(rule, device))
+        return None if trial is None else tuple(trial.lines)
+
+    def proved(self, rule: str, device: str | None) -> journal.Proof | None:
+        """The last proof test that has come to its end."""
+        return self._proved.get(name_of(rule, device))
+
+    def _keep_trial(self, trial: Trial, output: Output) -> None:
+        record = journal.trial_record(trial.effects.record())
+        if record is not None or trial.key in self._tried:
+            output.saved[trial.key] = record
+            self._tried.add(trial.key)
+        self._queue.push(trial.effects)
+
+    def _end_trial(self, trial: Trial, now: Instant, output: Output) -> None:
+        trial.effects.moved(AlarmState.NORMAL, now, output)
+        self._keep_trial(trial, output)
+        trial.note(output.lines)
+        del self._trials[trial.name]
+        failed = tuple(str(line.about.get("send")) for line in trial.lines if line.event == "unconfirmed")
+        proof = self._proved[trial.name] = replace(trial.proof, failed=failed)
+        output.saved[f"{journal.PROVED_PREFIX}{trial.name}"] = journal.proved_record(proof)
+        output.line("test_fire_end", trial.name, now.utc_ms, failed=", ".join(failed))
+
     # ------------------------------------------------------------------ journal and reload
 
     def needs(self, now: Instant) -> Mapping[PointId, float]:
@@ -335,7 +406,10 @@ class Engine:
         heir = Engine(rules, points, devices, new_id=self._new_id, saved=self._everything(now), started=now)
         output.add(heir._begin(now))
         heir._inputs.inherit(self._inputs, now)
-        for runner in heir._runners.values():
+        for runner in sorted(heir._runners.values(), key=lambda each: each.rank):
+            before = self._runners.get(runner.key)
+            if before is not None:  # the same run: pauses still end by the monotonic clock
+                runner.alarm = replace(runner.alarm, shelf=before.alarm.shelf, outage=before.alarm.outage)
             heir._decide(runner, now, output)
         heir._work_off(now, output)
         heir._run_timers(now, output)
@@ -345,6 +419,7 @@ class Engine:
         records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
         records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
+        records |= {journal.PROVED_PREFIX + name: journal.proved_record(proof) for name, proof in self._proved.items()}
         if (desk := journal.desk_record(self._desk.record(), self._desk.as_of_s)) is not None:
             records[journal.DESK_KEY] = desk
         return records
@@ -366,8 +441,8 @@ class Engine:
         runner.messaged = {name: self._inputs.origin(point) for name, point in watch.shown.items()}
         if watch.rule.timing.no_data is not NoData.HOLD:
             runner.starving = tuple(
-                (source, watch.rule.no_data_after_s or source.origin.stale_s)
-                for source in runner.inputs
+                (number, source, watch.rule.no_data_after_s or source.origin.stale_s)
+                for number, source in enumerate(runner.inputs)
                 if isinstance(source, Cell | Derived) and not isinstance(source, Lasting)
             )
         if watch.actions:
@@ -380,6 +455,15 @@ class Engine:
             runner.last = LOOK_AGAIN
         self._runners[runner.key] = runner
 
+    def _look_first(self, runner: Runner, started: Instant) -> None:
+        """What is known without a reading, by the clock on the wall or from other alarms, waits for none."""
+        is_closed = runner.window is not None and not runner.window.value
+        condition = False if is_closed else runner.probe(runner.inputs)
+        is_idle = not runner.alarm.active and runner.alarm.held is None
+        if condition or (condition is False and not is_idle):
+            runner.due_s = started.monotonic_s
+            self._queue.push(runner)
+
     def _slot(self, wanted: Input, target: str, watch: Watch) -> Slot:
         return (
             Standing()
@@ -387,9 +471,12 @@ class Engine:
             else self._inputs.slot(wanted, target, watch.rule.no_data_after_s)
         )
 
+    def _confirming(self, actions: Sequence[Action]) -> Mapping[PointId, Cell]:
+        confirmed = {action.confirm.point for action in actions if action.confirm is not None}
+        return {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+
     def _effects(self, runner: Runner) -> Effects:
-        confirmed = {action.confirm.point for action in runner.watch.actions if action.confirm is not None}
-        cells = {point: self._inputs.cell(point, None) for point in confirmed if self._inputs.knows(point)}
+        cells = self._confirming(runner.watch.actions)
         effects = Effects(runner.name, runner.watch.actions, cells, self._arbiter, shadow=runner.shadow)
         self._acting[effects] = runner
         return effects
@@ -411,6 +498,8 @@ class Engine:
                 ]
                 for member in slot.members:
                     member.standings = (*member.standings, slot)
+        for runner in self._runners.values():
+            runner.rank = _rank(runner, by_rule)
 
     def _restore(self, rules: RuleSet, saved: Mapping[str, bytes], started: Instant) -> None:
         output = Output()
@@ -428,14 +517,27 @@ class Engine:
             if runner is None:
                 self._retire(key, alarm, priority, rules, started, output)
                 if effects is not None:
-                    self._read(key, partial(self._wind_up, key, effects, alive_s, started))
+                    name = name_of(*_parsed(key))
+                    last = journal.trial_record(effects) or b""
+                    self._read(key, partial(self._wind_up, name, last, alive_s, started))
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
+            if alarm.shown is AlarmState.PENDING and runner.alarm.shown is not AlarmState.PENDING:
+                output.line("pending_cancel", runner.name, started.utc_ms, reason=RULE_CHANGED)
             runner.saved = True
             if effects is not None:
                 self._read(key, partial(self._take_up, runner, effects, alive_s, started))
             self._settle(runner)
             self._save(runner, output)
+        for key, record in saved.items():
+            if key.startswith(journal.PROVED_PREFIX):
+                proof: journal.Proof | None = self._read(key, partial(journal.read_proved, record))
+                if proof is not None:
+                    self._proved[key.removeprefix(journal.PROVED_PREFIX)] = proof
+            elif key.startswith(journal.TRIAL_PREFIX):
+                name = key.removeprefix(journal.TRIAL_PREFIX)
+                self._read(key, partial(self._wind_up, name, record, alive_s, started))
+                output.saved[key] = None
         self._resume(saved, alive_s, started)
         if output.saved:
             output.saved[journal.ALIVE_KEY] = journal.alive_record(started.monotonic_s)
@@ -447,10 +549,10 @@ class Engine:
             runner.effects = self._effects(runner)
         runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
 
-    def _wind_up(self, key: str, effects: object, alive_s: float, started: Instant) -> None:
-        """What a rule had begun that is no more comes to its end.  Raises journal.Unreadable."""
-        last = Effects(name_of(*_parsed(key)), (), {}, self._arbiter, shadow=False)
-        last.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
+    def _wind_up(self, name: str, record: bytes, alive_s: float, started: Instant) -> None:
+        """What a rule had begun that is no more, or a test, comes to its end.  Raises journal.Unreadable."""
+        last = Effects(name, (), {}, self._arbiter, shadow=False)
+        last.restore(journal.read_trial(record), started, alive_s if math.isfinite(alive_s) else None)
         self._queue.push(last)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
@@ -489,22 +591,32 @@ class Engine:
             self._latched[key] = (alarm, priority)
             return
         output.saved[key] = None
-        if alarm.state is AlarmState.NORMAL:
-            return
-        rule, _ = _parsed(key)
+        rule, device = _parsed(key)
         is_off = any(each.id == rule and each.mode is Mode.OFF for each in rules.rules)
         reason = RULE_OFF if is_off else RULE_DELETED
-        output.line("retire", name_of(*_parsed(key)), now.utc_ms, reason=reason)
-        output.alarms.append(self._gone(key, alarm, priority, reason, now))
+        if alarm.active:
+            output.line("clear", name_of(rule, device), now.utc_ms, reason=reason)
+        elif alarm.shown is AlarmState.PENDING:
+            output.line("pending_cancel", name_of(rule, device), now.utc_ms, reason=reason)
+        if alarm.state is not AlarmState.NORMAL:
+            output.alarms.append(self._gone(key, alarm, priority, reason, now))
 
-    def _gone(self, key: str, alarm: Alarm, priority: Priority, reason: str, now: Instant) -> AlarmChange:
+    def _gone(
+        self,
+        key: str,
+        alarm: Alarm,
+        priority: Priority,
+        reason: str,
+        now: Instant,
+        state: AlarmState = AlarmState.NORMAL,
+    ) -> AlarmChange:
         rule, device = _parsed(key)
         return AlarmChange(
             id=alarm.id,
             rule=rule,
             device=device,
             place=self._place(device),
-            state=AlarmState.NORMAL,
+            state=state,
             priority=priority,
             count=alarm.count,
             time_ms=now.utc_ms,
@@ -525,6 +637,7 @@ class Engine:
             self._latched[key] = (after, priority)
             output.saved[key] = journal.alarm_record(after, priority)
             output.line("ack", name_of(*_parsed(key)), now.utc_ms, who=who)
+            output.alarms.append(self._gone(key, after, priority, ACK, now, after.state))
         return self._end(output)
 
     def _reset_latched(self, key: str, who: str, now: Instant) -> Changes:
@@ -611,6 +724,8 @@ class Engine:
         return output
 
     def _end(self, output: Output) -> Changes:
+        for trial in self._trials.values():
+            trial.note(output.lines)
         desk = self._desk
         if desk.revision != self._desk_written:
             self._desk_written = desk.revision
@@ -643,6 +758,8 @@ class Engine:
                     self._queue.push(self._desk)
                 elif isinstance(timer, Clockwork):
                     self._run(timer, at, output)
+                elif isinstance(timer, Trial):
+                    self._end_trial(timer, at, output)
             self._work_off(at, output)
             due_s = self._queue.next_s()
 
@@ -652,7 +769,7 @@ class Engine:
             self._agenda[timer] = None
         elif isinstance(timer, Window):
             self._turn(timer, at)
-        elif isinstance(timer, Effects | Clockwork) or timer is self._desk:
+        elif isinstance(timer, Effects | Clockwork | Trial) or timer is self._desk:
             return
         else:
             for listener in self._inputs.expire(timer, at):
@@ -661,12 +778,13 @@ class Engine:
                 else:
                     self._look(listener, at, output)
 
-    def _work_off(self, now: Instant, output: Output) -> None:
+    def _work_off(self, now: Instant, output: Output, *, early: bool = False) -> None:
         """Look at everything that something else has touched, until nothing is left.  Cycles are refused at load."""
         while self._agenda:
-            runner = next(iter(self._agenda))
-            del self._agenda[runner]
-            self._decide(runner, now, output)
+            lowest = min(runner.rank for runner in self._agenda)  # an alarm before those that ask for it
+            for runner in [runner for runner in self._agenda if runner.rank == lowest]:
+                del self._agenda[runner]
+                self._decide(runner, now, output, early=early)
 
     def _look(self, listener: object, now: Instant, output: Output) -> None:
         assert isinstance(listener, Effects)
@@ -681,15 +799,20 @@ class Engine:
         self._queue.push(effects)
         if (runner := self._acting.get(effects)) is not None:
             self._save(runner, output)
+        elif (trial := self._trials.get(effects.name)) is not None and trial.effects is effects:
+            self._keep_trial(trial, output)
 
-    def _decide(self, runner: Runner, now: Instant, output: Output) -> None:
+    def _decide(self, runner: Runner, now: Instant, output: Output, *, early: bool = False) -> None:
+        """early: other inputs of this instant may follow, and what ends at it has not ended yet."""
         condition = judged = runner.probe(runner.inputs)
         rule_looks_again = runner.watch.program.suppressed is not None
-        if runner.window is not None and not runner.window.value:
-            condition = False
+        window = runner.window
+        if window is not None and (not window.value or window.due_s <= now.monotonic_s):
+            condition = False  # at the very instant at which it closes it is closed
         rule, before = runner.rule, runner.alarm
-        starved = condition is None and self._starved_s(runner) <= now.monotonic_s
-        after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved)
+        starved_s = self._starved_s(runner) if condition is None else NEVER
+        starved = starved_s < now.monotonic_s or (starved_s == now.monotonic_s and not early)
+        after, reason = step(before, condition, rule.timing, rule.basis, now, starved=starved, early=early)
         sticky = rule_looks_again or (condition is None and bool(runner.starving))
         runner.last = LOOK_AGAIN if sticky else judged
         if after is not before:
@@ -698,8 +821,8 @@ class Engine:
             elif reason is not None:
                 after = replace(after, message=self._message(runner, after, now))
             self._follow(runner, before, after, reason, now, output)
-        self._watch_pauses(runner, now, output)
-        self._schedule(runner, condition, now)
+        self._watch_pauses(runner, now, output, early=early)
+        self._schedule(runner, condition, now, early=early)
 
     # ------------------------------------------------------------------ what a change brings with it
 
@@ -766,6 +889,12 @@ class Engine:
         self._desk.announce(self._entry(runner), now, output)
         self._do(runner, Hook.ALARM, now, output)
 
+    def _begin_unheard(self, runner: Runner, now: Instant, output: Output) -> None:
+        """A shelf keeps people from being told; it keeps no device from being moved."""
+        if not runner.alarm.inert:
+            self._change(runner, replace(runner.alarm, begun=True), now, output)
+            self._do(runner, Hook.ALARM, now, output)
+
     def _do(self, runner: Runner, hook: Hook, now: Instant, output: Output) -> None:
         effects, alarm = runner.effects, runner.alarm
         if effects is None:
@@ -775,20 +904,38 @@ class Engine:
             effects.fire(hook, now, output)
         self._keep_effects(effects, output)
 
-    def _watch_pauses(self, runner: Runner, now: Instant, output: Output) -> None:
+    def _watch_pauses(self, runner: Runner, now: Instant, output: Output, *, early: bool) -> None:
         """What stands beside the state: a parent that explains, a shelf that ends."""
         alarm = runner.alarm
         muted = runner.watch.program.suppressed
-        if muted is not None:
-            self._suppress(runner, muted(runner.inputs) is True, now, output)
+        if muted is None:
+            self._suppress(runner, False, now, output)  # an earlier version of the rule may have
+        else:
+            is_true = muted(runner.inputs)
+            awaited_s = self._parent_awaited_s(runner)
+            if is_true is not None or awaited_s < now.monotonic_s or (awaited_s == now.monotonic_s and not early):
+                self._suppress(runner, is_true is True, now, output)
+        if early:
+            return
         if alarm.shelf is not None and alarm.shelf.until_s <= now.monotonic_s:
             self._take_off_shelf(runner, "", now, output)
         if alarm.outage is not None and alarm.outage.until_s <= now.monotonic_s:
             self._put_in_service(runner, "", now, output)
         if runner.wait_s <= now.monotonic_s:
             runner.wait_s = NEVER
-            if runner.alarm.active and not runner.alarm.begun and not runner.alarm.quiet:
+            if runner.alarm.active and not runner.alarm.begun and runner.alarm.quiet:
+                self._begin_unheard(runner, now, output)
+            elif runner.alarm.active and not runner.alarm.begun:
                 self._tell(runner, now, output)
+
+    def _parent_awaited_s(self, runner: Runner) -> float:
+        """Until when a suppressed alarm of an earlier run stays so although its parent has not been heard yet."""
+        if not runner.alarm.suppressed:
+            return -NEVER
+        numbers = runner.watch.program.reads.suppressed
+        cells = [cell for number in numbers if isinstance(cell := runner.inputs[number], Cell)]
+        unheard = [cell.origin.good_s + cell.limit_s for cell in cells if cell.origin.newest_s == -NEVER]
+        return max(unheard, default=-NEVER)
 
     def _suppress(self, runner: Runner, muted: bool, now: Instant, output: Output) -> None:
         alarm = runner.alarm
@@ -805,7 +952,7 @@ class Engine:
     def _take_off_shelf(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
         output.line("unshelve", runner.name, now.utc_ms, who=who)
         self._change(runner, replace(runner.alarm, shelf=None), now, output)
-        self._speak_again(runner, now, output, acts=False)
+        self._speak_again(runner, now, output, acts=not runner.alarm.begun)
 
     def _put_in_service(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
         output.line("in_service", runner.name, now.utc_ms, who=who)
@@ -815,7 +962,11 @@ class Engine:
 
     def _speak_again(self, runner: Runner, now: Instant, output: Output, *, acts: bool) -> None:
         """A pause is over: an alarm that is still on wants somebody's eyes, and what was not done is done."""
-        if not runner.alarm.active or runner.alarm.quiet or runner.shadow:
+        if not runner.alarm.active or runner.shadow:
+            return
+        if runner.alarm.quiet:
+            if acts:
+                self._begin_unheard(runner, now, output)
             return
         before = runner.alarm
         self._change(runner, replace(reminded(before, now), begun=True), now, output)
@@ -847,18 +998,27 @@ class Engine:
         own = alarm.active and alarm.reason == CONDITION and alarm.basis == runner.rule.basis
         runner.probe = program.still if own else program.when
 
-    def _schedule(self, runner: Runner, condition: bool | None, now: Instant) -> None:
+    def _schedule(self, runner: Runner, condition: bool | None, now: Instant, *, early: bool = False) -> None:
         due_s = min(runner.alarm.due_s(runner.rule.timing), runner.wait_s)
         if condition is None and runner.starving:
             starved_s = self._starved_s(runner)
-            if starved_s > now.monotonic_s:  # otherwise it has just been acted upon
+            if starved_s > now.monotonic_s or early:  # otherwise it has just been acted upon
                 due_s = min(due_s, starved_s)
+        awaited_s = self._parent_awaited_s(runner)
+        if awaited_s > now.monotonic_s or (awaited_s == now.monotonic_s and early):
+            due_s = min(due_s, awaited_s)
         runner.due_s = due_s
         self._queue.push(runner)
 
     def _starved_s(self, runner: Runner) -> float:
         """When the first of the unknown inputs will have been without a usable value for too long."""
-        unknown = [cell.origin.good_s + limit_s for cell, limit_s in runner.starving if cell.value is None]
+        program = runner.watch.program
+        asked = program.reads.when if runner.probe is program.when else program.reads.still
+        unknown = [
+            cell.origin.good_s + limit_s
+            for number, cell, limit_s in runner.starving
+            if cell.value is None and number in asked
+        ]
         return min(unknown, default=NEVER)
 
     # ------------------------------------------------------------------ readings of the past
@@ -880,7 +1040,8 @@ class Engine:
 
     def _record(self, runner: Runner) -> bytes:
         effects = None if runner.effects is None else runner.effects.record()
-        return journal.alarm_record(runner.alarm, runner.rule.priority, effects)
+        priority = Priority.JOURNAL if runner.shadow else runner.rule.priority
+        return journal.alarm_record(runner.alarm, priority, effects)
 
     def _save(self, runner: Runner, output: Output) -> None:
         alarm = runner.alarm
@@ -971,6 +1132,22 @@ def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
 def _wants_somebody(runner: Runner) -> bool:
     alarm = runner.alarm
     return alarm.state is AlarmState.UNACK and alarm.begun and not alarm.quiet and not runner.shadow
+
+
+def _trial_refusal(runner: Runner, actions: Sequence[Action], reason: str) -> str:
+    """Why its actions are not tried; empty when they may be."""
+    if not actions:
+        return "it moves nothing"
+    if runner.alarm.active:
+        return "it is on: this is no test"
+    return "" if reason.strip() else "no reason"
+
+
+def _rank(runner: Runner, by_rule: Mapping[str, Sequence[Runner]]) -> int:
+    """How long the chain is of alarms that it asks for.  Cycles are refused at load."""
+    asked = {each.name for each in runner.watch.program.inputs if each.source is Source.ALARM}
+    firsts = [by_rule[name][0] for name in asked if name in by_rule]
+    return max((1 + _rank(first, by_rule) for first in firsts), default=0)
 
 
 def _reset_refusal(runner: Runner, who: str, reason: str) -> str:

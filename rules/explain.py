@@ -51,6 +51,7 @@ def explanation(runner: Runner, now_s: float) -> Mapping[str, Any]:
         "reason": alarm.reason,
         "since_ms": alarm.since_ms,
         "acked_by": alarm.acked_by,
+        "actions": [action.send for action in runner.watch.actions],
     }
 
 

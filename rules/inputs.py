@@ -360,9 +360,10 @@ class Inputs:
                 moved += origin.derived
             if measured_s < origin.newest_s or age_s > BACKLOG_S:
                 continue
+            is_first = origin.newest_s == -NEVER
             origin.newest_s, origin.value = measured_s, value
             if value is not None:
-                origin.good_s = measured_s
+                origin.good_s = max(origin.good_s, measured_s)
                 for clock in origin.ages:
                     self._hear(clock, measured_s, now_s, touched)
                 for lasting in origin.lasting:
@@ -371,7 +372,7 @@ class Inputs:
                     self._queue.push(lasting)
             for cell in origin.cells:
                 fresh = value if age_s < cell.limit_s else None
-                if cell.value != fresh:
+                if cell.value != fresh or is_first:
                     revived = cell.value is None
                     cell.value = fresh
                     touched += cell.readers

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.model import AlarmState, Priority, Text
@@ -18,9 +19,24 @@ from rules.alarm import Alarm, Pause, Stopwatch
 
 ALIVE_KEY = "engine"
 DESK_KEY = "notices"
+TRIAL_PREFIX, PROVED_PREFIX = "trial/", "proved/"
+"""Before the name of an alarm: a proof test under way, and the last one."""
 _PREFIX = "alarm/"
 _VERSION = 1
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The last proof test of an alarm's actions."""
+
+    time_ms: int
+    """UTC."""
+    who: str
+    with_output: bool
+    """Whether something was really moved."""
+    failed: tuple[str, ...] = ()
+    """What was sent and not confirmed."""
 
 
 class Unreadable(ValueError):
@@ -48,6 +64,29 @@ def read_alive(record: bytes | None) -> float:
     if record is None:
         return -math.inf
     return _number(_object(record), "alive")
+
+
+def trial_record(effects: object | None) -> bytes | None:
+    return None if effects is None else _encode({"v": _VERSION, "effects": effects}).encode()
+
+
+def read_trial(record: bytes) -> object:
+    """Raises Unreadable."""
+    return _object(record).get("effects")
+
+
+def proved_record(proof: Proof) -> bytes:
+    about = {"t": proof.time_ms, "by": proof.who, "output": proof.with_output, "failed": list(proof.failed)}
+    return _encode({"v": _VERSION, **about}).encode()
+
+
+def read_proved(record: bytes) -> Proof:
+    """Raises Unreadable."""
+    found = _object(record)
+    failed = found.get("failed", [])
+    if not isinstance(failed, list):
+        raise Unreadable("failed is not a list")
+    return Proof(int(_number(found, "t")), str(found.get("by", "")), bool(found.get("output")), tuple(map(str, failed)))
 
 
 def desk_record(record: object | None, as_of_s: float) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def period_lint(watches: Sequence[Watch], points: Mapping[PointId, Point]) -> It
         delay_s = watch.rule.timing.on_s
         for each, target in zip(watch.program.inputs, watch.targets, strict=True):
             point = points.get(target) if each.source is Source.VALUE else None
-            if point is None or not 0 < delay_s < point.interval_s:
+            if point is None or not 0 < delay_s < point.interval_s < math.inf:
                 continue
             known = slowest.get(watch.rule.id)
             if known is None or known[1].interval_s < point.interval_s:

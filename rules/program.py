@@ -50,6 +50,15 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """Which inputs each condition of a rule reads, by number."""
+
+    when: frozenset[int] = frozenset()
+    still: frozenset[int] = frozenset()
+    suppressed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """What one rule does with the devices of one kind."""
 
@@ -62,6 +71,7 @@ class Program:
     """While true, the alarm is followed and nobody is told; unknown does not suppress."""
     measures: Mapping[str, Measure] = field(default_factory=dict)
     """``value``, ``usual``, and the named values."""
+    reads: Reads = Reads()
 
 
 def measures(checker: Checker) -> Mapping[str, Measure]:
@@ -96,6 +106,13 @@ def expression(
 def compiled(tree: Checked) -> Condition:
     condition: Condition = _function(tree)
     return condition
+
+
+def read_by(tree: Checked | None) -> frozenset[int]:
+    writer = _Writer()
+    if tree is not None:
+        writer.write(tree)
+    return frozenset(writer.slots)
 
 
 def _function(tree: Checked) -> Any:

@@ -123,7 +123,7 @@ class Replay:
 
     def hear(self, readings: Sequence[Reading], now_ms: int) -> None:
         self._advance(now_ms)
-        self._note(self._engine.observe(readings, self._instant(now_ms)), readings)
+        self._note(self._engine.observe(readings, self._instant(now_ms), more=True), readings)
 
     def finish(self, now_ms: int) -> None:
         self._advance(now_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from gateway.model import Device, Place
@@ -12,6 +12,7 @@ from rules.calendar import Schedule
 from rules.effects import Effects
 from rules.inputs import Cell, Derived, Origin
 from rules.inputs import Slot as Heard
+from rules.output import Line
 from rules.program import Condition
 from rules.rule import Mode, Rule, Watch
 from rules.timers import NEVER
@@ -58,6 +59,25 @@ class Clockwork:
         self.queued_s = NEVER
 
 
+class Trial:
+    """A proof test of what a rule moves: its actions without the alarm, for a while."""
+
+    __slots__ = ("due_s", "effects", "key", "lines", "name", "proof", "queued_s")
+
+    def __init__(self, name: str, effects: Effects, proof: journal.Proof, due_s: float) -> None:
+        self.name = name
+        self.proof = proof
+        self.lines: list[Line] = []
+        """What has happened in it so far."""
+        self.key = f"{journal.TRIAL_PREFIX}{name}"
+        self.effects = effects
+        self.due_s = due_s
+        self.queued_s = NEVER
+
+    def note(self, lines: Sequence[Line]) -> None:
+        self.lines += [line for line in lines if line.name == self.name and line not in self.lines]
+
+
 Source: TypeAlias = "Heard | Standing"
 
 
@@ -77,6 +97,7 @@ class Runner:
         "past",
         "probe",
         "queued_s",
+        "rank",
         "rule",
         "saved",
         "standings",
@@ -95,8 +116,8 @@ class Runner:
         self.name = name_of(watch.rule.id, watch.device)
         self.inputs: tuple[Source, ...] = ()
         self.window: Window | None = None
-        self.starving: tuple[tuple[Cell | Derived, float], ...] = ()
-        """Inputs and how long each may be without a usable value; empty where the rule just holds."""
+        self.starving: tuple[tuple[int, Cell | Derived, float], ...] = ()
+        """Inputs by their numbers and how long each may be without a usable value; empty where the rule just holds."""
         self.messaged: Mapping[str, Origin] = {}
         self.effects: Effects | None = None
         self.standings: tuple[Standing, ...] = ()
@@ -106,6 +127,8 @@ class Runner:
         self.last: object = None
         self.past: bool | None = None
         """What the condition was for the latest reading of the past."""
+        self.rank = 0
+        """0 unless it asks for other alarms; greater than theirs."""
         self.wait_s = NEVER
         """Until when a parent alarm may still explain this one."""
         self.saved = False

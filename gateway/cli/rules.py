@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+from gateway import local_api
 from gateway.cli import rule_cases, rule_replay
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
+from gateway.cli.site import configuration_of
 from gateway.config.faults import Report, render_all
 from gateway.config.load import devices_of
 from gateway.config.rule_files import read_rule_paths
+from gateway.errors import GatewayError
 from gateway.model import Text
 from rules.rule import Mode, RuleSet
 from rules.schema import json_schema
 
+LONGEST_TEST_S = 900.0
 NOT_CERTIFIED = Text(
     "有联动。本产品不是经认证的安全系统（非SIL），不能替代燃气报警控制器、消防联动或电梯自身保护；仅作补充。",
     "it moves something. Not a certified safety system (no SIL); it supplements and never replaces the gas alarm "
@@ -81,6 +88,55 @@ def replay(
     store: Path | None,
 ) -> None:
     shell.stop(rule_replay.run(shell, new, against, begin, end, store))
+
+
+@command.command("test-fire", help="联动试验：不报警，只发动作 / proof test: the actions of a rule without its alarm")
+@click.argument("alarm")
+@click.option(
+    "--output", is_flag=True, help="真的动作；否则只记录将发什么 / really move things; else only say what would be sent"
+)
+@click.option("--reason", required=True, help="原因、作业票号 / why, or the number of the permit")
+@click.option("--by", default=None, help="操作人 / who does it; default: the user logged in")
+@click.option("--yes", is_flag=True, help="不询问（脚本用）/ do not ask, for scripts")
+@command_options
+def test_fire(alarm: str, output: bool, reason: str, by: str | None, yes: bool, shell: Shell) -> None:
+    rule, _, device = alarm.partition("@")
+    if output and not yes:
+        shell.say(
+            f"{alarm} 的动作将真的执行。{NOT_CERTIFIED.zh}",
+            f"the actions of {alarm} will really be done. {NOT_CERTIFIED.en}",
+        )
+        if not click.confirm(shell.t("继续？", "go on?"), default=False):
+            shell.stop(FOUND_WRONG)
+    who = by or local_api.operator()
+    request = {
+        "op": "test_fire",
+        "rule": rule,
+        "device": device or None,
+        "who": who,
+        "reason": reason,
+        "output": output,
+    }
+    try:
+        found = asyncio.run(local_api.ask(configuration_of(shell).store.path, request, timeout_s=LONGEST_TEST_S))
+    except GatewayError as exc:
+        shell.complain(f"失败：{exc.advice()}", f"refused: {exc.advice()}")
+        shell.stop(FOUND_WRONG)
+    if shell.json:
+        shell.document(found)
+    else:
+        _tell_test(shell, found)
+    shell.stop(FOUND_WRONG if found["failed"] else FINE)
+
+
+def _tell_test(shell: Shell, found: Mapping[str, Any]) -> None:
+    verb = ("已发送", "sent") if found["output"] else ("将发送", "would be sent")
+    for send in found["sent"]:
+        shell.say(f"{verb[0]} {send}", f"{verb[1]}: {send}")
+    for send in found["confirmed"]:
+        shell.say(f"✓ 已确认 {send}", f"✓ confirmed: {send}")
+    for send in found["failed"]:
+        shell.say(f"✗ 未确认 {send}：到现场检查执行器", f"✗ not confirmed: {send}; look at the actuator on site")
 
 
 @command.command(help="规则格式的 JSON Schema / JSON Schema of the rule format")

@@ -303,6 +303,8 @@ class DeviceModel(BaseModel):
     serial_number: str | None = Field(default=None, min_length=1, max_length=48)
     """What the device must say of itself: where it says something else, another device has taken its place."""
     roles: dict[str, Id] = {}
+    area: str | None = Field(default=None, min_length=1, max_length=48)
+    """To what part of the compound's life it belongs (``common``, ``shops``): rules select by it."""
     points: dict[str, PointOverride] = {}
     allow_write: list[str] = []
     """Points of this device that commands may write; everything else is refused, whatever the profile says."""

@@ -465,6 +465,7 @@ def _device_plan(
         protocol=type_.name,
         points=(*points, *identity_check(points)),
         roles=dict(model.roles),
+        area=model.area,
         actions={
             name: (prefix + action.point, action.value)
             for name, action in (profile.model.actions | model.actions).items()

@@ -490,3 +490,35 @@ def test_a_job_runs_at_a_time_of_day() -> None:
     assert found.jobs == (Job("report", Text("report", "report"), 9000.0, (Action(Hook.ALARM, "printer.print"),)),)
     (fault,) = read({"id": "report", "at": "25:00"})[1]
     assert (fault.code, fault.path) == ("E-VALUE", ("rules", 0, "at"))
+
+
+def test_devices_are_chosen_by_area_and_by_the_points_that_they_have() -> None:
+    devices = (
+        replace(device("a", "meter", number("a.power", "W"), number("a.flow", "L/h")), area="common"),
+        replace(device("b", "meter", number("b.power", "W")), area="common"),
+        replace(device("c", "meter", number("c.power", "W")), area="shops"),
+    )
+
+    def chosen(**for_each: Any) -> list[str | None]:
+        written = {"id": "r", "for_each": {"type": "meter", **for_each}, "when": "power > 1 W", "priority": "low"}
+        made, faults = read_rules({"format": "rules/1", "rules": [written]}, devices)
+        assert [fault.code for fault in faults] == ([] if made.watches else ["W-NOMATCH"])
+        return [watch.device for watch in made.watches]
+
+    assert chosen() == ["a", "b", "c"]
+    assert chosen(area="common") == ["a", "b"]
+    assert chosen(area=["common", "shops"], **{"with": "power"}) == ["a", "b", "c"]
+    assert chosen(**{"with": ["power", "flow"]}) == ["a"]
+    assert chosen(area="shops", **{"with": "flow"}) == []
+
+
+def test_a_point_that_some_devices_lack_is_a_warning_also_beside_a_truth() -> None:
+    def door(name: str, *points: str) -> Device:
+        made = [Point(f"{name}.{each}", ValueKind.BOOLEAN, Text("", ""), 60.0) for each in points]
+        return Device(name, "door", Text("", ""), Place(), "test", tuple(made))
+
+    written = {"id": "r", "for_each": {"type": "door"}, "when": "forced == true", "priority": "low"}
+    devices = (door("d1", "forced"), door("d2", "held"))
+    made, faults = read_rules({"format": "rules/1", "rules": [written]}, devices)
+    assert [fault.code for fault in faults] == ["W-NOMATCH"]
+    assert [watch.device for watch in made.watches] == ["d1"]

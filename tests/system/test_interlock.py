@@ -93,6 +93,14 @@ def test_gas_closes_the_valve_and_only_a_reset_lets_people_open_it_again(tmp_pat
             daemon = await stack.enter_async_context(Child(command, tmp_path / "log"))
             await reached(site, "normal")
 
+            code, tried = await call(site, "rules", "test-fire", "gas", "--reason", "commissioning")
+            assert (code, tried["sent"], site.coil(0)) == (0, ["board.close"], 0), "without --output nothing moves"
+            code, tried = await call(site, "rules", "test-fire", "gas", "--reason", "permit 7", "--output", "--yes")
+            assert (code, tried["confirmed"], site.coil(0)) == (0, ["board.close"], 1)
+            code, _ = await call(site, "write", "board.relay1", "off", "--reason", "test over", "--yes")
+            assert (code, site.coil(0)) == (0, 0)
+            assert await alarm(site) == "normal"
+
             concentration(site, 300)
             await until(lambda: site.coil(0) == 1, "the valve is closed")
             await reached(site, "unack")
@@ -129,6 +137,8 @@ def test_gas_closes_the_valve_and_only_a_reset_lets_people_open_it_again(tmp_pat
             code, told = await call(site, "audit", "show")
             assert code == 0
             kinds = {entry["kind"] for entry in told}
-            assert {"alarm.acknowledged", "alarm.reset", "command.done"} <= kinds
+            assert {"alarm.acknowledged", "alarm.reset", "command.done", "rule.test_fired"} <= kinds
+            found = await local_api.ask(site.store, {"op": "explain", "rule": "gas"})
+            assert (found["proof"]["with_output"], found["proof"]["failed"]) == (True, []), "it survived the kill"
 
     asyncio.run(main())
