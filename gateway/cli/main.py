@@ -18,7 +18,7 @@ _COMMANDS = {
     "read": ("gateway.cli.read", "读取测点 / read points now"),
     "write": ("gateway.cli.write", "写入测点 / write a point: confirmed and audited"),
     "watch": ("gateway.cli.watch", "实时查看 / live view of lines, devices, alarms, store and uplinks"),
-    "alarms": ("gateway.cli.alarms", "报警列表、原因、确认、搁置、复位 / list, explain, acknowledge, shelve, reset alarms"),
+    "alarms": ("gateway.cli.alarms", "报警列表、原因、确认、搁置、复位 / alarms: list, explain, ack, shelve, reset"),
     "risk": ("gateway.cli.risk", "社区灾害风险 / the community's disaster risk: level, reasons, what if"),
     "config": ("gateway.cli.config", "远程配置 / configurations from afar: what runs, and the way back"),
     "page": ("gateway.cli.page", "本地只读页面 / a read-only page in the browser beside the box"),
