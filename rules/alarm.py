@@ -233,7 +233,7 @@ def restored(alarm: Alarm, alive_s: float, basis: str, now: Instant) -> Alarm:
         else (),
     )
     if not alarm.active and alarm.basis != basis:
-        return replace(alarm, held=None, basis=basis)
+        return replace(_dropped(alarm, now), basis=basis)
     return replace(
         alarm,
         held=_carried(alarm.held, alive_s, now, running=alarm.active),

@@ -26,7 +26,7 @@ from rules.units import WRITTEN, code_of
 TOP_KEYS = ("version", "title", "rule_files", "devices", "points", "site", "schedules", "timezone", "start", "cases")
 CASE_KEYS = (
     *("id", "title", "why", "points", "devices", "generate", "rules", "rules_text", "site", "schedules"),
-    *("timezone", "start", "steps"),
+    *("timezone", "start", "signed_off", "steps"),
 )
 PLANT_KEYS = ("points", "devices", "generate")
 POINT_KEYS = ("unit", "type", "values", "period", "min", "max", "counter", "max_per_hour")
@@ -183,6 +183,8 @@ class Case:
     steps: tuple[Step, ...]
     start_ms: int
     zone: ZoneInfo
+    signed_off: bool = False
+    """Rules in shadow are played as if they were live."""
 
 
 # ---------------------------------------------------------------------- reading
@@ -275,9 +277,17 @@ class _CaseReader:
         if case_id is None or rules is None:
             return None
         title = self._reader.text(keys["title"], (*self._path, "title")) if "title" in keys else None
-        frame = self._frame()
         return Case(
-            case_id, title or Text("", ""), self._path, plant.devices(), rules, frame, tuple(steps), start_ms, zone
+            case_id,
+            title or Text("", ""),
+            self._path,
+            plant.devices(),
+            rules,
+            self._frame(),
+            tuple(steps),
+            start_ms,
+            zone,
+            bool(self._reader.truth(keys.get("signed_off", False), (*self._path, "signed_off"))),
         )
 
     def _id(self) -> str | None:

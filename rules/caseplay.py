@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, TypeAlias
@@ -35,7 +35,7 @@ from rules.engine import AlarmStatus, Changes, Engine, Instant
 from rules.faults import Path, RuleFault
 from rules.output import Line
 from rules.plain import seconds_of
-from rules.rule import RuleSet
+from rules.rule import Mode, Rule, RuleSet
 from rules.units import WRITTEN, convert, of_point
 
 RULES_INVALID = "sys.rules_invalid"
@@ -103,7 +103,15 @@ def load(case: Case, written: Written) -> tuple[RuleSet, Sequence[Placed], Seque
     found = [_placed(fault, data, written) for fault in faults]
     errors = [each for each, fault in zip(found, faults, strict=True) if fault.is_error]
     warnings = [each for each, fault in zip(found, faults, strict=True) if not fault.is_error]
-    return rules, [*written.broken, *errors], warnings
+    return _signed_off(rules) if case.signed_off else rules, [*written.broken, *errors], warnings
+
+
+def _signed_off(rules: RuleSet) -> RuleSet:
+    def live(rule: Rule) -> Rule:
+        return replace(rule, mode=Mode.LIVE) if rule.mode is Mode.SHADOW else rule
+
+    watches = tuple(replace(watch, rule=live(watch.rule)) for watch in rules.watches)
+    return replace(rules, rules=tuple(map(live, rules.rules)), watches=watches)
 
 
 def _placed(fault: RuleFault, data: Mapping[str, Any], written: Written) -> Placed:

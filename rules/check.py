@@ -413,11 +413,9 @@ class Checker:
         if one is not None and one.kind is ValueKind.STATE and isinstance(second, Name) and self._fits(second, one):
             self._say("value", one)
             return self._state(node, one, second)
-        if self._is_word(second) and (one is None or one.kind is ValueKind.BOOLEAN):
-            if isinstance(first, Truth) and isinstance(second, Name):
-                self._name(second)  # true == nobody: the name is no state word, it is unknown
-            else:
-                self._stray_word(second, one)
+        # Beside a plain true or false there can be no state, only a point: below it is found unknown.
+        if self._is_word(second) and not isinstance(first, Truth) and (one is None or one.kind is ValueKind.BOOLEAN):
+            self._stray_word(second, one)
             return None
         two = self._typed(second)
         if one is None or two is None:

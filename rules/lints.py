@@ -80,7 +80,7 @@ def period_lint(watches: Sequence[Watch], points: Mapping[PointId, Point]) -> It
     for watch in watches:
         delay_s = watch.rule.timing.on_s
         for each, target in zip(watch.program.inputs, watch.targets, strict=True):
-            point = points.get(target) if each.source is Source.VALUE else None
+            point = points.get(target) if each.source is Source.VALUE and not each.limit_s else None
             if point is None or not 0 < delay_s < point.interval_s < math.inf:
                 continue
             known = slowest.get(watch.rule.id)

@@ -106,7 +106,7 @@ class Maker:
             clear_when=clear_when,
             suppress_when=self.tree(1) if chance(0.25) else None,
             deadband=deadband,
-            for_s=self.ticks(0, 0, 1, 2, 3),
+            for_s=self.ticks(0, 0, 1, 2, 3) if chance(0.95) else self.ticks(8),
             clear_after_s=self.ticks(0, 0, 1, 2),
             no_data=no_data,
             no_data_after_s=None if chance(0.5) else self.ticks(2, 4),
@@ -620,7 +620,7 @@ class Duel(Box):
         wanted = {"state": shown, "count": track.count, "acked_by": track.acked_by}
         if track.count and not track.gone:
             found["reason"], wanted["reason"] = status.reason, track.reason
-        if shown != "normal":
+        if shown != "normal" or track.count:
             found["since"], wanted["since"] = status.since_ms, round(track.since_wall_s * 1000)
         if track.gone:
             return found, wanted

@@ -80,14 +80,19 @@ MUTANTS = (
     alarm("if watch is None or (not watch.running and _has_ended", "if watch is None or (_has_ended"),
     alarm("return alarm if held is alarm.held else replace(alarm, held=held), None", "return alarm, None"),
     # ------------------------------------------------------------------ raising
-    alarm("        clearing=None,\n        count=alarm.count + 1", "        count=alarm.count + 1"),
+    alarm(
+        "        clearing=None,\n        count=alarm.count + 1",
+        "        count=alarm.count + 1",
+        "an alarm that is not active has none: it was set back when it ended",
+    ),
     alarm("count=alarm.count + 1", "count=alarm.count + (alarm.state is AlarmState.NORMAL)"),
     alarm("        reason=reason,\n        since_ms=now.utc_ms,", "        reason=reason,"),
     alarm('        acked_by="",\n        raises_s', "        raises_s"),
-    alarm("        begun=False,\n", ""),
+    alarm("        begun=False,\n", "", "the engine says with the raise whether its actions have begun"),
     alarm(
         "        reason=reason,\n        since_ms=now.utc_ms,\n        basis=basis,",
         "        reason=reason,\n        since_ms=now.utc_ms,",
+        "an alarm that is not active has the basis of its rule already",
     ),
     alarm("state=AlarmState.UNACK,\n        held=held,", "state=AlarmState.UNACK,\n        held=None,"),
     # ------------------------------------------------------------------ chatter
@@ -195,7 +200,7 @@ MUTANTS = (
     alarm("        outage=_carried_pause(alarm.outage, now),\n", ""),
     alarm("max(0.0, (pause.until_ms - now.utc_ms) / 1000)", "(pause.until_ms - now.utc_ms)"),
     alarm("now.monotonic_s - max(0.0, alive_s - raised_s) for", "raised_s for"),
-    alarm("        return replace(alarm, held=None, basis=basis)", "        return replace(alarm, basis=basis)"),
+    alarm("        return replace(_dropped(alarm, now), basis=basis)", "        return replace(alarm, basis=basis)"),
     alarm(
         "return Stopwatch(watch.read_s(alive_s), now.monotonic_s - stood_s, running)",
         "return Stopwatch(watch.elapsed_s, now.monotonic_s - stood_s, running)",
@@ -211,7 +216,6 @@ MUTANTS = (
     ),
     alarm("clearing=_carried(alarm.clearing, alive_s, now, running=False)", "clearing=None"),
     # ------------------------------------------------------------------ the engine: order within an instant
-    engine("        self._run_timers(now, output, before=True)\n", ""),
     engine("        if not more:\n            self._run_timers(now, output)", "        self._run_timers(now, output)"),
     engine("self._decide(listener, now, output, early=True)", "self._decide(listener, now, output)"),
     engine("            elif listener.rank:\n                self._agenda[listener] = None\n", ""),
@@ -224,7 +228,11 @@ MUTANTS = (
         "asked = program.reads.when if runner.probe is program.when else",
         "asked = program.reads.still if runner.probe is program.when else",
     ),
-    engine("if cell.value is None and number in asked", "if number in asked"),
+    engine(
+        "if cell.value is None and number in asked",
+        "if number in asked",
+        "the limit of a known value is never longer than that of missing data",
+    ),
     engine("if cell.value is None and number in asked", "if cell.value is None"),
     engine("return min(unknown, default=NEVER)", "return max(unknown, default=NEVER)"),
     engine("sticky = rule_looks_again or (condition is None and bool(runner.starving))", "sticky = False"),
@@ -240,9 +248,11 @@ MUTANTS = (
     engine("        if not 0 < for_s <= longest_s:", "        if not 0 < for_s < longest_s:"),
     engine("        if not 0 < for_s <= longest_s:", "        if longest_s and not 0 < for_s <= longest_s:"),
     engine("            self._suppress(runner, False, now, output)  #", "            pass  #"),
+    engine("begun=not held_back and not waits,", "begun=True,"),
+    engine("            suppressed=suppressed,\n            begun", "            begun"),
     engine(
-        "muted = suppressor is not None and suppressor(runner.inputs) is True",
-        "muted = suppressor is not None and suppressor(runner.inputs) is not False",
+        "suppressed = muted is not None and muted(runner.inputs) is True",
+        "suppressed = muted is not None and muted(runner.inputs) is not False",
     ),
     engine(
         "        if not runner.alarm.active or runner.shadow:\n            return\n",

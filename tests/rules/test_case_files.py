@@ -113,6 +113,22 @@ def test_a_wrong_file_is_named_in_its_place(tmp_path: Path, text: str, wanted: l
     assert file.refused != ()
 
 
+def test_a_case_plays_rules_in_shadow_as_signed_off_when_it_says_so(tmp_path: Path) -> None:
+    case = """\
+- id: CASE
+  points: {a.x: {}, v.position: {values: [open, closed]}}
+  rules: [{id: high, when: a.x > 3, mode: shadow, on_alarm: [{send: v.close}]}, {id: off, when: a.x > 3, mode: "off"}]
+  steps:
+  - {t: 0s, set: {a.x: 4}}
+  - {t: 0s, expect: {commands: [COMMANDS], totals: {notify: NOTIFY}, states: {high: unack, "off": absent}}}
+"""
+    shadow = case.replace("CASE", "shadow").replace("COMMANDS", "").replace("NOTIFY", "0")
+    live = case.replace("CASE\n", "live\n  signed_off: true\n").replace("COMMANDS", "v.close").replace("NOTIFY", "1")
+    file = read(tmp_path, f"cases:\n{shadow}{live}")
+    assert [play(case, read_text).differences for case in file.cases] == [(), ()]
+    assert faults(read(tmp_path, f"cases:\n{live.replace('true', 'maybe')}")) == [(3, 15, "E-TYPE")]
+
+
 def test_two_cases_with_one_id(tmp_path: Path) -> None:
     file = read(
         tmp_path,

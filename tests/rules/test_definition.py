@@ -191,6 +191,16 @@ def test_devices_without_the_point_are_named_not_dropped_silently() -> None:
     assert "voltage" in warning.en
 
 
+@pytest.mark.parametrize("when", ["voltage > 250 V and tripped == true", "voltage > 250 V and false != tripped"])
+def test_a_truth_that_a_device_lacks_is_a_point_and_no_wrong_state(when: str) -> None:
+    able = device("m9", "power_meter", number("m9.voltage"), Point("m9.tripped", ValueKind.BOOLEAN, Text("", ""), 10.0))
+    rules, faults = read_rules(
+        {"format": "rules/1", "rules": [rule(for_each={"type": "power_meter"}, when=when)]}, (*DEVICES, able)
+    )
+    assert [watch.device for watch in rules.watches] == ["m9"]
+    assert {fault.code for fault in faults} == {"W-NOMATCH"}
+
+
 def test_no_device_is_a_warning_with_a_hint_and_functions_are_still_checked() -> None:
     rules, faults = read(rule(for_each={"type": "power_metr"}, when="voltage > 250 V and agv(x) > 1"))
     assert [(fault.code, fault.hint_en) for fault in faults] == [

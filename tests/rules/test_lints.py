@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ def point(point_id: str, interval_s: float) -> Point:
 DEVICES = (
     Device("m1", "meter", Text("", ""), Place(), "test", (point("m1.u", 10.0), point("m1.slow", 60.0))),
     Device("m2", "meter", Text("", ""), Place(), "test", (point("m2.u", 30.0), point("m2.slow", 60.0))),
+    Device("m3", "pusher", Text("", ""), Place(), "test", (point("m3.u", math.inf),)),
 )
 POINTS = {point.id: point for device in DEVICES for point in device.points}
 
@@ -88,6 +90,7 @@ def periods(**keys: Any) -> list[Lint]:
         ({"for": "10 s"}, None),
         ({"for": "9 s"}, "m1.u"),
         ({"for": "9 s", "when": "m1.u > 9 V and m1.slow > 9 V"}, "m1.slow"),
+        ({"for": "9 s", "when": "m3.u > 9 V"}, None),  # it sends when there is something to say
         ({"for": "20 s", "when": "u > 9 V", "for_each": {"type": "meter"}}, "m2.u"),
         ({"for": "9 s", "when": "silent() > 15 min", "for_each": {"type": "meter"}}, None),
     ],
