@@ -4,7 +4,7 @@ faults name what was written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 KEYS: Final[Mapping[str, str]] = {
@@ -123,6 +123,20 @@ WORDS: Final[Mapping[str, str]] = {
     "任意": "any",
 }
 """Of keys that have a fixed list of words."""
+
+
+_CHINESE: Final[Mapping[str, str]] = {value: key for key, value in (*WORDS.items(), *KEYS.items())}
+
+
+def named_twice(word: str) -> str:
+    """``type（类型）``: a word of the format with its Chinese name, if it has one, for people who write Chinese."""
+    return f"{word}（{_CHINESE[word]}）" if word in _CHINESE else word
+
+
+def spellings(words: Iterable[str], chinese: Mapping[str, str]) -> list[str]:
+    """*words* and, after them, what they are called in *chinese* (KEYS or WORDS)."""
+    listed = list(words)
+    return [*listed, *(zh for zh, en in chinese.items() if en in listed)]
 
 
 def english(key: object) -> object:

@@ -70,7 +70,7 @@ class Registry:
         own = [point.name for point in device.points] if device is not None else []
         if not dot:
             hints = did_you_mean(name, own)
-            return hints if hints[0] or device is not None else ("请写 设备.测点", "write device.point")
+            return hints if hints[0] else _by_label(name, device)
         roles = device.roles if device is not None else {}
         other = self.ids.get(roles.get(first, first))
         if other is not None:
@@ -81,6 +81,19 @@ class Registry:
         return did_you_mean(first, [*roles, *near[:2000]])
 
 
+def _by_label(name: str, device: Device | None) -> tuple[str, str]:
+    """People know a point by what it is called on the screen."""
+    if device is None:
+        return "请写 设备.测点", "write device.point"
+    called = [point for point in device.points if name.lower() in (point.label.zh + point.label.en).lower()]
+    if not called:
+        return "", ""
+    zh = "、".join(f"{point.name}（{point.label.zh}）" for point in called[:_MOST_NAMED])
+    en = ", ".join(f"{point.name} ({point.label.en})" for point in called[:_MOST_NAMED])
+    return f"是否想写 {zh}？", f"did you mean {en}?"
+
+
+_MOST_NAMED = 3
 _Signature: TypeAlias = tuple[tuple[object, ...] | None, ...]
 
 
@@ -138,7 +151,10 @@ class Binder:
         found = registry.chosen(for_each)
         if found or "type" not in for_each:
             return list(found) or None
-        zh, en = "没有设备符合 for_each，此规则不会起作用", "no device matches for_each: this rule watches nothing"
+        zh, en = (
+            "没有设备符合 for_each（对象），此规则不会起作用",
+            "no device matches for_each: this rule watches nothing",
+        )
         hints = next((hint for kind in for_each["type"] if (hint := did_you_mean(kind, registry.kinds))[0]), ("", ""))
         self._warn(("for_each",), (zh, en), hints)
         return None

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.model import Device, Place, Point, PointId, Reason, Text, Value, ValueKind
 from rules import calendar
+from rules.aliases import english
 from rules.faults import Path, RuleFault, did_you_mean
 from rules.plain import Reader
 from rules.units import WRITTEN, code_of
@@ -314,7 +315,9 @@ class _CaseReader:
         zone, _ = self._own("timezone")
         if zone is not None:
             given = frame.get("site")
-            frame["site"] = {**(given if isinstance(given, Mapping) else {}), "timezone": zone}
+            others = given if isinstance(given, Mapping) else {}
+            kept = {key: value for key, value in others.items() if english(key) != "timezone"}
+            frame["site"] = {**kept, "timezone": zone}
         if schedules is not None:
             frame["schedules"] = schedules
         return frame
@@ -323,7 +326,8 @@ class _CaseReader:
         name, path = self._own("timezone")
         if name is None:
             site = self._own("site")[0] or self._shared.frame.get("site")
-            name = site.get("timezone") if isinstance(site, Mapping) else None
+            found = site if isinstance(site, Mapping) else {}
+            name = next((value for key, value in found.items() if english(key) == "timezone"), None)
         zone = calendar.zone(name) if isinstance(name, str) else None
         if zone is None and name is not None:
             texts = (f'没有时区 "{name}"', f'there is no time zone "{name}"')

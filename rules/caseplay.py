@@ -124,7 +124,7 @@ def _rule_id(path: Path, data: Mapping[str, Any]) -> str:
     if len(path) < 2 or path[0] != "rules" or not isinstance(path[1], int) or not isinstance(entries, list):
         return ""
     entry = entries[path[1]]
-    return f"{entry.get('id', '')}" if isinstance(entry, Mapping) else ""
+    return f"{entry.get('id', entry.get('编号', ''))}" if isinstance(entry, Mapping) else ""
 
 
 # ---------------------------------------------------------------------- playing

@@ -44,7 +44,8 @@ def in_text(code: str, start: int, end: int, zh: str, en: str, hint_zh: str = ""
 
 def did_you_mean(word: str, known: Iterable[str]) -> tuple[str, str]:
     """(zh, en) hints, both empty when nothing known is near."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    cutoff = 0.6 if word.isascii() else 0.5  # of two Chinese characters one is enough
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return (f'是否想写 "{match[0]}"？', f'did you mean "{match[0]}"?') if match else ("", "")
 
 

@@ -69,7 +69,7 @@ def response_lint(rules: Sequence[Rule]) -> Iterator[Lint]:
                 rule.id,
                 f"级别为 {rule.priority}，但没有写值班人员该做什么",
                 f"is {rule.priority} and does not say what to do",
-                "加上 response，或把级别降为 low",
+                "加上 response（处置），或把级别降为 low（低）",
                 "add a response, or make it low",
             )
 
@@ -93,6 +93,6 @@ def period_lint(watches: Sequence[Watch], points: Mapping[PointId, Point]) -> It
             rule,
             f'持续时间 {wait.zh} 短于测点 "{point.id}" 的采样间隔 {every.zh}：一个样本就会报警',
             f'the delay of {wait.en} is shorter than the interval of "{point.id}", {every.en}: one sample decides',
-            "把 for 写长一些，或缩短该测点的采样间隔",
+            "把 for（持续）写长一些，或缩短该测点的采样间隔",
             "make for longer, or read the point more often",
         )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.model import Text
-from rules.aliases import english, english_word
+from rules.aliases import KEYS, WORDS, english, english_word, named_twice, spellings
 from rules.faults import Path, RuleFault, did_you_mean
 from rules.rule import Rate
 from rules.syntax import Node, parse
@@ -74,7 +74,7 @@ class Reader:
                 kept[key] = value
             else:
                 texts = (f'未知的键 "{written}"', f'unknown key "{written}"')
-                self.fault("E-KEY", at, texts, did_you_mean(key, known), on_key=True)
+                self.fault("E-KEY", at, texts, did_you_mean(key, spellings(known, KEYS)), on_key=True)
         return kept
 
     def words(self, found: object, path: Path) -> str | None:
@@ -87,9 +87,9 @@ class Reader:
         word = english_word(found)
         if word in allowed:
             return str(word)
-        listed = ", ".join(allowed)
-        texts = (f'"{found}" 不可用；可用的值：{listed}', f'"{found}" is not one of: {listed}')
-        self.fault("E-VALUE", path, texts, did_you_mean(str(found), allowed))
+        both, listed = "、".join(map(named_twice, allowed)), ", ".join(allowed)
+        texts = (f'"{found}" 不可用；可用的值：{both}', f'"{found}" is not one of: {listed}')
+        self.fault("E-VALUE", path, texts, did_you_mean(str(found), spellings(allowed, WORDS)))
         return default
 
     def text(self, found: object, path: Path, *, keys: Sequence[str] = ("zh", "en")) -> Text | None:

@@ -15,6 +15,7 @@ from typing import Any
 from gateway.model import Priority, Text, Value
 from rules import calendar
 from rules.alarm import Chatter, NoData, Timing
+from rules.aliases import named_twice
 from rules.calendar import Schedule
 from rules.effects import action_of, faults_of
 from rules.faults import Path, did_you_mean
@@ -192,7 +193,7 @@ class _Section:
         return default if found is None else found
 
     def _missing(self, key: str) -> None:
-        self._reader.fault("E-MISSING", self._path, (f"缺少 {key}", f"{key} is missing"))
+        self._reader.fault("E-MISSING", self._path, (f"缺少 {named_twice(key)}", f"{key} is missing"))
 
 
 class _SiteReader(_Section):
@@ -383,10 +384,14 @@ class RuleReader(_Entry):
         if "for_each" not in self._keys:
             return None
         path = (*self._path, "for_each")
+        if not isinstance(self._keys["for_each"], Mapping):
+            texts = ("这里应是若干“键: 值”", 'keys with values belong here: "key: value"')
+            self._reader.fault("E-TYPE", path, texts, ("如 {类型: pump}", "such as {type: pump}"))
+            return None
         found = self._reader.keys(self._keys["for_each"], path, FOR_EACH_KEYS)
-        if isinstance(self._keys["for_each"], Mapping) and "type" not in found:
-            hints = ("所有设备请写 type: any", "for all devices write type: any")
-            self._reader.fault("E-MISSING", path, ("缺少 type", "type is missing"), hints)
+        if "type" not in found:
+            hints = ("所有设备请写 类型: any", "for all devices write type: any")
+            self._reader.fault("E-MISSING", path, ("缺少 type（类型）", "type is missing"), hints)
         return {key: self._reader.names(value, (*path, key)) for key, value in found.items()}
 
     def _rule(self, rule_id: str) -> Rule:

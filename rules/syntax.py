@@ -156,6 +156,7 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _OPERATOR = re.compile(r"==|!=|>=|<=|[≥≤≠><()+\-*/,且或]")
 _SAME = {"≥": ">=", "≤": "<=", "≠": "!=", "且": "and", "或": "or"}
 _UNIT = re.compile(r" *([%°℃℉ΩµμA-Za-z\[][\w%°/.²³\[\]]*)")
+_CHINESE = re.compile(r" *((?:(?![且或])[\u4e00-\u9fff])+)")
 _UNITS = re.compile(
     " *((?:"
     + "|".join(re.escape(unit) for unit in sorted(WRITTEN, key=len, reverse=True))
@@ -180,6 +181,53 @@ CHINESE_FUNCTIONS = {
 }
 _OF_IDS = frozenset({"alarm", "silent"})
 """Their argument is the id of a rule or device, not an expression."""
+_SPOKEN = {
+    "大于": ">",
+    "高于": ">",
+    "超过": ">",
+    "小于": "<",
+    "低于": "<",
+    "等于": "==",
+    "大于等于": ">=",
+    "不小于": ">=",
+    "小于等于": "<=",
+    "不大于": "<=",
+    "不等于": "!=",
+    "并且": "且",
+    "而且": "且",
+    "AND": "and",
+    "OR": "or",
+}
+"""What people say, and how it is written."""
+_CHINESE_UNITS = {
+    "秒": "s",
+    "分": "min",
+    "分钟": "min",
+    "小时": "h",
+    "天": "d",
+    "毫米": "mm",
+    "厘米": "cm",
+    "公分": "cm",
+    "米": "m",
+    "升": "L",
+    "吨": "t",
+    "方": "m³",
+    "立方米": "m³",
+    "千克": "kg",
+    "公斤": "kg",
+    "安": "A",
+    "伏": "V",
+    "瓦": "W",
+    "千瓦": "kW",
+    "千瓦时": "kWh",
+    "赫兹": "Hz",
+    "度": "°C",
+    "摄氏度": "°C",
+    "帕": "Pa",
+    "千帕": "kPa",
+    "兆帕": "MPa",
+    "巴": "bar",
+}
 _FOREIGN = {"&&": "and", "||": "or", "=": "==", "!": "not", "&": "and", "|": "or"}
 
 
@@ -228,6 +276,12 @@ def _number(text: str, digits: re.Match[str]) -> _Token:
         hints = did_you_mean(unknown[1], WRITTEN)
         zh, en = f'不认识的单位 "{unknown[1]}"', f'unknown unit "{unknown[1]}"'
         raise _Refused(in_text("E-UNIT", start, unknown.end(), zh, en, *hints))
+    if spoken := _CHINESE.match(text, end):
+        unit_of = _CHINESE_UNITS.get(spoken[1])
+        if unit_of is not None:
+            zh, en = f'单位不能写成 "{spoken[1]}"', f'a unit is not written "{spoken[1]}"'
+            hints = f"请写 {digits[0]} {unit_of}", f"write {digits[0]} {unit_of}"
+            raise _Refused(in_text("E-UNIT", start, spoken.end(), zh, en, *hints))
     return _Token("number", digits[0], start, end, value)
 
 
@@ -288,6 +342,8 @@ class _Parser:
         else:
             zh, en = f'此处不应出现 "{token.text}"', f'"{token.text}" is not expected here'
         hints = (f'缺少 "{wanted}"', f'"{wanted}" is missing') if wanted else ("", "")
+        if token.text in _SPOKEN:
+            hints = f'请写 "{_SPOKEN[token.text]}"', f'write "{_SPOKEN[token.text]}"'
         return _refuse(token.start, token.end, zh, en, *hints)
 
     def _expression(self, power: int, depth: int) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
 from gateway.cli.site import configuration_of
 from gateway.errors import GatewayError
+from rules.aliases import named_twice
 
 STATES = {
     "pending": ("延时中", "pending"),
@@ -23,6 +25,13 @@ STATES = {
     "rtn_unack": ("已恢复未确认", "over, not acknowledged"),
     "latched_unack": ("已恢复，锁存，未确认", "over, latched, not acknowledged"),
     "latched_acked": ("已恢复，锁存，待复位", "over, latched, to be reset"),
+}
+FLAGS = {
+    "suppressed": ("被抑制", "suppressed"),
+    "shelved": ("搁置", "shelved"),
+    "out_of_service": ("停用", "out of service"),
+    "chattering": ("抖动", "chattering"),
+    "latched": ("锁存", "latched"),
 }
 PRIORITIES = {
     "critical": ("紧急", "critical"),
@@ -35,7 +44,10 @@ BY = click.option("--by", default=None, help="操作人 / who does it; default: 
 REASON = click.option("--reason", default="", help="原因 / why")
 
 
-@click.group(help="报警：列表、原因、确认、搁置、复位、指标 / Alarms: list, explain, ack, shelve, reset, figures")
+@click.group(
+    help="报警：列表、原因、确认、搁置、复位、指标 / Alarms: list, explain, ack, shelve, reset, figures",
+    epilog="ALARM：列表中的 规则@设备 / RULE@DEVICE as in the list.  手册 / manual: docs/rules.zh.md, docs/rules.en.md",
+)
 def command() -> None:
     pass
 
@@ -62,7 +74,7 @@ def ack_command(shell: Shell, alarm: str, by: str | None) -> None:
     _attend(shell, "acknowledge", alarm, by)
 
 
-@command.command("shelve", help="搁置：到时自动取消，联动照常 / put aside for a while: nobody is told, actions go on")
+@command.command("shelve", help="搁置一段时间，联动照常 / put aside for a while; actions go on")
 @click.argument("alarm")
 @click.option("--for", "for_s", type=Duration(), required=True, help="多久，如 30min / how long, such as 30min")
 @REASON
@@ -89,7 +101,7 @@ def reset_command(shell: Shell, alarm: str, reason: str, by: str | None) -> None
     _attend(shell, "reset", alarm, by, reason=reason)
 
 
-@command.command("disable", help="停用：不提醒也不联动 / out of service: nobody is told and nothing is moved")
+@command.command("disable", help="停用：不提醒也不联动 / out of service: nothing is told or moved")
 @click.argument("alarm")
 @click.option("--for", "for_s", type=Duration(), default=None, help="多久 / how long; else until enabled")
 @click.option("--reason", required=True, help="原因 / why")
@@ -143,8 +155,31 @@ def _ask(shell: Shell, request: Mapping[str, Any]) -> Any:
         shell.complain("守护进程未运行：报警状态只在它运行时有效", "the daemon is not running: alarms live in it")
         shell.stop(FOUND_WRONG)
     except GatewayError as exc:
-        shell.complain(f"失败：{exc.advice()}", f"refused: {exc.advice()}")
+        shell.complain(f"失败：{in_chinese(exc)}", f"refused: {exc.advice()}")
         shell.stop(FOUND_WRONG)
+
+
+_REFUSALS = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (r"there is no alarm (.*)", r"没有报警 \1；写法：规则@设备，见 gateway alarms list"),
+        (r"reset refused: not latched", "不用复位：此报警没有锁存，恢复并确认后自行结束"),
+        (r"reset refused: not over and acknowledged", "不能复位：要等条件恢复，并先确认（ack）"),
+        (r"reset refused: only (.*)", r"不能复位：只有 \1 可以；用 --by 写明是谁"),
+        (r"\w+ refused: no reason", "需要写明原因：--reason"),
+        (r"shelve refused: never", "此规则不允许搁置"),
+        (r"shelve refused: (.*) at most", r"搁置时间太长，最多 \1"),
+    )
+)
+
+
+def in_chinese(exc: GatewayError) -> str:
+    """The daemon refuses in English; what people meet daily is said in Chinese too."""
+    for pattern, text in _REFUSALS:
+        match = pattern.fullmatch(str(exc))
+        if match is not None:
+            return match.expand(text)
+    return exc.advice()
 
 
 def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:
@@ -152,7 +187,8 @@ def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:
     state = shell.t(*STATES.get(alarm["state"], ("正常", "normal")))
     priority = shell.t(*PRIORITIES[alarm["priority"]])
     seen = shell.t(f"（{alarm['acked_by']}）", f" by {alarm['acked_by']}") if alarm["acked_by"] else ""
-    print(f"{_clock(alarm['since_ms'])}  {priority}  {name}  {state}{seen}{''.join(_beside(shell, alarm))}")
+    since = _clock(alarm["since_ms"]) if alarm["since_ms"] else shell.t("从未报警", "never raised")
+    print(f"{since}  {priority}  {name}  {state}{seen}{''.join(_beside(shell, alarm))}")
     for text in (alarm["message"], alarm["response"]):
         if text["zh"] or text["en"]:
             print(f"    {shell.t(text['zh'], text['en'])}")
@@ -161,6 +197,8 @@ def _print(shell: Shell, alarm: Mapping[str, Any]) -> None:
 def _beside(shell: Shell, alarm: Mapping[str, Any]) -> list[str]:
     """What stands beside the state."""
     words = []
+    if alarm["shadow"]:
+        words.append(shell.t("  试运行", "  shadow"))
     if not alarm["known"]:
         words.append(shell.t("  数据缺失", "  data missing"))
     if alarm["suppressed"]:
@@ -189,13 +227,14 @@ def explained(found: Mapping[str, Any], shell: Shell) -> list[str]:
         lines.append(shell.t("  试运行：只记录，不提醒也不联动", "  shadow: journaled only"))
     answers = found["conditions"]
     for key, text in found["written"].items():
-        lines.append(f"  {key}: {text}{_answer(shell, answers.get(key)) if key in answers else ''}")
+        named = shell.t(named_twice(key), key)
+        lines.append(f"  {named}: {text}{_answer(shell, answers.get(key)) if key in answers else ''}")
     if answers["only_during"] is not None:
         inside, outside = ("  时段内", "  within its hours"), ("  不在时段内", "  outside its hours")
         lines.append(shell.t(*(inside if answers["only_during"] else outside)))
     lines += [_input_line(shell, each) for each in found["inputs"]]
     lines += _timer_lines(shell, found)
-    flags = [flag for flag, on in found["flags"].items() if on]
+    flags = [shell.t(*FLAGS.get(flag, (flag, flag))) for flag, on in found["flags"].items() if on]
     if flags:
         lines.append(f"  {', '.join(flags)}")
     return lines
@@ -235,12 +274,17 @@ def _timer_lines(shell: Shell, found: Mapping[str, Any]) -> list[str]:
         frozen = "" if timers["held_runs"] else shell.t("（缺数，暂停）", " (stands still: data missing)")
         on_s = timers["for_s"]
         lines.append(
-            shell.t(f"  已成立 {held_s:g} 秒，需 {on_s:g} 秒{frozen}", f"  true for {held_s:g} s of {on_s:g} s{frozen}")
+            shell.t(
+                f"  已成立 {held_s:.0f} 秒，需 {on_s:g} 秒{frozen}",
+                f"  true for {held_s:.0f} s, {on_s:g} s needed{frozen}",
+            )
         )
     if clearing_s is not None:
         off_s = timers["clear_after_s"]
         lines.append(
-            shell.t(f"  已不成立 {clearing_s:g} 秒，需 {off_s:g} 秒", f"  over for {clearing_s:g} s of {off_s:g} s")
+            shell.t(
+                f"  已不成立 {clearing_s:.0f} 秒，需 {off_s:g} 秒", f"  over for {clearing_s:.0f} s, {off_s:g} s needed"
+            )
         )
     if next_s is not None:
         lines.append(shell.t(f"  {next_s:.0f} 秒后再判断", f"  looked at again in {next_s:.0f} s"))

@@ -18,7 +18,7 @@ _COMMANDS = {
     "read": ("gateway.cli.read", "读取测点 / read points now"),
     "write": ("gateway.cli.write", "写入测点 / write a point: confirmed and audited"),
     "watch": ("gateway.cli.watch", "实时查看 / live view of lines, devices, alarms, store and uplinks"),
-    "alarms": ("gateway.cli.alarms", "报警列表与确认 / list alarms, acknowledge them"),
+    "alarms": ("gateway.cli.alarms", "报警列表、原因、确认、搁置、复位 / alarms: list, explain, ack, shelve, reset"),
     "risk": ("gateway.cli.risk", "社区灾害风险 / the community's disaster risk: level, reasons, what if"),
     "config": ("gateway.cli.config", "远程配置 / configurations from afar: what runs, and the way back"),
     "page": ("gateway.cli.page", "本地只读页面 / a read-only page in the browser beside the box"),
@@ -26,7 +26,7 @@ _COMMANDS = {
     "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),
     "audit": ("gateway.cli.audit", "核验与查看审计 / verify and show who did what"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
-    "rules": ("gateway.cli.rules", "检查报警规则 / check alarm rules"),
+    "rules": ("gateway.cli.rules", "检查、测试、重演报警规则 / check, test and replay alarm rules"),
     "simulate": ("gateway.cli.simulate", "虚拟小区、平台或网关群 / a virtual compound, a platform, or a fleet"),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from gateway.cli.common import CONFIG_INVALID, FINE, FOUND_WRONG, USAGE, Shell, unit_symbol
 from gateway.cli.site import configuration_of
 from gateway.config.faults import Report, render_all
-from gateway.config.load import devices_of
+from gateway.config.load import devices_of, timezone_of
 from gateway.config.rule_files import limits_of, read_rule_paths
 from gateway.errors import StoreError
 from gateway.model import Device, Point, PointId
@@ -89,7 +89,8 @@ def _rules(shell: Shell, paths: Sequence[Path], devices: Sequence[Device]) -> Ru
     report = Report()
     rules, _ = read_rule_paths(_named(paths), devices, report)
     if not report.failed:
-        return rules
+        zone = rules.site.timezone or timezone_of(shell.config)
+        return replace(rules, site=replace(rules.site, timezone=zone))
     shell.complain(*("\n".join(render_all(report.in_order(), lang)) for lang in ("zh", "en")))
     return None
 

@@ -30,12 +30,15 @@ NOT_CERTIFIED = Text(
 )
 
 
-@click.group(help="报警规则 / Alarm rules")
+@click.group(
+    help="报警规则：先检查，再测试，再重演 / Alarm rules: check them, test them, play them against recorded readings",
+    epilog="手册 / manual: docs/rules.zh.md, docs/rules.en.md",
+)
 def command() -> None:
     pass
 
 
-@command.command(help="检查规则文件 / Check rule files against the devices of the configuration")
+@command.command(help="检查规则文件 / Check rule files against the configured devices")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @command_options
 def check(files: tuple[Path, ...], shell: Shell) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.faults import Fault, Report, did_you_mean
-from gateway.config.rule_files import written_together
+from gateway.config.rule_files import sections, written_as, written_together
 from gateway.config.yaml12 import Document, load_yaml, read_yaml
 from gateway.model import Text
 from rules.casefile import PLANT_KEYS, Case, Placed, Plant, Shared, Written, read_cases, read_plant
@@ -63,7 +63,8 @@ def read_text(text: str) -> Written:
         for fault in document.faults
     )
     whole = isinstance(document.data, dict)
-    return Written(document.data, _Place(document, () if whole else None), broken)
+    data = sections(document) if whole else document.data
+    return Written(data, _Place(document, () if whole else None), broken)
 
 
 def rules_of(file: CaseFile, case: Case) -> Written:
@@ -101,7 +102,7 @@ class _Place:
 
     def _local(self, path: Steps) -> Steps:
         if self.at == ():
-            return path
+            return (written_as(self.document, f"{path[0]}"), *path[1:]) if path else path
         if path[:1] == ("rules",):
             return (*(self.at or ()), *path[1:])
         return (*(self.at or ())[:-1], *path)  # site and schedules stand beside the rules

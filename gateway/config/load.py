@@ -205,6 +205,14 @@ def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
     return (*devices, *ours), _sendable(lines)
 
 
+def timezone_of(directory: Path) -> str:
+    """What holds for rules that name no time zone; empty when the site cannot be read."""
+    report = Report()
+    site, _ = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
+    file = _Parts.of(site, report).file
+    return "" if file is None else file.site.timezone
+
+
 def _sendable(lines: Sequence[LinePlan]) -> Actions:
     plans = [plan for line in lines for plan in line.devices]
     return available([plan.device for plan in plans], {point for plan in plans for point in plan.allow_write})

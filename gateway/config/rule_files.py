@@ -57,6 +57,7 @@ def read_rule_paths(
     """
     documents, files = _documents(paths, report)
     merged = _Merged([*documents, *(_built_in(devices or ()) if with_our_own else ())])
+    report.extend(merged.faults)
     rules, faults = read_rules(merged.data, devices, actions)
     if with_lints:
         places = {entry.get("id", entry.get("编号")): index for index, entry in enumerate(merged.entries())}
@@ -82,6 +83,7 @@ def _as_fault(lint: Lint, places: Mapping[object, int]) -> RuleFault | None:
 def written_together(paths: Mapping[str, Path], report: Report) -> Written:
     """The files as they are written, for whoever reads the rules later and perhaps several times."""
     merged = _Merged(_documents(paths, report)[0])
+    report.extend(merged.faults)
     return Written(merged.data, merged.locate)
 
 
@@ -89,7 +91,7 @@ def limits_of(paths: Mapping[str, Path]) -> Mapping[str, int]:
     """Rule id -> how often it may raise on one day, by the ``limits`` of its own file."""
     found: dict[str, int] = {}
     for document in _documents(paths, Report())[0]:
-        data = {str(english(key)): value for key, value in document.data.items()}
+        data = sections(document)
         limit = read_limits(RuleReader([]), data["limits"]) if "limits" in data else None
         if limit is not None:
             ids = (entry.get("id", entry.get("编号")) for entry in data["rules"] if isinstance(entry, dict))
@@ -121,34 +123,79 @@ def _built_in(devices: Sequence[Device]) -> Iterator[Document]:
 
 def _is_rule_file(document: Document, report: Report) -> bool:
     """The outermost shape, which has to be right before files can be put together."""
-    data = document.data
-    if not isinstance(data, dict):
+    if not isinstance(document.data, dict):
         report.add(document.fault((), "E-TYPE", Text("这里应有 format 和 rules", "format and rules belong here")))
         return False
+    data = sections(document)
     if data.get("format") != _FORMAT:
         message = Text(f"需要 format: {_FORMAT}", f"format: {_FORMAT} is needed")
-        report.add(document.fault(("format",), "E-VALUE" if "format" in data else "E-MISSING", message))
+        code = "E-VALUE" if "format" in data else "E-MISSING"
+        report.add(document.fault((written_as(document, "format"),), code, message))
         return False
     if not isinstance(data.get("rules"), list):
-        message = Text("rules 应是规则列表", "rules must be a list of rules")
-        report.add(document.fault(("rules",), "E-TYPE" if "rules" in data else "E-MISSING", message))
+        message = Text("rules（规则）应是规则列表", "rules must be a list of rules")
+        if "rules" not in data:
+            message = Text("缺少 rules（规则）", "rules is missing")
+        report.add(
+            document.fault((written_as(document, "rules"),), "E-TYPE" if "rules" in data else "E-MISSING", message)
+        )
         return False
     return True
 
 
+def sections(document: Document) -> dict[str, Any]:
+    """The outermost keys in the format's own words: 规则 is rules."""
+    found: dict[str, Any] = {}
+    for key, value in document.data.items():
+        found.setdefault(f"{english(key)}", value)
+    return found
+
+
+def written_as(document: Document, section: str) -> str:
+    """The outermost key as it stands in the file."""
+    return next((f"{key}" for key in document.data if english(key) == section), section)
+
+
 class _Merged:
-    """Several files as the data of one, and the way back from its paths to theirs."""
+    """Several files as the data of one, and the way back from its paths to theirs.
+
+    Rules and schedules of all files count; the site is described once.
+    """
 
     def __init__(self, documents: Sequence[Document]) -> None:
+        self.faults: list[Fault] = []
         self._sections: dict[str, Document] = {}
+        self._schedules: dict[str, Document] = {}
         self._rules: list[tuple[Document, int]] = []
+        self._entries: list[Any] = []
         self.data: dict[str, Any] = {}
         for document in documents:
-            for key, value in document.data.items():
+            found = sections(document)
+            if isinstance(found.get("schedules"), dict):
+                self._add_schedules(document, found.pop("schedules"))
+            if "site" in found and found["site"] != self.data.get("site", found["site"]):
+                self._twice(document, (written_as(document, "site"),), self._sections["site"])
+            for key, value in found.items():
                 self.data.setdefault(key, value)
                 self._sections.setdefault(key, document)
-            self._rules += [(document, index) for index in range(len(document.data["rules"]))]
-        self.data |= {"format": _FORMAT, "rules": [document.data["rules"][index] for document, index in self._rules]}
+            self._rules += [(document, index) for index in range(len(found["rules"]))]
+            self._entries += found["rules"]
+        self.data |= {"format": _FORMAT, "rules": self._entries}
+
+    def _add_schedules(self, document: Document, schedules: Mapping[str, Any]) -> None:
+        known = self.data.setdefault("schedules", {})
+        self._sections.setdefault("schedules", document)
+        for name, value in schedules.items():
+            if not isinstance(known, dict) or known.get(name, value) != value:
+                self._twice(document, (written_as(document, "schedules"), name), self._schedules.get(name, document))
+                continue
+            self.data["schedules"] = known = {**known, name: value}
+            self._schedules.setdefault(name, document)
+
+    def _twice(self, document: Document, path: Steps, first: Document) -> None:
+        zh, en = f'"{path[-1]}" 已写在 {first.file} 中', f'"{path[-1]}" stands in {first.file} already'
+        hint = Text("只在一个文件里写", "write it in one file only")
+        self.faults.append(document.fault(path, "E-DUP", Text(zh, en), hint, key=True))
 
     def entries(self) -> Iterator[Mapping[str, Any]]:
         rules: Sequence[object] = self.data["rules"]
@@ -175,8 +222,12 @@ class _Merged:
         match path:
             case ("rules", int(index), *rest):
                 document, local = self._rules[index]
-                return document, ("rules", local, *rest)
-            case (str(section), *_):
-                return self._sections[section], path
+                return document, (written_as(document, "rules"), local, *rest)
+            case ("schedules", str(name), *_) if name in self._schedules:
+                document = self._schedules[name]
+                return document, (written_as(document, "schedules"), *path[1:])
+            case (str(section), *rest):
+                document = self._sections[f"{english(section)}"]
+                return document, (written_as(document, f"{english(section)}"), *rest)
             case _:
                 return next(iter(self._sections.values())), path

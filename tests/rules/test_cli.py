@@ -122,3 +122,79 @@ def test_wrong_usage(arguments: list[str]) -> None:
 def test_the_schema_is_one_document() -> None:
     result = CliRunner().invoke(main, ["rules", "schema"])
     assert json.loads(result.stdout)["$schema"].endswith("2020-12/schema")
+
+
+MEANT = [
+    # (what somebody writes, what the check says to him)
+    ("条件: 浓度 > 10 %LEL", '未知测点 "浓度"；是否想写 concentration（'),
+    ("条件: concentration 大于 10 %LEL", '此处不应出现 "大于"；请写 ">"'),
+    ("条件: concentration > 10摄氏度", '单位不能写成 "摄氏度"；请写 10 °C'),
+    ("条件: concentration > 10分且concentration < 2 %LEL", '单位不能写成 "分"；请写 10 min'),
+    ("条件: concentration > 10 %LEL\n  级别: 高级", "可用的值：critical（紧急）、high（高）"),
+    ("条件: concentration > 10 %LEL\n  级别: 高级", '是否想写 "高"？'),
+    ("条件: concentration > 10 %LEL\n  持续时间: 3s", '未知的键 "持续时间"；是否想写 "持续"？'),
+    ("级别: 高", "缺少 when（条件）"),
+]
+
+
+@pytest.mark.parametrize(("written", "said"), MEANT)
+def test_who_writes_chinese_is_told_what_he_meant(tmp_path: Path, written: str, said: str) -> None:
+    text = f"格式: rules/1\n规则:\n- 编号: 燃气\n  对象: {{类型: gas_detector}}\n  {written}\n"
+    result = check(tmp_path, text, "--config", str(SITE), "--lang", "zh")
+    assert result.exit_code == 1
+    assert said in result.stdout
+
+
+def test_a_file_may_begin_in_chinese(tmp_path: Path) -> None:
+    """And beside a file in English: schedules and ids are of both, faults stand where they are."""
+    first = """\
+格式: rules/1
+时段:
+  夜间: {每天: '22:00-06:00'}
+规则:
+- {编号: a, 对象: {类型: pump}, 条件: level > 1 cm, 仅在: 夜间, 级别: 低}
+"""
+    second = """\
+format: rules/1
+rules:
+- {id: b, for_each: {type: pump}, when: level > 1 cm, only_during: 夜间, priority: low}
+"""
+    paths = [tmp_path / "1.yaml", tmp_path / "2.yaml"]
+    for path, text in zip(paths, (first, second), strict=True):
+        path.write_text(text, encoding="utf-8")
+    arguments = ["rules", "check", *map(str, paths), "--config", str(SITE), "--lang", "en"]
+    assert "valid: 2 rules" in CliRunner().invoke(main, arguments).stdout
+    paths[0].write_text(first.replace("22:00-06:00", "22-6"), encoding="utf-8")
+    assert "1.yaml:3:12: E-VALUE" in CliRunner().invoke(main, arguments).stdout
+    paths[0].write_text(first.replace("规则:", "规责:"), encoding="utf-8")
+    assert "1.yaml:1:1: E-MISSING rules is missing" in CliRunner().invoke(main, arguments).stdout
+
+
+def test_schedules_of_all_files_count_and_the_site_is_described_once(tmp_path: Path) -> None:
+    text = """\
+format: rules/1
+site: {timezone: Asia/Shanghai}
+schedules: {s1: {daily: "22:00-06:00"}}
+rules:
+- {id: a1, for_each: {type: pump}, when: level > 1 cm, only_during: s1, priority: low}
+"""
+    paths = [tmp_path / "1.yaml", tmp_path / "2.yaml"]
+    arguments = ["rules", "check", *map(str, paths), "--config", str(SITE), "--lang", "en"]
+
+    def said(second: str) -> str:
+        paths[1].write_text(second, encoding="utf-8")
+        return CliRunner().invoke(main, arguments).stdout
+
+    paths[0].write_text(text, encoding="utf-8")
+    other = text.replace("a1", "a2").replace("s1", "s2")
+    assert "valid: 2 rules" in said(other)
+    assert "valid: 2 rules" in said(text.replace("a1", "a2"))
+    assert "2.yaml:3:25: E-VALUE" in said(other.replace('"22:00-06:00"', "night"))
+    assert '2.yaml:2:1: E-DUP "site" stands in' in said(other.replace("Asia/Shanghai", "UTC"))
+    assert '2.yaml:3:13: E-DUP "s1" stands in' in said(text.replace("a1", "a2").replace("22:", "21:"))
+
+
+def test_for_each_is_a_mapping(tmp_path: Path) -> None:
+    text = "format: rules/1\nrules:\n- {id: a, for_each: pump, when: pumps-1.level > 1 cm}\n"
+    result = check(tmp_path, text, "--config", str(SITE), "--lang", "en")
+    assert 'keys with values belong here: "key: value"; such as {type: pump}' in result.stdout

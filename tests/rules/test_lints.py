@@ -108,6 +108,6 @@ def test_period_text() -> None:
         "r0",
         '持续时间 9 秒 短于测点 "m1.u" 的采样间隔 10 秒：一个样本就会报警',
         'the delay of 9 s is shorter than the interval of "m1.u", 10 s: one sample decides',
-        "把 for 写长一些，或缩短该测点的采样间隔",
+        "把 for（持续）写长一些，或缩短该测点的采样间隔",
         "make for longer, or read the point more often",
     )

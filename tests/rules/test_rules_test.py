@@ -246,3 +246,34 @@ def test_cases_that_fail_are_not_put_to_the_test(cases: Path) -> None:
     assert result.exit_code == 1
     assert set(json.loads(result.stdout)) == {"cases", "passed", "failed"}
     assert "not put to the test" in result.stderr
+
+
+def test_everything_may_be_chinese_and_the_clock_is_the_sites(tmp_path: Path) -> None:
+    text = """\
+start: "2026-11-02 21:59:59"
+points: {d1.contact: {values: [open, closed]}}
+cases:
+- id: night
+  rules_text: |
+    格式: rules/1
+    站点: {时区: Asia/Shanghai}
+    时段: {夜间: {每天: "22:00-06:00"}}
+    规则:
+    - {编号: 门, 条件: d1.contact == open, 仅在: 夜间, 级别: 低}
+  timezone: Asia/Shanghai
+  steps:
+  - {t: 0s, set: {d1.contact: open}}
+  - {t: 0s, expect: {states: {门: normal}}}
+  - {t: 1s, expect: {states: {门: unack}}}
+- id: fault
+  rules_text: |
+    格式: rules/1
+    规则:
+    - {编号: 门, 条件: d1.contact == opem, 级别: 低}
+  steps:
+  - {t: 0s, expect: {errors: [{code: E-VALUE, rule: 门, line: 3}]}}
+"""
+    file = tmp_path / "t.yaml"
+    file.write_text(text, encoding="utf-8")
+    result = run(file, "--lang", "en")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "2 cases, 0 failed"), result.stdout
