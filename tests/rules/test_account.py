@@ -39,7 +39,11 @@ rules:
   escalate: [{after: 2 min, to: manager}]
   notify: [guard]
   on_alarm:
-  - {send: valve.close, hold: true, confirm: {point: valve.position, is: closed, within: 15s}, tries: 3, else: [main.close]}
+  - send: valve.close
+    hold: true
+    confirm: {point: valve.position, is: closed, within: 15s}
+    tries: 3
+    else: [main.close]
   - {send: siren.start, while: unack}
   - {send: lift.hold_door, at_most_for: 60s, at_most: 1 per 10 min}
   response: {zh: 疏散, en: Evacuate}
