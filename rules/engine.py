@@ -13,22 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.model import (
-    AlarmChange,
     AlarmState,
     Device,
-    Place,
     Point,
     PointId,
     Priority,
     Reading,
-    Text,
     Value,
 )
 from rules import calendar, journal
@@ -41,7 +38,6 @@ from rules.alarm import (
     RULE_CHANGED,
     RULE_DELETED,
     RULE_OFF,
-    SHADOW,
     Alarm,
     Instant,
     NoData,
@@ -57,13 +53,15 @@ from rules.check import Input, Source
 from rules.effects import Arbiter, Effects
 from rules.explain import explanation
 from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting
+from rules.latched import Latched
 from rules.notices import Desk, Entry
 from rules.output import Changes, Line, Order, Output
 from rules.program import expression
 from rules.rule import Action, Hook, Mode, RuleSet, Watch
 from rules.runner import LOOK_AGAIN, Clockwork, Runner, Standing, Trial, Window, covers, name_of
 from rules.runner import Source as Slot
-from rules.text import Template, duration, render, shown, spoken, where_is
+from rules.status import AlarmStatus, change_of, message_of, status_of
+from rules.text import duration
 from rules.timers import NEVER, Queue, Timer
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
@@ -72,35 +70,6 @@ TRIAL_S = 10.0
 """What lasts is tried for so long at least."""
 _WALL_STEP_MS = 500
 """A wall clock that has moved so much against the monotonic one has been set."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmStatus:
-    """One alarm as people see it."""
-
-    rule: str
-    device: str | None
-    name: Text
-    place: Place
-    state: AlarmState
-    priority: Priority
-    id: str
-    count: int
-    reason: str
-    since_ms: int
-    held_s: float
-    """How long the condition has been true, the box's downtime not counted; 0 while it is not."""
-    known: bool
-    """False: the condition is unknown at present, for want of data."""
-    shadow: bool
-    acked_by: str
-    message: Text
-    response: Text
-    values: Mapping[PointId, Value | None]
-    shelf: Pause | None = None
-    outage: Pause | None = None
-    suppressed: bool = False
-    chattering: bool = False
 
 
 class Engine:
@@ -136,8 +105,7 @@ class Engine:
         self._desk_saved = journal.DESK_KEY in saved
         self._runners: dict[str, Runner] = {}
         self._acting: dict[Effects, Runner] = {}
-        self._latched: dict[str, tuple[Alarm, Priority]] = {}
-        """Latched alarms whose rules are gone, until they are reset."""
+        self._latched = Latched(self._devices)
         self._windows: dict[Schedule, Window] = {}
         self._clockworks = [Clockwork(index) for index in range(len(rules.jobs))]
         self._trials: dict[str, Trial] = {}
@@ -201,16 +169,16 @@ class Engine:
     def alarms(self) -> Sequence[AlarmStatus]:
         """Every alarm that is not normal, or that people have put aside."""
         standing = [
-            self._status(runner)
+            status_of(runner, self._now)
             for runner in self._runners.values()
             if runner.alarm.shown != AlarmState.NORMAL or runner.alarm.shelf or runner.alarm.outage
         ]
-        return [*standing, *(self._latched_status(key) for key in self._latched)]
+        return [*standing, *self._latched.statuses()]
 
     def alarm(self, rule: str, device: str | None = None) -> AlarmStatus:
         """Raises KeyError."""
         key = journal.key(rule, device)
-        return self._latched_status(key) if key in self._latched else self._status(self._runners[key])
+        return self._latched.status(key) if key in self._latched else status_of(self._runners[key], self._now)
 
     def explain(self, rule: str, device: str | None, now_s: float) -> Mapping[str, Any]:
         """See explain.py.  Raises KeyError."""
@@ -235,7 +203,9 @@ class Engine:
     def acknowledge(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
         """One that needs no acknowledgement stays as it is."""
         if (key := journal.key(rule, device)) in self._latched:
-            return self._ack_latched(key, who, now)
+            output = self._begin(now)
+            self._latched.acknowledge(key, who, now, output)
+            return self._end(output)
         runner, output = self._attended(rule, device, now)
         after = acknowledged(runner.alarm, who, now)
         if after is not runner.alarm:
@@ -250,7 +220,9 @@ class Engine:
     def reset(self, rule: str, device: str | None, who: str, reason: str, now: Instant) -> Changes:
         """Let go a latched alarm that is over and acknowledged; otherwise a line says why not."""
         if (key := journal.key(rule, device)) in self._latched:
-            return self._reset_latched(key, who, now)
+            output = self._begin(now)
+            self._latched.reset(key, who, now, output)
+            return self._end(output)
         runner, output = self._attended(rule, device, now)
         why = _reset_refusal(runner, who, reason)
         if why:
@@ -417,7 +389,7 @@ class Engine:
 
     def _everything(self, now: Instant) -> Mapping[str, bytes]:
         records = {runner.key: self._record(runner) for runner in self._runners.values() if runner.saved}
-        records |= {key: journal.alarm_record(alarm, priority) for key, (alarm, priority) in self._latched.items()}
+        records |= self._latched.records()
         records[journal.ALIVE_KEY] = journal.alive_record(now.monotonic_s)
         records |= {journal.PROVED_PREFIX + name: journal.proved_record(proof) for name, proof in self._proved.items()}
         if (desk := journal.desk_record(self._desk.record(), self._desk.as_of_s)) is not None:
@@ -517,7 +489,7 @@ class Engine:
             if runner is None:
                 self._retire(key, alarm, priority, rules, started, output)
                 if effects is not None:
-                    name = name_of(*_parsed(key))
+                    name = name_of(*journal.named(key))
                     last = journal.trial_record(effects) or b""
                     self._read(key, partial(self._wind_up, name, last, alive_s, started))
                 continue
@@ -588,10 +560,10 @@ class Engine:
     def _retire(self, key: str, alarm: Alarm, priority: Priority, rules: RuleSet, now: Instant, output: Output) -> None:
         """The journal knows an alarm that no rule makes any more.  A latched one stays until it is reset."""
         if alarm.latched:
-            self._latched[key] = (alarm, priority)
+            self._latched.keep(key, alarm, priority)
             return
         output.saved[key] = None
-        rule, device = _parsed(key)
+        rule, device = journal.named(key)
         is_off = any(each.id == rule and each.mode is Mode.OFF for each in rules.rules)
         reason = RULE_OFF if is_off else RULE_DELETED
         if alarm.active:
@@ -599,82 +571,7 @@ class Engine:
         elif alarm.shown is AlarmState.PENDING:
             output.line("pending_cancel", name_of(rule, device), now.utc_ms, reason=reason)
         if alarm.state is not AlarmState.NORMAL:
-            output.alarms.append(self._gone(key, alarm, priority, reason, now))
-
-    def _gone(
-        self,
-        key: str,
-        alarm: Alarm,
-        priority: Priority,
-        reason: str,
-        now: Instant,
-        state: AlarmState = AlarmState.NORMAL,
-    ) -> AlarmChange:
-        rule, device = _parsed(key)
-        return AlarmChange(
-            id=alarm.id,
-            rule=rule,
-            device=device,
-            place=self._place(device),
-            state=state,
-            priority=priority,
-            count=alarm.count,
-            time_ms=now.utc_ms,
-            reason=reason,
-            message=alarm.message,
-        )
-
-    def _place(self, device: str | None) -> Place:
-        return self._devices[device].place if device in self._devices else Place()
-
-    # ------------------------------------------------------------------ latched alarms of rules that are gone
-
-    def _ack_latched(self, key: str, who: str, now: Instant) -> Changes:
-        output = self._begin(now)
-        alarm, priority = self._latched[key]
-        after = acknowledged(alarm, who, now)
-        if after is not alarm:
-            self._latched[key] = (after, priority)
-            output.saved[key] = journal.alarm_record(after, priority)
-            output.line("ack", name_of(*_parsed(key)), now.utc_ms, who=who)
-            output.alarms.append(self._gone(key, after, priority, ACK, now, after.state))
-        return self._end(output)
-
-    def _reset_latched(self, key: str, who: str, now: Instant) -> Changes:
-        output = self._begin(now)
-        alarm, priority = self._latched[key]
-        name = name_of(*_parsed(key))
-        if alarm.state is not AlarmState.LATCHED_ACKED:
-            output.line("reset_refused", name, now.utc_ms, who=who, why="not acknowledged")
-            return self._end(output)
-        del self._latched[key]
-        output.saved[key] = None
-        output.line("reset", name, now.utc_ms, who=who)
-        output.alarms.append(self._gone(key, alarm, priority, RESET, now))
-        return self._end(output)
-
-    def _latched_status(self, key: str) -> AlarmStatus:
-        alarm, priority = self._latched[key]
-        rule, device = _parsed(key)
-        return AlarmStatus(
-            rule=rule,
-            device=device,
-            name=Text(rule, rule),
-            place=self._place(device),
-            state=alarm.state,
-            priority=priority,
-            id=alarm.id,
-            count=alarm.count,
-            reason=RULE_DELETED,
-            since_ms=alarm.since_ms,
-            held_s=0.0,
-            known=False,
-            shadow=False,
-            acked_by=alarm.acked_by,
-            message=alarm.message,
-            response=Text("", ""),
-            values={},
-        )
+            output.alarms.append(self._latched.change(key, alarm, priority, reason, now))
 
     # ------------------------------------------------------------------ the clock on the wall
 
@@ -819,7 +716,7 @@ class Engine:
             if after.count != before.count:
                 after = self._born(runner, after, now)
             elif reason is not None:
-                after = replace(after, message=self._message(runner, after, now))
+                after = replace(after, message=message_of(runner, after, now))
             self._follow(runner, before, after, reason, now, output)
         self._watch_pauses(runner, now, output, early=early)
         self._schedule(runner, condition, now, early=early)
@@ -862,7 +759,7 @@ class Engine:
         return replace(
             alarm,
             id=self._new_id(now.utc_ms),
-            message=self._message(runner, alarm, now),
+            message=message_of(runner, alarm, now),
             suppressed=suppressed,
             begun=not held_back and not waits,
         )
@@ -1056,64 +953,7 @@ class Engine:
             runner.saved = False
 
     def _announce(self, runner: Runner, reason: str, now: Instant, output: Output) -> None:
-        alarm, shadow = runner.alarm, runner.shadow
-        output.alarms.append(
-            AlarmChange(
-                id=alarm.id,
-                rule=runner.rule.id,
-                device=runner.watch.device,
-                place=runner.place,
-                state=alarm.state,
-                priority=Priority.JOURNAL if shadow else runner.rule.priority,
-                count=alarm.count,
-                time_ms=now.utc_ms,
-                reason=SHADOW if shadow else reason,
-                message=alarm.message,
-                values=self._values(runner),
-            )
-        )
-
-    def _values(self, runner: Runner) -> Mapping[PointId, Value | None]:
-        cells = [source for source in runner.inputs if isinstance(source, Cell)]
-        return {cell.origin.point.id: cell.value for cell in cells}
-
-    def _message(self, runner: Runner, alarm: Alarm, now: Instant) -> Text:
-        held = duration(alarm.held.read_s(now.monotonic_s) if alarm.held is not None else 0.0)
-        where = where_is(runner.device)
-        program = runner.watch.program
-        texts = {"where": where, "held": held, **spoken(program, runner.inputs, now.monotonic_s)}
-        texts |= {name: shown(origin.point, origin.value) for name, origin in runner.messaged.items()}
-        zh, en = runner.rule.message
-        return Text(
-            _filled(zh, {name: text.zh for name, text in texts.items()}),
-            _filled(en, {name: text.en for name, text in texts.items()}),
-        )
-
-    def _status(self, runner: Runner) -> AlarmStatus:
-        alarm, rule = runner.alarm, runner.rule
-        return AlarmStatus(
-            rule=rule.id,
-            device=runner.watch.device,
-            name=rule.name,
-            place=runner.place,
-            state=alarm.shown,
-            priority=rule.priority,
-            id=alarm.id,
-            count=alarm.count,
-            reason=alarm.reason,
-            since_ms=alarm.since_ms,
-            held_s=0.0 if alarm.held is None else alarm.held.read_s(self._now.monotonic_s),
-            known=alarm.known,
-            shadow=runner.shadow,
-            acked_by=alarm.acked_by,
-            message=alarm.message,
-            response=rule.response,
-            values=self._values(runner),
-            shelf=alarm.shelf,
-            outage=alarm.outage,
-            suppressed=alarm.suppressed,
-            chattering=alarm.chattering,
-        )
+        output.alarms.append(change_of(runner, reason, now))
 
 
 class _Past:
@@ -1161,13 +1001,3 @@ def _reset_refusal(runner: Runner, who: str, reason: str) -> str:
     if allowed.who and who not in allowed.who:
         return f"only {', '.join(allowed.who)}"
     return "no reason" if allowed.reason_required and not reason.strip() else ""
-
-
-def _parsed(key: str) -> tuple[str, str | None]:
-    parsed = journal.parse_key(key)
-    assert parsed is not None
-    return parsed
-
-
-def _filled(template: Template, texts: Mapping[str, str]) -> str:
-    return render(template, texts).strip()

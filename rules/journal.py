@@ -55,6 +55,14 @@ def parse_key(text: str) -> tuple[str, str | None] | None:
     return rule, device if at else None
 
 
+def named(text: str) -> tuple[str, str | None]:
+    """(rule, device) of the key of an alarm.  Raises ValueError for any other."""
+    parsed = parse_key(text)
+    if parsed is None:
+        raise ValueError(f"{text} is not the key of an alarm")
+    return parsed
+
+
 def alive_record(monotonic_s: float) -> bytes:
     return _encode({"v": _VERSION, "alive": monotonic_s}).encode()
 

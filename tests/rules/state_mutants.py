@@ -15,6 +15,7 @@ from typing import Any
 
 import rules.alarm
 import rules.engine
+import rules.latched
 
 # ruff: noqa: E501  the texts are as long as the lines they replace
 
@@ -45,6 +46,10 @@ def alarm(old: str, new: str, equivalent: str = "") -> Mutant:
 
 def engine(old: str, new: str, equivalent: str = "") -> Mutant:
     return Mutant(rules.engine, old, new, equivalent)
+
+
+def latched(old: str, new: str, equivalent: str = "") -> Mutant:
+    return Mutant(rules.latched, old, new, equivalent)
 
 
 MUTANTS = (
@@ -291,16 +296,16 @@ MUTANTS = (
         "            heir._decide(runner, now, output)\n        heir._work_off",
         "            pass\n        heir._work_off",
     ),
-    engine("        if alarm.latched:\n            self._latched[key] = (alarm, priority)\n            return\n", ""),
+    engine("        if alarm.latched:\n            self._latched.keep(key, alarm, priority)\n            return\n", ""),
     engine(
         '        if alarm.active:\n            output.line("clear"',
         '        if False:\n            output.line("clear"',
     ),
     engine("reason = RULE_OFF if is_off else RULE_DELETED", "reason = RULE_DELETED"),
     engine("priority = Priority.JOURNAL if runner.shadow else runner.rule.priority", "priority = runner.rule.priority"),
-    engine("            output.alarms.append(self._gone(key, after, priority, ACK, now, after.state))\n", ""),
+    latched("        output.alarms.append(self.change(key, after, priority, ACK, now, after.state))\n", ""),
     engine("            self._note_pending(runner, now, output)\n            self._desk", "            self._desk"),
-    engine(
+    latched(
         "        if alarm.state is not AlarmState.LATCHED_ACKED:\n            output",
         "        if False:\n            output",
     ),
@@ -324,9 +329,13 @@ def broken(mutant: Mutant) -> Iterator[Any]:
     if mutant.module is rules.engine:
         yield namespace["Engine"]
         return
+    engine_space: dict[str, Any] = {"__name__": rules.engine.__name__}
+    exec(compile(inspect.getsource(rules.engine), "<engine>", "exec"), engine_space)
+    if mutant.module is rules.latched:
+        engine_space["Latched"] = namespace["Latched"]
+        yield engine_space["Engine"]
+        return
     with _methods_of(namespace):
-        engine_space: dict[str, Any] = {"__name__": rules.engine.__name__}
-        exec(compile(inspect.getsource(rules.engine), "<engine>", "exec"), engine_space)
         functions = {name: each for name, each in namespace.items() if inspect.isfunction(each)}
         engine_space |= {name: each for name, each in functions.items() if name in engine_space}
         yield engine_space["Engine"]
