@@ -59,6 +59,25 @@ COMMANDS = (
 )
 
 NOTICE = "alarm.notice"
+ALARM_REASONS = (
+    "condition",
+    "no_data",
+    "ack",
+    "reset",
+    "again",  # a shelf, a suppression or an outage is over
+    "rule_changed",
+    "rule_deleted",
+    "rule_off",
+    "shadow",
+)
+ALARM_EVENTS = tuple(
+    f"alarm.{what}"
+    for what in (
+        *("shelve", "unshelve", "out_of_service", "in_service", "suppress", "unsuppress", "chatter_on", "chatter_off"),
+        *("command", "confirmed", "unconfirmed", "fallback", "reassert", "refused", "limited"),
+        *("backlog", "historical", "flood_on", "flood_off", "run", "test_fire", "test_fire_end"),
+    )
+)
 """The event that says whom the box would tell of which alarms."""
 
 Version: TypeAlias = Annotated[Literal[1], Is("rises only with a breaking change")]
@@ -174,7 +193,9 @@ class EventItem(TypedDict):
     """Something that happened."""
 
     id: Uuid7
-    kind: Annotated[str, Is(known=("command.requested", "command.done", NOTICE))]
+    kind: Annotated[
+        str, Is(known=("command.requested", "command.done", NOTICE, "community.risk_changed", *ALARM_EVENTS))
+    ]
     t: Ms
     device: str | None
     place: PlaceItem
@@ -193,7 +214,7 @@ class AlarmItem(TypedDict):
     priority: Priority
     count: Annotated[int, Is("how often it has been raised", minimum=1)]
     t: Ms
-    reason: Annotated[str, Is(known=("condition", "no_data", "ack", "rule_changed"))]
+    reason: Annotated[str, Is(known=ALARM_REASONS)]
     message: TextItem
     values: Annotated[dict[str, Value | None], Is("what the rule saw")]
     c: NotRequired[ItemClock]
