@@ -9,7 +9,7 @@ from gateway.model import AlarmChange, AlarmState, Place, PointId, Priority, Tex
 from rules.alarm import SHADOW, Alarm, Instant, Pause
 from rules.inputs import Cell
 from rules.runner import Runner
-from rules.text import Template, duration, render, shown, spoken, where_is
+from rules.text import Hole, Template, duration, render, shown, spoken, where_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,13 @@ def change_of(runner: Runner, reason: str, now: Instant) -> AlarmChange:
 
 def message_of(runner: Runner, alarm: Alarm, now: Instant) -> Text:
     """The rule's message for *alarm*, which is not the runner's yet."""
-    held = duration(alarm.held.read_s(now.monotonic_s) if alarm.held is not None else 0.0)
-    spoken_of = spoken(runner.watch.program, runner.inputs, now.monotonic_s)
-    texts = {"where": where_is(runner.device), "held": held, **spoken_of}
-    texts |= {name: shown(origin.point, origin.value) for name, origin in runner.messaged.items()}
     zh, en = runner.rule.message
+    holes = {part.name for part in (*zh, *en) if isinstance(part, Hole)}
+    texts = {"where": where_is(runner.device)}
+    if holes != {"where"}:
+        held_s = alarm.held.read_s(now.monotonic_s) if alarm.held is not None else 0.0
+        texts |= {"held": duration(held_s), **spoken(runner.watch.program, runner.inputs, now.monotonic_s)}
+        texts |= {name: shown(origin.point, origin.value) for name, origin in runner.messaged.items()}
     return Text(
         _filled(zh, {name: text.zh for name, text in texts.items()}),
         _filled(en, {name: text.en for name, text in texts.items()}),
