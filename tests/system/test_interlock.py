@@ -114,8 +114,15 @@ def test_gas_closes_the_valve_and_only_a_reset_lets_people_open_it_again(tmp_pat
 
             await daemon.kill()
             valve(site, closed=False)
-            await stack.enter_async_context(Child(command, tmp_path / "log"))
+            daemon = await stack.enter_async_context(Child(command, tmp_path / "log"))
             await until(lambda: site.coil(0) == 1, "a daemon that was killed holds it all the same")
+
+            writes = len(site.writes())
+            assert await daemon.stop() == 0
+            assert (site.coil(0), len(site.writes())) == (1, writes), "a daemon that is stopped leaves it as it is"
+            valve(site, closed=False)
+            await stack.enter_async_context(Child(command, tmp_path / "log"))
+            await until(lambda: site.coil(0) == 1, "and takes the hold up again")
 
             concentration(site, 205)
             await reached(site, "latched_unack")
