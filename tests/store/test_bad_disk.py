@@ -1,0 +1,194 @@
+"""A11: blocks that cannot be written, cannot be read, or neither, for seconds, under ext4.
+
+What was accepted is decided by what the process had printed when ``commit`` returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from gateway.model import Lane
+from store.bad_disk import FAULTS, BadDisk, bad_disk, until
+from store.rig import MIB, announced, everything, store
+
+BUDGET_BYTES = 48 * MIB
+BACK_S = 10.0
+RESTART_S = 0.5
+WRITER = """
+import asyncio, os, random, sys
+from pathlib import Path
+from gateway.errors import StoreCorrupt, StoreError
+from gateway.model import Lane
+from store.rig import draft, store
+
+directory, mark, budget_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+def forget_pages():
+    for file in (directory / "store.db", directory / "store.db-wal"):
+        number = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(number)
+
+async def main(mark):
+    async with store(directory, budget_bytes=budget_bytes) as log:
+        print("started", log.recovery.fault if log.recovery else "", flush=True)
+        while True:
+            await asyncio.sleep(0.02)
+            try:
+                await log.commit([draft(Lane.ALARM, mark), draft(Lane.BULK, mark, 2000)])
+                print("accepted", mark, flush=True)
+                mark += 1
+                forget_pages()
+                await log.after(Lane.BULK, random.randrange(mark), 30)
+            except StoreCorrupt:
+                raise
+            except (StoreError, OSError) as fault:
+                print("refused", mark, fault, flush=True)
+
+try:
+    asyncio.run(main(mark))
+except StoreError as fault:
+    print("ended", type(fault).__name__, fault, flush=True)
+    sys.exit(1)
+"""
+
+
+class Supervised:
+    """Writes until left, then killed; started again whenever it ends, as systemd does."""
+
+    def __init__(self, directory: Path, accepted: list[int]) -> None:
+        """*accepted*: the ledger, shared with earlier ones."""
+        self._directory = directory
+        self._accepted = accepted
+        self.lines: list[str] = []
+        self._leaving = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._process = self._spawn()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        while self._thread.is_alive():
+            if self._process is not None:
+                self._process.kill()
+            self._thread.join(0.1)
+
+    def _run(self) -> None:
+        while self._process is not None:
+            with self._process as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    self._see(line.rstrip())
+            self.lines.append(f"exit {process.returncode}")
+            over = self._leaving.wait(RESTART_S)
+            self._process = None if over else self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        tests = Path(__file__).parent.parent
+        environment = {**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"}
+        mark = self._accepted[-1] + 1 if self._accepted else 1
+        command = [sys.executable, "-c", WRITER, str(self._directory), str(mark), str(BUDGET_BYTES)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
+
+    def _see(self, line: str) -> None:
+        if line.startswith("accepted"):
+            self._accepted.append(int(line.split()[1]))
+        self.lines.append(line)
+
+    def accepts(self, count: int, limit_s: float) -> float | None:
+        """Seconds until *count* more are accepted, None when they are not."""
+        goal, started_s = len(self._accepted) + count, time.monotonic()
+        return time.monotonic() - started_s if until(lambda: len(self._accepted) >= goal, limit_s) else None
+
+    def count(self, word: str) -> int:
+        return sum(line.startswith(word) for line in self.lines)
+
+
+class Trial:
+    """The rounds on one disk, and what was seen in them."""
+
+    def __init__(self, disk: BadDisk) -> None:
+        self._disk = disk
+        self._directory = disk.folder / "store"
+        self.accepted: list[int] = []
+        self.seen: Counter[str] = Counter()
+        self.back_s: list[float] = []
+
+    def round(self, fault: str, for_s: float) -> None:
+        with Supervised(self._directory, self.accepted) as writer:
+            assert writer.accepts(20, BACK_S) is not None, writer.lines
+            self._disk.fail(fault)
+            time.sleep(for_s)
+            self._disk.heal()
+            back_s = None if self._disk.gave_up() else writer.accepts(5, BACK_S)
+        self._note(writer.lines)
+        if back_s is None:
+            assert self._disk.gave_up(), f"the disk works again, the store does not: {writer.lines[-20:]}"
+            back_s = self._mounted_again()
+        self.back_s.append(back_s)
+        self._disk.unmount()  # what only the kernel's memory held is not to count
+        self._disk.mount()
+        asyncio.run(self._judge())
+
+    def _mounted_again(self) -> float:
+        self.seen["mounted again"] += 1
+        self._disk.unmount()
+        self._disk.mount()
+        with Supervised(self._directory, self.accepted) as writer:
+            back_s = writer.accepts(5, BACK_S)
+        self._note(writer.lines)
+        assert back_s is not None, writer.lines
+        return back_s
+
+    def _note(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            if line.startswith("started "):
+                self.seen["store replaced"] += 1
+            words = line.split()
+            self.seen[" ".join(words[:2]) if words[0] in ("exit", "ended") else words[0]] += 1
+
+    async def _judge(self) -> None:
+        async with store(self._directory, budget_bytes=BUDGET_BYTES) as log:
+            if log.recovery is not None:
+                self.seen["store replaced"] += 1
+            gaps = await announced(log)
+            for lane in (Lane.ALARM, Lane.BULK):
+                marks = Counter(json.loads(e.items)[0]["t"] for e in await everything(log, lane))
+                missing = sorted(set(self.accepted) - set(marks))
+                assert not missing, f"{lane}: {len(missing)} lost, {missing[:10]}; gaps {gaps}"
+                self.seen[f"twice on {lane}"] = sum(marks.values()) - len(marks)
+            assert not gaps
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_blocks_that_fail_for_seconds_cost_nothing_that_was_accepted(tmp_path: Path, fault: str) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    with bad_disk(tmp_path, 192 * MIB) as disk:
+        trial = Trial(disk)
+        for _ in range(10):
+            trial.round(fault, chance.uniform(1, 5))
+    print(f"{fault}: {len(trial.accepted)} accepted; back after at most {max(trial.back_s):.2f} s; {dict(trial.seen)}")
