@@ -60,9 +60,11 @@ class Site:
             timers = hung, cut = threading.Timer(HUNG_S, power.cut), threading.Timer(then_s, power.cut)
             hung.start()
             for line in power.said:
+                if not line.endswith("\n"):
+                    break  # it was cut in the middle of saying it
                 if not line.startswith("accepted "):
                     start.append(line.strip())
-                elif line.endswith("\n"):  # else it was cut in the middle of saying it
+                else:
                     self.accepted = int(line.split()[1])
                     commits -= 1
                     if not commits:
