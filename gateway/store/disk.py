@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +115,32 @@ def sync_directory(directory: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+_PIECE_BYTES = 256 * 1024
+_AGAIN_S = 0.02
+
+
+def coax(path: Path, patience_s: float, read: Callable[[int, int, int], bytes] = os.pread) -> bool:
+    """Have the kernel read the whole file, asking again for what the disk refuses; True when all of it was read.
+
+    Errors that come and go would otherwise decide what of a store is salvaged.  What was read once is in the kernel's
+    memory, where SQLite finds it.  A file that is not there has been read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        pending = deque(range(0, os.fstat(handle).st_size, _PIECE_BYTES))
+        give_up_s = time.monotonic() + patience_s
+        while pending and time.monotonic() < give_up_s:
+            offset = pending.popleft()
+            try:
+                read(handle, _PIECE_BYTES, offset)
+            except OSError:
+                pending.append(offset)
+                time.sleep(_AGAIN_S)
+        return not pending
+    finally:
+        os.close(handle)

@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -32,7 +32,7 @@ from gateway.store.database import (
     translated,
     understood,
 )
-from gateway.store.disk import Limits, sync_directory
+from gateway.store.disk import Limits, coax, sync_directory
 from gateway.store.lanes import load_cursors, load_epoch, load_lanes
 from gateway.store.salvage import Salvage, copy_intact
 from gateway.store.wal import lost_commits
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 FILE = "store.db"
 _KEPT = 2
+COAX_S = 1.0
+"""How long a disk that refuses to read is asked again, for each file, before what it gave is all there is."""
 _FULL_CHECK_BYTES = 64 * 2**20
 """Up to this size every page is checked at the start; larger files would make the start wait.  Their rows are checked
 when they are read, and damage found then is remembered for the next start."""
@@ -157,10 +159,13 @@ def _examine_content(connection: sqlite3.Connection, wal: bytes, size: int, cloc
 
 def _replace(path: Path, fault: Fault, limits: Limits, uplinks: Sequence[str], clock: Clock) -> Recovery:
     aside = path.with_name(f"{path.name}.{'newer' if fault.newer else 'corrupt'}-{clock.now_ms()}")
+    unread = [each for each in (path, path.with_name(path.name + "-wal")) if not coax(each, COAX_S)]
     new = _replacement(path)
     with closing(connect(new, limits)) as target:
         migrate(target, clock)
         salvage = Salvage({}, True) if fault.newer else copy_intact(path, target, limits, uplinks, clock)
+    if unread:
+        salvage = replace(salvage, complete=False)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         path.with_name(path.name + "-wal").rename(aside.with_name(aside.name + "-wal"))

@@ -6,8 +6,10 @@ What was accepted is known from what the process had printed when ``commit`` ret
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,8 +19,11 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Lane
+from gateway.store import recovery
+from gateway.store.disk import coax
+from gateway.store.recovery import remember_damage
 from store.power import need_strace
-from store.rig import MIB, everything, store
+from store.rig import MIB, draft, everything, store
 
 WRITER = """
 import asyncio, sys
@@ -137,3 +142,60 @@ def test_a_slow_disk_does_not_hold_up_the_loop(tmp_path: Path, goal: int) -> Non
     print(f"lag p99 {1000 * lag_s:.1f} ms in {turns} turns")
     assert lag_s < 0.25, "every wait for a sync would show as 300 ms; the rest is room for a busy machine"
     assert asyncio.run(check(tmp_path, told)) == 0
+
+
+# ---------------------------------------------------------------------- a disk that reads only now and then
+
+
+def test_what_the_disk_refuses_is_asked_for_again(tmp_path: Path) -> None:
+    file, chance = tmp_path / "store.db", random.Random(11)
+    file.write_bytes(bytes(3 * 2**20))
+    read: set[int] = set()
+    refused = 0
+
+    def pread(handle: int, size: int, offset: int) -> bytes:
+        nonlocal refused
+        if chance.random() < 0.5:
+            refused += 1
+            raise OSError(errno.EIO, "bad block")
+        read.add(offset)
+        return os.pread(handle, size, offset)
+
+    assert coax(file, 30.0, pread)
+    assert refused > 0
+    assert read == set(range(0, 3 * 2**20, 256 * 1024))
+
+
+def test_a_block_that_never_reads_is_given_up_and_the_rest_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    file.write_bytes(bytes(2**20))
+    read: set[int] = set()
+
+    def pread(handle: int, size: int, offset: int) -> bytes:
+        if offset == 256 * 1024:
+            raise OSError(errno.EIO, "bad block")
+        read.add(offset)
+        return os.pread(handle, size, offset)
+
+    assert not coax(file, 0.1, pread)
+    assert len(read) == 3
+    assert coax(tmp_path / "absent", 0.1)
+
+
+def test_a_salvage_from_a_disk_that_did_not_give_everything_is_not_called_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill() -> None:
+        async with store(tmp_path) as log:
+            await log.commit([draft(Lane.ALARM, 1)], {})
+
+    async def start() -> bool:
+        async with store(tmp_path) as log:
+            assert log.recovery is not None
+            return log.recovery.salvage.complete
+
+    asyncio.run(fill())
+    for gives, whole in ((True, True), (False, False)):
+        remember_damage(tmp_path, "unreadable")
+        monkeypatch.setattr(recovery, "coax", lambda path, patience_s, gives=gives: gives)
+        assert asyncio.run(start()) is whole
