@@ -132,15 +132,18 @@ def coax(path: Path, patience_s: float, read: Callable[[int, int, int], bytes] =
     except FileNotFoundError:
         return True
     try:
-        pending = deque(range(0, os.fstat(handle).st_size, _PIECE_BYTES))
+        size = os.fstat(handle).st_size
+        pending = deque((start, min(start + _PIECE_BYTES, size)) for start in range(0, size, _PIECE_BYTES))
         give_up_s = time.monotonic() + patience_s
         while pending and time.monotonic() < give_up_s:
-            offset = pending.popleft()
+            start, end = pending.popleft()
             try:
-                read(handle, _PIECE_BYTES, offset)
+                got = len(read(handle, end - start, start))  # less than asked for where an error came in the middle
             except OSError:
-                pending.append(offset)
-                time.sleep(_AGAIN_S)
+                got = 0
+            if start + got < end:
+                pending.append((start + got, end))
+                time.sleep(0.0 if got else _AGAIN_S)
         return not pending
     finally:
         os.close(handle)

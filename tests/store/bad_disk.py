@@ -119,8 +119,8 @@ def bad_disk(folder: Path, size_bytes: int, fault: Fault) -> Iterator[BadDisk]:
         assert until(lambda: file.stat().st_size == size_bytes, 10), "nbdfuse does not serve"
         device = _loop(file)
         stack.callback(command, "losetup", "-d", device)
-        # The loop driver takes a write of which only the first part succeeded for a success (seen with 6.18), and fuse
-        # splits what is larger than 128 KiB.  So nothing may be split.
+        # Without this a write of which only a part succeeded seems to pass for a success: fuse splits what is larger
+        # than 128 KiB, and pages were damaged that nobody had reported.  So nothing may be split.
         (Path("/sys/block") / Path(device).name / "queue/max_sectors_kb").write_text("4")
         disk = BadDisk(device, mounted, [folder / f"{kind}-fails" for kind in fault.kinds])
         stack.callback(_release, disk)

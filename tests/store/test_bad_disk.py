@@ -210,14 +210,6 @@ class Trial:
         assert not gaps
 
 
-SALVAGED_TOO_EARLY = pytest.mark.xfail(
-    strict=False,
-    raises=LostInSalvage,
-    reason="a start during read errors that come and go salvages what it can read just then; the rest stays in the"
-    " file that was set aside, and the new store does not bring it",
-)
-
-
 def moments_s(chance: random.Random, rounds: int) -> list[float]:
     """How long the disk fails, in seconds: every second time so shortly that ext4 may live through it."""
     return [chance.uniform(0.02, 0.3) if number % 2 else chance.uniform(1, 5) for number in range(rounds)]
@@ -225,10 +217,7 @@ def moments_s(chance: random.Random, rounds: int) -> list[float]:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "fault",
-    [pytest.param(name, marks=[SALVAGED_TOO_EARLY] if FAULTS[name].rate_percent < 100 else []) for name in FAULTS],
-)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_blocks_that_fail_for_seconds_cost_nothing_that_was_accepted(tmp_path: Path, fault: str) -> None:
     seed = random.randrange(2**32)
     print("seed", seed)
