@@ -136,6 +136,9 @@ class Engine:
         """
         output = self._begin(now)
         self._run_timers(now, output, before=True)
+        for window in self._windows.values():
+            if window.value and window.due_s <= now.monotonic_s:  # at the very instant at which it closes it is closed
+                self._turn(window, now)
         if self._recorders:
             self._record_past(readings, now, output)
         touched = self._inputs.take(readings, now)

@@ -149,7 +149,9 @@ class Maker:
                 jump += 59
             if self.chance(busy):
                 yield (tick + jump, "set", self.values())
-                if self.chance(0.15):
+                # Not at the very start: what needs no reading is judged there after all messages, as a timer is, and
+                # the second reading looks after each.
+                if self.chance(0.15) and tick:
                     yield (tick + jump, "set", self.values())
             while self.chance(0.3):
                 act = self.act(rules)
