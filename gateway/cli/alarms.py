@@ -237,7 +237,20 @@ def explained(found: Mapping[str, Any], shell: Shell) -> list[str]:
     flags = [shell.t(*FLAGS.get(flag, (flag, flag))) for flag, on in found["flags"].items() if on]
     if flags:
         lines.append(f"  {', '.join(flags)}")
+    if found["actions"]:
+        lines.append(_proof_line(shell, found.get("proof")))
     return lines
+
+
+def _proof_line(shell: Shell, proof: Mapping[str, Any] | None) -> str:
+    """When its actions were tried last."""
+    if proof is None:
+        return shell.t("  联动从未试验", "  its actions were never tried")
+    kind = shell.t("真动作", "moved") if proof["with_output"] else shell.t("未真动作", "nothing moved")
+    failed = ", ".join(proof["failed"])
+    what = shell.t(f"未确认 {failed}", f"not confirmed: {failed}") if failed else shell.t("正常", "fine")
+    at, who = _clock(proof["time_ms"]), proof["who"]
+    return shell.t(f"  最近联动试验 {at}（{who}，{kind}）：{what}", f"  last tried {at} by {who} ({kind}): {what}")
 
 
 def _answer(shell: Shell, answer: bool | None) -> str:

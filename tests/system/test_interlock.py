@@ -14,6 +14,8 @@ import pytest
 
 from drivers.modbus.config import Table
 from gateway import local_api
+from gateway.cli.alarms import explained
+from gateway.cli.common import Shell
 from gateway.sim.process import Child
 from support.relay_site import BOARD, HEATER, RelaySite, relay_site
 
@@ -145,7 +147,12 @@ def test_gas_closes_the_valve_and_only_a_reset_lets_people_open_it_again(tmp_pat
             assert code == 0
             kinds = {entry["kind"] for entry in told}
             assert {"alarm.acknowledged", "alarm.reset", "command.done", "rule.test_fired"} <= kinds
-            found = await local_api.ask(site.store, {"op": "explain", "rule": "gas"})
+            code, found = await call(site, "alarms", "explain", "gas")
             assert (found["proof"]["with_output"], found["proof"]["failed"]) == (True, []), "it survived the kill"
+            (line,) = explained({**found, "proof": None}, Shell(Path(), False, "en"))[-1:]
+            assert line == "  its actions were never tried"
+            (line,) = explained(found, Shell(Path(), False, "en"))[-1:]
+            assert line.startswith("  last tried ")
+            assert line.endswith(" (moved): fine")
 
     asyncio.run(main())
