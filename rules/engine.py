@@ -26,7 +26,6 @@ from gateway.model import (
     PointId,
     Priority,
     Reading,
-    Value,
 )
 from rules import calendar, journal
 from rules.alarm import (
@@ -52,7 +51,7 @@ from rules.calendar import Schedule
 from rules.check import Input, Source
 from rules.effects import Arbiter, Effects
 from rules.explain import explanation
-from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting
+from rules.inputs import BACKLOG_S, Cell, Derived, Inputs, Lasting, Sample
 from rules.latched import Latched
 from rules.notices import Desk, Entry
 from rules.output import Changes, Line, Order, Output
@@ -63,6 +62,7 @@ from rules.runner import Source as Slot
 from rules.status import AlarmStatus, change_of, message_of, status_of
 from rules.text import duration
 from rules.timers import NEVER, Queue, Timer
+from rules.windows import Known
 
 __all__ = ["AlarmStatus", "Changes", "Engine", "Instant"]
 
@@ -109,8 +109,6 @@ class Engine:
         self._windows: dict[Schedule, Window] = {}
         self._clockworks = [Clockwork(index) for index in range(len(rules.jobs))]
         self._trials: dict[str, Trial] = {}
-        self._tried: set[str] = set()
-        """Journal keys of trials that have been written."""
         self._proved: dict[str, journal.Proof] = {}
         self._recorders: dict[PointId, list[Runner]] = {}
         self._agenda: dict[Runner, None] = {}
@@ -253,10 +251,7 @@ class Engine:
             return self._end(output)
         output.line("shelve", runner.name, now.utc_ms, who=who, reason=reason, for_s=for_s)
         shelf = Pause(who, now.monotonic_s + for_s, now.utc_ms + round(for_s * 1000), reason)
-        self._change(runner, replace(runner.alarm, shelf=shelf), now, output)
-        self._desk.over(runner.name, now)
-        self._schedule(runner, runner.probe(runner.inputs), now)
-        return self._end(output)
+        return self._put_aside(runner, replace(runner.alarm, shelf=shelf), now, output)
 
     def unshelve(self, rule: str, device: str | None, who: str, now: Instant) -> Changes:
         runner, output = self._attended(rule, device, now)
@@ -276,7 +271,11 @@ class Engine:
         until_s, until_ms = NEVER, None
         if for_s is not None:
             until_s, until_ms = now.monotonic_s + for_s, now.utc_ms + round(for_s * 1000)
-        self._change(runner, replace(runner.alarm, outage=Pause(who, until_s, until_ms, reason)), now, output)
+        outage = Pause(who, until_s, until_ms, reason)
+        return self._put_aside(runner, replace(runner.alarm, outage=outage), now, output)
+
+    def _put_aside(self, runner: Runner, after: Alarm, now: Instant, output: Output) -> Changes:
+        self._change(runner, after, now, output)
         self._desk.over(runner.name, now)
         self._schedule(runner, runner.probe(runner.inputs), now)
         return self._end(output)
@@ -324,9 +323,9 @@ class Engine:
 
     def _keep_trial(self, trial: Trial, output: Output) -> None:
         record = journal.trial_record(trial.effects.record())
-        if record is not None or trial.key in self._tried:
+        if record is not None or trial.saved:
             output.saved[trial.key] = record
-            self._tried.add(trial.key)
+            trial.saved = True
         self._queue.push(trial.effects)
 
     def _end_trial(self, trial: Trial, now: Instant, output: Output) -> None:
@@ -493,8 +492,7 @@ class Engine:
                 self._retire(key, alarm, priority, rules, started, output)
                 if effects is not None:
                     name = name_of(*journal.named(key))
-                    last = journal.trial_record(effects) or b""
-                    self._read(key, partial(self._wind_up, name, last, alive_s, started))
+                    self._read(key, partial(self._wind_up, name, effects, alive_s, started))
                 continue
             runner.alarm = restored(alarm, alive_s, runner.rule.basis, started)
             if alarm.shown is AlarmState.PENDING and runner.alarm.shown is not AlarmState.PENDING:
@@ -511,7 +509,9 @@ class Engine:
                     self._proved[key.removeprefix(journal.PROVED_PREFIX)] = proof
             elif key.startswith(journal.TRIAL_PREFIX):
                 name = key.removeprefix(journal.TRIAL_PREFIX)
-                self._read(key, partial(self._wind_up, name, record, alive_s, started))
+                effects = self._read(key, partial(journal.read_trial, record))
+                if effects is not None:
+                    self._read(key, partial(self._wind_up, name, effects, alive_s, started))
                 output.saved[key] = None
         self._resume(saved, alive_s, started)
         if output.saved:
@@ -524,10 +524,10 @@ class Engine:
             runner.effects = self._effects(runner)
         runner.effects.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
 
-    def _wind_up(self, name: str, record: bytes, alive_s: float, started: Instant) -> None:
+    def _wind_up(self, name: str, effects: object, alive_s: float, started: Instant) -> None:
         """What a rule had begun that is no more, or a test, comes to its end.  Raises journal.Unreadable."""
         last = Effects(name, (), {}, self._arbiter, shadow=False)
-        last.restore(journal.read_trial(record), started, alive_s if math.isfinite(alive_s) else None)
+        last.restore(effects, started, alive_s if math.isfinite(alive_s) else None)
         self._queue.push(last)
 
     def _read(self, key: str, read: Callable[[], Any]) -> Any:
@@ -850,33 +850,32 @@ class Engine:
                 runner.effects.suppressed(now, output)
                 self._keep_effects(runner.effects, output)
         else:
-            self._speak_again(runner, now, output, acts=not alarm.begun)
+            self._speak_again(runner, now, output)
 
     def _take_off_shelf(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
         output.line("unshelve", runner.name, now.utc_ms, who=who)
         self._change(runner, replace(runner.alarm, shelf=None), now, output)
-        self._speak_again(runner, now, output, acts=not runner.alarm.begun)
+        self._speak_again(runner, now, output)
 
     def _put_in_service(self, runner: Runner, who: str, now: Instant, output: Output) -> None:
         output.line("in_service", runner.name, now.utc_ms, who=who)
-        acts = not runner.alarm.begun
         self._change(runner, replace(runner.alarm, outage=None), now, output)
-        self._speak_again(runner, now, output, acts=acts)
+        self._speak_again(runner, now, output)
 
-    def _speak_again(self, runner: Runner, now: Instant, output: Output, *, acts: bool) -> None:
+    def _speak_again(self, runner: Runner, now: Instant, output: Output) -> None:
         """A pause is over: an alarm that is still on wants somebody's eyes, and what was not done is done."""
         if not runner.alarm.active or runner.shadow:
             return
-        if runner.alarm.quiet:
-            if acts:
+        before = runner.alarm
+        if before.quiet:
+            if not before.begun:
                 self._begin_unheard(runner, now, output)
             return
-        before = runner.alarm
         self._change(runner, replace(reminded(before, now), begun=True), now, output)
         if runner.alarm.state is not before.state:
             self._announce(runner, AGAIN, now, output)
         self._desk.announce(self._entry(runner), now, output)
-        if acts:
+        if not before.begun:
             self._do(runner, Hook.ALARM, now, output)
 
     def _change(self, runner: Runner, after: Alarm, now: Instant, output: Output) -> None:
@@ -934,7 +933,7 @@ class Engine:
             for index, runner in enumerate(self._recorders.get(reading.point, ())):
                 if not index:
                     output.line("backlog", reading.point, now.utc_ms, source_ms=reading.source_time_ms)
-                past = runner.watch.program.when([_Past(value) for value in _past_values(runner, reading)])
+                past = runner.watch.program.when([Sample(value) for value in _past_values(runner, reading)])
                 if past is True and runner.past is not True:
                     output.line("historical", runner.name, now.utc_ms, source_ms=reading.source_time_ms)
                 runner.past = past
@@ -959,16 +958,7 @@ class Engine:
         output.alarms.append(change_of(runner, reason, now))
 
 
-class _Past:
-    """A slot with what one reading of the past says."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Value | None) -> None:
-        self.value = value
-
-
-def _past_values(runner: Runner, reading: Reading) -> Iterator[Value | None]:
+def _past_values(runner: Runner, reading: Reading) -> Iterator[Known | None]:
     """Only the reading itself is known of that moment."""
     for source in runner.inputs:
         mine = isinstance(source, Cell) and source.origin.point.id == reading.point

@@ -204,17 +204,17 @@ class Derived:
         self.refresh(now)
 
     def _add(self, at: Instant, value: Known) -> None:
-        known = value if self._test is None else self._test((_Sample(value),))
+        known = value if self._test is None else self._test((Sample(value),))
         if known is not None:
             self.series.add(at, known)
 
 
-class _Sample:
-    """One sample as the condition of count() reads it."""
+class Sample:
+    """A slot with one value of the past, for a condition that is asked about that moment alone."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Known) -> None:
+    def __init__(self, value: Known | None) -> None:
         self.value = value
 
 
@@ -259,6 +259,8 @@ class Inputs:
         self._lasting: dict[tuple[PointId, float], Lasting] = {}
         self._derived: dict[tuple[PointId, Input], Derived] = {}
         self._elapsed: dict[tuple[Source, str, float], Elapsed] = {}
+        self._hourly: list[Origin] = []
+        """Those of which hours are kept: few, while every commit asks for their records."""
 
     def origin(self, point: PointId) -> Origin:
         origin = self._origins.get(point)
@@ -329,6 +331,8 @@ class Inputs:
             test = None if wanted.test is None else compiled(wanted.test)
             derived = self._derived[key] = Derived(origin, _series(wanted, origin), test, self._queue)
             origin.derived = (*origin.derived, derived)
+            if origin.hours is not None and origin not in self._hourly:
+                self._hourly.append(origin)
         return derived
 
     def start(self) -> None:
@@ -433,7 +437,7 @@ class Inputs:
     def history_records(self, now: Instant) -> dict[str, bytes]:
         """Journal records of the hours that have changed since last asked; see history.py."""
         records: dict[str, bytes] = {}
-        for origin in self._origins.values():
+        for origin in self._hourly:
             if origin.hours is not None and origin.hours.changed:
                 records |= history.day_records(origin.point.id, origin.point.unit, origin.hours, now.utc_ms)
         return records

@@ -62,13 +62,15 @@ class Clockwork:
 class Trial:
     """A proof test of what a rule moves: its actions without the alarm, for a while."""
 
-    __slots__ = ("due_s", "effects", "key", "lines", "name", "proof", "queued_s")
+    __slots__ = ("due_s", "effects", "key", "lines", "name", "proof", "queued_s", "saved")
 
     def __init__(self, name: str, effects: Effects, proof: journal.Proof, due_s: float) -> None:
         self.name = name
         self.proof = proof
         self.lines: list[Line] = []
         """What has happened in it so far."""
+        self.saved = False
+        """Whether the journal has it."""
         self.key = f"{journal.TRIAL_PREFIX}{name}"
         self.effects = effects
         self.due_s = due_s

@@ -9,9 +9,10 @@ from gateway.config.faults import Report
 from gateway.config.models import RiskModel
 from gateway.config.risk import community, read_risk
 from gateway.config.yaml12 import load_yaml
+from rules.casefile import read_plant
+from rules.plain import Reader
 from rules.risk.definition import Level
 from rules.risk.explain import what_if
-from tests.rules.plant import devices_of
 from tests.rules.test_risk import DATA
 
 DOC = Path(__file__).parents[2] / "docs" / "risk.md"
@@ -19,7 +20,7 @@ DOC = Path(__file__).parents[2] / "docs" / "risk.md"
 
 def test_the_example_is_right() -> None:
     text = DOC.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
-    document, report, devices = load_yaml(text, "risk.md"), Report(), devices_of(DATA)
+    document, report, devices = load_yaml(text, "risk.md"), Report(), read_plant(Reader([]), DATA).devices()
     section = parse(RiskModel, document.data["risk"])
     definition = read_risk(document, section, devices, {each.id for each in devices}, report)
     assert report.faults == []

@@ -267,7 +267,10 @@ MUTANTS = (
         "        if not runner.alarm.active or runner.shadow:\n            return\n",
         "        if not runner.alarm.active:\n            return\n",
     ),
-    engine("        if runner.alarm.quiet:\n            if acts:", "        if False:\n            if acts:"),
+    engine(
+        "        if before.quiet:\n            if not before.begun:",
+        "        if False:\n            if not before.begun:",
+    ),
     engine("if runner.shadow or runner.alarm.quiet:", "if runner.alarm.quiet:"),
     engine("replace(reminded(before, now), begun=True)", "replace(before, begun=True)"),
     engine("            self._announce(runner, AGAIN, now, output)", "            pass"),

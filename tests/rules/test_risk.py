@@ -18,10 +18,11 @@ from gateway.config.risk import read_risk
 from gateway.config.yaml12 import load_yaml
 from gateway.model import Quality, Reading, Reason, Text, Value
 from rules.alarm import Instant
+from rules.casefile import read_plant
+from rules.plain import Reader, seconds_of
 from rules.risk.definition import COLOURS, Definition, Hazard, Input, Level, Scale, combined, shifted
 from rules.risk.explain import Teller, as_document, steps, what_if
 from rules.risk.model import Assessment, RiskModel, Unreadable
-from tests.rules.plant import devices_of, seconds
 
 FILE = Path(__file__).parent / "risk_cases.yaml"
 DATA: dict[str, Any] = load_yaml(FILE.read_text(encoding="utf-8"), FILE.name).data
@@ -30,7 +31,7 @@ BASE_S, BASE_MS = 500.0, 1_767_225_600_000
 
 def night() -> Definition:
     document, report = load_yaml(FILE.read_text(encoding="utf-8"), FILE.name), Report()
-    devices = devices_of(DATA)
+    devices = read_plant(Reader([]), DATA).devices()
     found = read_risk(document, parse(Section, DATA["risk"]), devices, {each.id for each in devices}, report)
     assert report.faults == []
     return found
@@ -56,14 +57,14 @@ class Player:
         return Instant(t + self.offset_s, BASE_MS + round(t * 1000))
 
     def play(self, step: Mapping[str, Any]) -> None:
-        now = self.at(seconds(step["t"]))
+        now = self.at(seconds_of(step["t"]))
         match step:
             case {"set": values}:
                 self.model.observe([self.read(point, value, now) for point, value in values.items()], now)
             case {"restart": {"down": down}}:
                 record = self.model.record(now)
-                self.offset_s = 7.0 - seconds(step["t"]) - seconds(down)  # the new run's clock begins at 7 s
-                self.model = RiskModel(self.definition, self.at(seconds(step["t"]) + seconds(down)), record)
+                self.offset_s = 7.0 - seconds_of(step["t"]) - seconds_of(down)  # the new run's clock begins at 7 s
+                self.model = RiskModel(self.definition, self.at(seconds_of(step["t"]) + seconds_of(down)), record)
             case {"expect": expected}:
                 self.compare(expected, self.model.state(now), step)
 
@@ -85,7 +86,7 @@ class Player:
         }
         wanted = dict(expected)
         if "falls" in wanted:
-            wanted["falls"] = {hazard: seconds(text) for hazard, text in wanted["falls"].items()}
+            wanted["falls"] = {hazard: seconds_of(text) for hazard, text in wanted["falls"].items()}
         assert {key: found[key] for key in wanted} == wanted, step
         self.expectations += 1
 
@@ -104,7 +105,7 @@ def test_all_nights_were_played() -> None:
 
 def test_when_a_warning_expires_is_a_number_of_seconds() -> None:
     text = FILE.read_text(encoding="utf-8").replace("until: weather.typhoon_until", "until: p1.level")
-    document, report, devices = load_yaml(text, FILE.name), Report(), devices_of(DATA)
+    document, report, devices = load_yaml(text, FILE.name), Report(), read_plant(Reader([]), DATA).devices()
     section = parse(Section, document.data["risk"])
     read_risk(document, section, devices, {each.id for each in devices}, report)
     (fault,) = report.faults
@@ -113,7 +114,7 @@ def test_when_a_warning_expires_is_a_number_of_seconds() -> None:
 
 def test_a_kind_may_be_looked_for_in_one_place_only() -> None:
     text = FILE.read_text(encoding="utf-8").replace("measures: level,", 'measures: level, place: {building: "2"},')
-    document, report, devices = load_yaml(text, FILE.name), Report(), devices_of(DATA)
+    document, report, devices = load_yaml(text, FILE.name), Report(), read_plant(Reader([]), DATA).devices()
     section = parse(Section, document.data["risk"])
     found = read_risk(document, section, devices, {each.id for each in devices}, report)
     water = found.hazards[0].inputs[-1]
