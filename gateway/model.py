@@ -93,6 +93,15 @@ class Text:
     en: str
 
 
+PRIORITY_WORDS: Mapping[Priority, Text] = {
+    Priority.CRITICAL: Text("紧急", "critical"),
+    Priority.HIGH: Text("高", "high"),
+    Priority.MEDIUM: Text("中", "medium"),
+    Priority.LOW: Text("低", "low"),
+    Priority.JOURNAL: Text("仅记录", "journal"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a device hangs, from the large to the small; any level may be unknown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gateway.model import Priority, Text
+from gateway.model import PRIORITY_WORDS, Text
 from rules.alarm import NoData
 from rules.calendar import DAYS, Schedule
 from rules.rule import Action, Hook, Mode, Rule, Watch, While
@@ -14,13 +14,6 @@ _MODES = {
     Mode.LIVE: Text("", ""),
     Mode.SHADOW: Text("（试运行：只记录）", " (shadow: journaled only)"),
     Mode.OFF: Text("（停用）", " (off)"),
-}
-_PRIORITIES = {
-    Priority.CRITICAL: Text("紧急", "critical"),
-    Priority.HIGH: Text("高", "high"),
-    Priority.MEDIUM: Text("中", "medium"),
-    Priority.LOW: Text("低", "low"),
-    Priority.JOURNAL: Text("仅记录", "journal"),
 }
 _NO_DATA = {
     NoData.HOLD: Text("缺数时：保持原状，不报也不消", "data missing: it stays as it is"),
@@ -64,7 +57,7 @@ def _where(watches: Sequence[Watch]) -> Text:
 
 
 def _condition(rule: Rule) -> Iterator[Text]:
-    when, held, priority = rule.written.get("when", ""), duration(rule.timing.on_s), _PRIORITIES[rule.priority]
+    when, held, priority = rule.written.get("when", ""), duration(rule.timing.on_s), PRIORITY_WORDS[rule.priority]
     for_zh = f" 持续 {held.zh}" if rule.timing.on_s else ""
     for_en = f" for {held.en}" if rule.timing.on_s else ""
     yield Text(f"当 {when}{for_zh} → {priority.zh}报警", f"when {when}{for_en} → an alarm, {priority.en}")

@@ -16,6 +16,7 @@ from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
 from gateway.cli.site import configuration_of
 from gateway.errors import GatewayError
+from gateway.model import PRIORITY_WORDS
 from rules.aliases import named_twice
 
 STATES = {
@@ -33,13 +34,7 @@ FLAGS = {
     "chattering": ("抖动", "chattering"),
     "latched": ("锁存", "latched"),
 }
-PRIORITIES = {
-    "critical": ("紧急", "critical"),
-    "high": ("高", "high"),
-    "medium": ("中", "medium"),
-    "low": ("低", "low"),
-    "journal": ("仅记录", "journal"),
-}
+PRIORITIES = {str(priority): (text.zh, text.en) for priority, text in PRIORITY_WORDS.items()}
 BY = click.option("--by", default=None, help="操作人 / who does it; default: the user logged in")
 REASON = click.option("--reason", default="", help="原因 / why")
 
