@@ -1,14 +1,15 @@
 """What a driver is.  A driver knows its protocol; it knows nothing of schedules, retries, rules or MQTT.
 
 Several devices share one wire, so the connection and the devices on it are two things.  A ``Connection`` is
-opened, lost and reopened as a whole by the core; a ``Driver`` is one device that is read through it.  A device
-with a connection of its own (a fire panel on TCP) is simply both at once.
+opened, lost and reopened as a whole by the core; a ``Driver`` is one device that is read through it.  There are two
+kinds of connection: a ``Link`` is asked, one exchange at a time (a bus); a ``Hub`` is listened to (a server that fire
+panels connect to, a broker's subscription), and its devices may be asked beside that.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
@@ -92,6 +93,18 @@ class Link(Connection, Protocol):
         """
 
 
+class Unasked:
+    """The driver of a device that is only listened to."""
+
+    __slots__ = ()
+
+    def batches(self, points: Sequence[PointId]) -> Sequence[Sequence[PointId]]:
+        return []
+
+    async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
+        return []
+
+
 class OpenedElsewhere:
     """The opening and closing of a ``Link`` that has nothing to open: another owns the line, or there is none."""
 
@@ -106,6 +119,57 @@ class OpenedElsewhere:
         return
 
 
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that a device says has happened; the core makes an event of it (id, device, place)."""
+
+    kind: str
+    """A word of docs/events.md: ``access.granted``, ``fire.operation``."""
+    time_ms: int
+    """When the device says it was; where it has no clock worth believing, when it was heard."""
+    attributes: Mapping[str, Value | None] = field(default_factory=dict)
+    personal: Mapping[str, str] = field(default_factory=dict)
+    """Attributes that name a person (a card's number, a plate), as the device says them.  The core puts them under the
+    site's pseudonym before anything is written down; nothing else of a happening may tell who it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a device has said by itself, in one piece: all of it goes to disk together, or nothing.
+
+    Without readings and happenings it is a sign of life.
+    """
+
+    device: str
+    readings: Sequence[Reading] = ()
+    happenings: Sequence[Happening] = ()
+    memory: bytes | None = None
+    """How far the driver has come (the number of the last event it took): goes to disk in the same transaction, and is
+    given to the hub at its next start (``HubSpec.memory``).  None where nothing changes."""
+    receipt: object = None
+    """The hub's own: whom to confirm it to when it is on disk."""
+
+
+class Hub(Connection, Protocol):
+    """A line on which devices speak without being asked: a server they connect to, a socket, a subscription."""
+
+    async def receive(self) -> Sequence[Report]:
+        """Wait until something has been said; all of it that waits, in order, a bounded number.
+
+        Raises LineLost.  Safe when cancelled: what was not returned is returned by the next call.
+        """
+
+    async def stored(self, reports: Sequence[Report]) -> None:
+        """*reports* are on disk: confirm them to the devices that wait for that.
+
+        Called once for each report, in order.  Never raises for a device that has gone meanwhile.
+        """
+
+    @property
+    def strangers(self) -> Mapping[str, str]:
+        """Who speaks and is not configured: address -> what is known of it, for people.  Bounded."""
+
+
 class Driver(Protocol):
     """One field device, polled by the core.  Starts no task, keeps no lock."""
 
@@ -118,6 +182,14 @@ class Driver(Protocol):
         A point that the device refuses or has no value for becomes a bad reading.  Raises DeviceUnreachable,
         ProtocolError or LineLost when the group as a whole could not be read.
         """
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """Optional: a polled device that also keeps what has happened meanwhile (cards read at a door)."""
+
+    def take(self) -> Sequence[Report]:
+        """What the latest ``poll`` or ``write`` has brought beside readings, in order.  Each is given once."""
 
 
 @runtime_checkable
@@ -218,6 +290,19 @@ class DeviceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HubSpec:
+    """One hub as its protocol sees it."""
+
+    id: str
+    options: Any
+    """An instance of the protocol's ``hub_options`` model."""
+    devices: Mapping[str, DeviceSpec]
+    memory: Mapping[str, bytes] = field(default_factory=dict)
+    """Device -> what its last report on disk said of how far the driver had come."""
+    zone: tzinfo = UTC
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One item of a decoded frame, for people: what it is called, its value, its unit."""
 
@@ -270,7 +355,14 @@ class ProtocolType:
     """What a device entry may say (address, unit id ...)."""
     point_options: type[BaseModel]
     """What a profile's point may say (register, identifier, scale ...)."""
-    make: Callable[[DeviceSpec, Link, Clock], Driver]
+    make: Callable[[DeviceSpec, Any, Clock], Driver]
+    """Of a bus the second argument is the device's ``Link``, of a hub what ``hub`` has made."""
+    hub: Callable[[HubSpec, Clock], Hub] | None = None
+    """Makes the connection that all devices of one ``protocol:`` line share; None for a protocol of a bus."""
+    hub_options: type[BaseModel] | None = None
+    """What such a line may say (where to listen, which broker)."""
+    sends: bool = False
+    """Points are sent by the device unless the profile says otherwise; they are never asked for by schedule."""
     serial: SerialFormat | None = None
     """The format assumed on a serial line that names none; None where the protocol is not spoken on one."""
     tcp: bool = False

@@ -35,10 +35,27 @@ def protocols() -> list[str]:
     return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
 
 
+# protocol -> the extra of pyproject.toml that brings its libraries; the others need none
+_EXTRAS: dict[str, str] = {}
+
+
+class PackagesMissing(Exception):
+    """A protocol is known, and the libraries that it needs are not installed.  *install*: the command that does."""
+
+    def __init__(self, protocol: str, extra: str, missing: str) -> None:
+        super().__init__(f"protocol {protocol} needs the package {missing}")
+        self.install = f"pip install 'compound-gateway[{extra}]'"
+
+
 def protocol(name: str) -> ProtocolType:
-    """Raises KeyError for a name that is not in ``protocols()``."""
+    """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
-        found = _load(_OURS[name])
+        try:
+            found = _load(_OURS[name])
+        except ModuleNotFoundError as exc:
+            if name not in _EXTRAS:
+                raise
+            raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
     else:
         found = (
             next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None

@@ -10,6 +10,6 @@ lock() {
         --no-annotate --custom-compile-command "packaging/lock.sh" "$@" pyproject.toml -o "requirements/$out.txt" --upgrade
 }
 lock core requirements/build.in
-lock run --extra demo --extra web requirements/build.in
-lock dev --extra demo --extra web --extra platform --extra dev requirements/build.in
+lock run --extra demo --extra web --extra field requirements/build.in
+lock dev --extra demo --extra web --extra field --extra onvif --extra bacnet --extra knx --extra platform --extra dev requirements/build.in
 lock all --extra all requirements/build.in

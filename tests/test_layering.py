@@ -23,8 +23,16 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.registry": ("drivers",),
     "drivers.summed_frames": (*VOCABULARY, "drivers.base"),
     "drivers.local_time": VOCABULARY,
+    "drivers.hub": (*VOCABULARY, "drivers.base"),
     # plus the driver's own folder, see below
-    "drivers": (*VOCABULARY, "drivers.base", "drivers.transport", "drivers.summed_frames", "drivers.local_time"),
+    "drivers": (
+        *VOCABULARY,
+        "drivers.base",
+        "drivers.transport",
+        "drivers.summed_frames",
+        "drivers.local_time",
+        "drivers.hub",
+    ),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),
     "gateway.bucket": (),

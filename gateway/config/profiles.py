@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 import gateway
 from drivers.base import ProtocolType
-from drivers.registry import protocol, protocols
+from drivers.registry import PackagesMissing, protocol, protocols
 from gateway.config.action_keys import action_faults
 from gateway.config.explain import explain, parse
 from gateway.config.faults import Report, did_you_mean, one_of, quoted
@@ -109,6 +109,11 @@ class Profiles:
                 hint = did_you_mean(name, known) or Text(f"可用：{words.zh}", f"there are: {words.en}")
                 message = Text(f"未知的协议 {quoted(name)}", f"unknown protocol {quoted(name)}")
                 self._report.add(document.fault(("protocols", index), "E-PROTOCOL", message, hint))
+            except PackagesMissing as exc:
+                message = Text(f"协议 {quoted(name)} 所需的程序包未安装", str(exc))
+                self._report.add(
+                    document.fault(("protocols", index), "E-PROTOCOL", message, Text(exc.install, exc.install))
+                )
         return found
 
     def _options(self, model: ProfileFile, type_: ProtocolType, document: Document) -> Mapping[str, BaseModel]:
