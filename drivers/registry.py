@@ -19,6 +19,9 @@ _OURS = {
     "mbus": "drivers.mbus.driver:MBUS",
 }
 
+# Of these, the ones whose devices speak by themselves: a line says protocol: NAME
+_HUBS: tuple[str, ...] = ()
+
 # protocol -> module:function(bytes) -> Decoded
 _DECODERS = {
     "modbus-tcp": "drivers.modbus.decode:decode_tcp",
@@ -33,6 +36,16 @@ _DECODERS = {
 def protocols() -> list[str]:
     """Every protocol a device may name, ours and those that installed packages register."""
     return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
+
+
+def ours() -> list[str]:
+    """The protocols that come with the product."""
+    return list(_OURS)
+
+
+def hub_protocols() -> list[str]:
+    """What ``protocol:`` of a line may name, as far as it is ours."""
+    return sorted(_HUBS)
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none

@@ -98,6 +98,12 @@ class Configuration:
         return frozenset(point for line in self.lines for plan in line.devices for point in plan.spec.points)
 
     @cached_property
+    def sent(self) -> frozenset[PointId]:
+        """Of these, the ones that their device sends by itself: they cannot be asked for."""
+        plans = [plan.sent for line in self.lines for plan in line.devices]
+        return frozenset(point for sent in plans if sent is not None for point in sent.points)
+
+    @cached_property
     def points(self) -> Mapping[PointId, Point]:
         return {point.id: point for device in self.watched for point in device.points}
 
