@@ -98,7 +98,7 @@ def intake_of(config: Configuration, pipeline: Pipeline, clock: Clock) -> Intake
     except (OSError, ValueError) as exc:
         raise StoreError(f"the key for pseudonyms in {config.store.path}: {exc}") from exc
     places = {device.id: device.place for device in config.devices}
-    return Intake(pipeline.take, places, pseudonyms, clock)
+    return Intake(pipeline.take, places, pseudonyms, clock, frozenset(config.privacy.keep))
 
 
 def _announce(change: Change, config: Configuration, pipeline: Pipeline, clock: Clock) -> None:

@@ -389,6 +389,13 @@ class AuditModel(Model):
     """Beyond it the oldest goes before its time, which is said; 4 MiB are kept in any case."""
 
 
+class PrivacyModel(Model):
+    """Cards and plates are kept under pseudonyms that only this box can make."""
+
+    keep: list[Literal["card", "holder", "plate"]] = []
+    """What is kept as it is all the same: the community's own decision, with a ground in law that it can name."""
+
+
 def _quantity(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("quantity")
@@ -491,6 +498,7 @@ class SiteFile(Model):
     devices: list[DeviceModel] = []
     remote: RemoteModel = RemoteModel()
     audit: AuditModel = AuditModel()
+    privacy: PrivacyModel = PrivacyModel()
     risk: RiskModel | None = None
 
 
