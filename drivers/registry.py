@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "uhppote": "drivers.uhppote.hub:UHPPOTE",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -36,7 +37,7 @@ def protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {"uhppote": "field"}
 
 
 class PackagesMissing(Exception):
