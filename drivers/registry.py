@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "uhppote": "drivers.uhppote.hub:UHPPOTE",
 }
 
 # Of these, the ones whose devices speak by themselves: a line says protocol: NAME
@@ -49,7 +50,7 @@ def hub_protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {"uhppote": "field"}
 
 
 class PackagesMissing(Exception):
