@@ -20,9 +20,6 @@ _OURS = {
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
 }
 
-# Of these, the ones whose devices speak by themselves: a line says protocol: NAME
-_HUBS: tuple[str, ...] = ()
-
 # protocol -> module:function(bytes) -> Decoded
 _DECODERS = {
     "modbus-tcp": "drivers.modbus.decode:decode_tcp",
@@ -45,8 +42,8 @@ def ours() -> list[str]:
 
 
 def hub_protocols() -> list[str]:
-    """What ``protocol:`` of a line may name, as far as it is ours."""
-    return sorted(_HUBS)
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
+    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class Listener:
     line: str
     hub: Heard
     hearing: Hearing
+    points: Container[PointId]
+    """All that are configured on the line; a device may also say by itself what it is asked for otherwise."""
     settle: Callable[[Sequence[Reading]], Sequence[Reading]]
     """The quality gate's last look."""
     take: Take
@@ -115,8 +117,7 @@ class Listener:
         return self.settle(known) if known else ()
 
     def _is_known(self, point: PointId) -> bool:
-        sent = self.hearing.devices.get(point.partition(".")[0])
-        if sent is not None and point in sent.points:
+        if point in self.points:
             return True
         if point not in self._unknown:
             self._unknown.add(point)

@@ -107,6 +107,7 @@ class Line:
                 self.id,
                 _Guarded(self.connection, self._guarded),
                 self.hearing,
+                self.gate.points,
                 self._settle,
                 self.take,
                 self.publish,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -18,6 +18,8 @@ class HubRig(Protocol):
     """Made, not opened."""
     device: str
     """The configured device that talks."""
+    devices: Collection[str]
+    """All that are configured; what one says may concern another (a controller and its doors)."""
 
     async def say(self, number: int) -> None:
         """The device says its *number*-th thing (from 1): a report with at least one reading or happening.
