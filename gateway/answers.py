@@ -143,6 +143,7 @@ class Answers:
         form = plan.format
         return {
             "id": plan.id,
+            "where": plan.where,
             "serial": plan.serial,
             "tcp": f"{plan.tcp[0]}:{plan.tcp[1]}" if plan.tcp else None,
             "protocol": plan.hub.protocol.name if plan.hub else None,

@@ -41,6 +41,8 @@ _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _ADDRESS_KEYS = ("unit_id", "address")
 """What protocols call the number or text by which a device on a shared line is told from the others."""
 
+_ENDS = ("listen", "broker", "port", "url", "broadcast")
+"""What the options of hubs call the place where they meet their devices."""
 _CLOCK = SystemClock()
 """For drivers that are made to be looked at and never run."""
 _FEW = 20
@@ -86,8 +88,16 @@ class LinePlan:
     tcp: tuple[str, int] | None
     devices: tuple[DevicePlan, ...]
     load: Load | None = None
-    hub: HubPlan | None = None
     """What polling takes of a serial line's time; None where that cannot be known (TCP, a driver that cannot say)."""
+    hub: HubPlan | None = None
+
+    @property
+    def where(self) -> str:
+        """Where it leads to, for people: a port, ``host:port``, a protocol and where it listens."""
+        if self.hub is None:
+            return self.serial or ":".join(map(str, self.tcp or ()))
+        ends = (getattr(self.hub.options, key, None) for key in _ENDS)
+        return " ".join([self.hub.protocol.name, *(str(end) for end in ends if end is not None)][:2])
 
 
 class Planner:
