@@ -74,6 +74,11 @@ class Inbox:
         self._some.set()
         self._room.set()
 
+    @property
+    def room(self) -> int:
+        """How many reports it takes at once."""
+        return self._most - len(self._reports)
+
     def offer(self, report: Report) -> bool:
         """False when there is no room."""
         if len(self._reports) >= self._most:

@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "gb26875": "drivers.gb26875.hub:GB26875",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -27,6 +28,7 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "gb26875": "drivers.gb26875.decode:decode",
 }
 
 
