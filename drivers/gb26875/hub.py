@@ -227,11 +227,23 @@ class Gb26875Hub:
         at = 0
         while (found := find_frame(data, at)) is not None:
             frame, _, at = found
-            if self._turn.locked() or self._inbox.room < len(self._spec.devices):
+            if self._turn.locked() or not self._inbox.has_room:
                 self._inbox.refused += 1
                 return
-            for report in self._heard(frame, sender[0], self._by_udp(sender), self._asked_by_udp):
-                self._inbox.offer(report)
+            reports = self._heard(frame, sender[0], self._by_udp(sender), self._asked_by_udp)
+            taken = [self._inbox.offer(report) for report in reports]
+            if not all(taken):
+                self._forget(frame, sender[0])
+
+    def _forget(self, frame: Frame, peer: str) -> None:
+        """Only part of its reports found room: when it comes again it is no repetition."""
+        source = self._source_of(frame, peer)
+        if source is not None:
+            source.seen.pop(frame.serial, None)
+
+    def _source_of(self, frame: Frame, peer: str) -> _Source | None:
+        address = text_of(frame.source)
+        return self._sources.get((address, peer)) or self._sources.get((address, None))
 
     def _by_udp(self, to: HostPort) -> Reply:
         def reply(frame: Frame) -> None:
@@ -244,7 +256,7 @@ class Gb26875Hub:
 
     def _heard(self, frame: Frame, peer: str, reply: Reply, asked: set[str]) -> Sequence[Report]:
         address = text_of(frame.source)
-        source = self._sources.get((address, peer)) or self._sources.get((address, None))
+        source = self._source_of(frame, peer)
         if source is None:
             self._strangers.met(f"{address} @ {peer}", f"命令 {frame.command} / command {frame.command}")
             return ()
