@@ -18,6 +18,7 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "gb26875": "drivers.gb26875.hub:GB26875",
+    "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -29,6 +30,7 @@ _DECODERS = {
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
+    "gst-printer": "drivers.gst_printer.decode:decode",
 }
 
 
