@@ -118,9 +118,10 @@ def find_frame(data: bytes, at: int = 0) -> tuple[Frame, int, int] | None:
 
 
 class Splitter:
-    """Frames out of a stream.  However the stream is cut, the same frames come of it.
+    """Frames out of a stream.  However the stream is cut, the same frames come of it: each as soon as it is whole.
 
-    What has begun like a frame is waited for: whoever reads decides for how long.  Holds less than one frame.
+    What has begun like a frame is waited for, and whoever reads decides for how long; a whole frame behind such a
+    beginning counts at once, so that a stray byte in front of a fire does not hold it up.  Holds less than one frame.
     """
 
     def __init__(self) -> None:
@@ -135,26 +136,37 @@ class Splitter:
 
     def feed(self, data: bytes) -> Sequence[Frame]:
         held, at, frames = self._held + data, 0, []
-        while at < len(held):
-            fault = fault_at(held, at)
-            if fault is None:
-                frames.append(Frame._at(held, at))
-                at += OVERHEAD + _length(held, at)
-                self.skipped = 0
-                continue
-            if fault.code == "truncated" or (fault.code == "no_start" and held[at:] == START[:1]):
-                break
-            at = self._skip(held, at)
-        self._held = held[at:]
+        while (found := _first_whole(held, at)) is not None:
+            begin, at = found
+            frames.append(Frame._at(held, begin))
+            self.skipped = 0
+        kept = _first_begun(held, at)
+        self.skipped += kept - at
+        self._held = held[kept:]
         return frames
 
-    def _skip(self, held: bytes, at: int) -> int:
-        """To the next place where a frame may begin."""
-        behind = held.find(START, at + 1)
-        if behind < 0:
-            behind = len(held) - held.endswith(START[:1]) if at + 1 < len(held) else len(held)
-        self.skipped += behind - at
-        return behind
+
+def _first_whole(data: bytes, at: int) -> tuple[int, int] | None:
+    """Begin and end of the frame behind *at* whose last byte comes first."""
+    best: tuple[int, int] | None = None
+    begin = data.find(START, at)
+    while begin >= 0 and (best is None or begin < best[1]):
+        if fault_at(data, begin) is None:
+            end = begin + OVERHEAD + _length(data, begin)
+            best = (begin, end) if best is None or end < best[1] else best
+        begin = data.find(START, begin + 1)
+    return best
+
+
+def _first_begun(data: bytes, at: int) -> int:
+    """Where something begins behind *at* that may yet become a frame; the end of *data* when nothing does."""
+    begin = data.find(START, at)
+    while begin >= 0:
+        fault = fault_at(data, begin)
+        if fault is not None and fault.code == "truncated":
+            return begin
+        begin = data.find(START, begin + 1)
+    return len(data) - data.endswith(START[:1]) if len(data) > at else len(data)
 
 
 def text_of(address: bytes) -> str:
