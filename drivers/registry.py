@@ -18,6 +18,7 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "osdp": "drivers.osdp.driver:OSDP",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -28,6 +29,9 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "uhppote": "drivers.uhppote.decode:decode",
+    "osdp": "drivers.osdp.decode:decode",
+    "wiegand": "drivers.wiegand:decode",
 }
 
 
