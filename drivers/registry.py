@@ -20,6 +20,7 @@ _OURS = {
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
+    "osdp": "drivers.osdp.driver:OSDP",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -32,6 +33,9 @@ _DECODERS = {
     "mbus": "drivers.mbus.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
     "gst-printer": "drivers.gst_printer.decode:decode",
+    "uhppote": "drivers.uhppote.decode:decode",
+    "osdp": "drivers.osdp.decode:decode",
+    "wiegand": "drivers.wiegand:decode",
 }
 
 
