@@ -20,6 +20,7 @@ class HubRig:
     def __init__(self, stack: AsyncExitStack, udp: bool) -> None:
         self.hub = Gb26875Hub(hub_spec(tcp=not udp, udp=udp), LoopClock())
         self.device = PANEL
+        self.devices = (PANEL,)
         self._stack = stack
         self._udp = udp
         self._speaker: Transmitter | None = None
