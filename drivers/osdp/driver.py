@@ -9,7 +9,6 @@ a keypad are secrets: they are counted and forgotten.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ class OsdpReader:
         self._points: Mapping[PointId, OsdpPointOptions] = {id_: each.options for id_, each in spec.points.items()}
         for id_, each in spec.points.items():
             _check(id_, each.point.kind, each.point.states, each.options)
-        self._session = Session(link, spec.options, spec.timeout_s)
+        self._session = Session(link, spec.options, spec.timeout_s, clock)
         self._reports: deque[Report] = deque(maxlen=_MOST_REPORTS)
         self._cards = self._keys = 0
         self._status: tuple[bool, bool] | None = None
@@ -131,7 +130,7 @@ class OsdpReader:
         return {point: self._reading(point, self._value(point), now_ms) for point in group}
 
     async def _refresh_status(self) -> None:
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._clock.monotonic_s()
         if now_s - self._status_s < STATUS_EVERY_S:
             return
         self._status_s = now_s
@@ -204,7 +203,7 @@ class OsdpReader:
                 self._happened("access.keypad", {"reader": data[0], "keys": data[1]})
             case frame.LSTATR if len(data) >= 2:
                 self._status = data[0] != 0, data[1] != 0
-                self._status_s = asyncio.get_running_loop().time()
+                self._status_s = self._clock.monotonic_s()
             case frame.ISTATR:
                 self._flags["input"] = data
             case frame.OSTATR:

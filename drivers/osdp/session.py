@@ -23,6 +23,7 @@ from drivers.osdp import frame, secure
 from drivers.osdp.config import OsdpOptions
 from drivers.osdp.frame import Frame, find_frame
 from drivers.osdp.secure import Channel
+from gateway.clock import Clock
 from gateway.errors import DeviceRejected, DeviceUnreachable, DriverError, LineLost, ProtocolError
 
 OFFLINE_S = 8.0
@@ -75,8 +76,9 @@ class _Found:
 
 
 class Session:
-    def __init__(self, link: Link, options: OsdpOptions, timeout_s: float) -> None:
+    def __init__(self, link: Link, options: OsdpOptions, timeout_s: float, clock: Clock) -> None:
         self._link = link
+        self._clock = clock
         self._options = options
         self._timeout_s = timeout_s
         self._sequence = 0
@@ -96,11 +98,11 @@ class Session:
     @property
     def silent(self) -> bool:
         """Nothing has been heard for as long as ends a session."""
-        return asyncio.get_running_loop().time() - self._heard_s > OFFLINE_S
+        return self._clock.monotonic_s() - self._heard_s > OFFLINE_S
 
     def silence_s(self) -> float | None:
         """Since the last answer; None when there was none."""
-        return None if self._heard_s == -math.inf else round(asyncio.get_running_loop().time() - self._heard_s, 1)
+        return None if self._heard_s == -math.inf else round(self._clock.monotonic_s() - self._heard_s, 1)
 
     async def begin(self) -> Answer | None:
         """Bring the conversation up; an answer to a question that was pending, or None.  Raises DriverError."""
@@ -225,7 +227,7 @@ class Session:
             except ProtocolError as exc:
                 self._count_bad()
                 raise ProtocolError(f"no valid answer among {len(exc.frame)} bytes") from None  # they may name a card
-            self._heard_s = asyncio.get_running_loop().time()
+            self._heard_s = self._clock.monotonic_s()
             if found.answer.code == frame.BUSY:
                 await asyncio.sleep(_BUSY_S)
             elif found.answer.code != frame.NAK or _reason(found.answer) != 1:

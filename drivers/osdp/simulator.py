@@ -150,7 +150,7 @@ class SimReader:
             case frame.ID:
                 return frame.PDID, bytes.fromhex("5C26230A02") + b"\x78\x56\x34\x12" + bytes((1, 2, 3))
             case frame.CAPABILITIES:
-                return frame.PDCAP, bytes((3, 1, 1, 4, 4, 1, 9, int(self.key is not None), 1))
+                return frame.PDCAP, bytes((2, 1, len(self.outputs), 3, 1, 1, 4, 4, 1, 9, int(self.key is not None), 1))
             case frame.LOCAL_STATUS if self.tells_status:
                 return frame.LSTATR, self._status()
             case frame.INPUT_STATUS if self.inputs is not None:

@@ -52,6 +52,10 @@ _ANSWERS: Mapping[int, Callable[[bytes], Any]] = {
 }
 _SHORT_ANSWERS = frozenset((0x40, 0x50, 0x52, 0x54, 0x90, 0xA8, 0xB2, 0xC8))
 """Answers of one byte: longer content is a request's."""
+_BY_NUMBER = frozenset((0x5A, 0x5C, frame.EVENT))
+"""Questions for a card or an event: a number, and nothing else."""
+_DELETED = b"\xff" * 4
+"""Stands for the number of a card that was deleted."""
 
 
 def decode(data: bytes) -> Decoded:
@@ -79,7 +83,7 @@ def _is_request(each: Frame) -> bool:
         return each.start == frame.START
     if each.function in _SHORT_ANSWERS:
         return any(body[1:])
-    return each.function == frame.EVENT and not any(body[4:])
+    return each.function in _BY_NUMBER and not any(body[4:]) and body[:4] != _DELETED
 
 
 def _followed_by_answer(data: bytes, each: Frame, end: int) -> bool:
