@@ -38,7 +38,7 @@ class HubRig:
                 peer.sendto(noise, ("127.0.0.1", self.hub.udp_port))
             return
         _, writer = await asyncio.open_connection("127.0.0.1", self.hub.port)
-        self._stack.callback(writer.transport.abort)
+        self._stack.callback(_abort, writer)
         writer.write(noise)
         await writer.drain()
 
@@ -49,6 +49,10 @@ class HubRig:
     async def _connected(self, source: bytes) -> Transmitter:
         port = self.hub.udp_port if self._udp else self.hub.port
         return await self._stack.enter_async_context(Transmitter("127.0.0.1", port, udp=self._udp, source=source))
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
 
 
 @asynccontextmanager

@@ -47,6 +47,7 @@ class HubRig:
     def __init__(self, printer: Gst9000, clock: Clock) -> None:
         self.hub = GstPrinterHub(hub_spec(printer.path), clock)
         self.device = PANEL
+        self.devices = (PANEL,)
         self.printer = printer
 
     async def say(self, number: int) -> None:
