@@ -32,6 +32,7 @@ from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
 from drivers.hub import HostPort, Inbox, Strangers, UdpServer
 from drivers.uhppote import events, frame
 from drivers.uhppote.config import DeviceOptions, HubOptions, PointOptions, doors_of, parse_target
+from drivers.uhppote.discover import seek
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.follow import Begun, Follower, Lost, Mark, Restarted, Step
 from drivers.uhppote.frame import Frame, Record, Status
@@ -543,5 +544,6 @@ UHPPOTE = ProtocolType(
     make=UhppoteDevice,
     hub=UhppoteHub,
     hub_options=HubOptions,
+    seek=seek,
     default_timeout_s=1.0,
 )

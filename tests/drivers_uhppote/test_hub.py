@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from drivers.base import Happening, HubSpec, Report
 from drivers.uhppote import frame
 from drivers.uhppote.config import HubOptions, PointOptions
-from drivers.uhppote.discover import discover
+from drivers.uhppote.discover import seek
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.events import REASONS
 from drivers.uhppote.hub import WINDOW, UhppoteHub, own_address
@@ -556,7 +556,7 @@ def test_any_bytes_on_either_port_end_nothing(packets: list[bytes], dressed: boo
 def test_a_network_is_asked_who_is_there() -> None:
     async def main() -> None:
         async with UhppoteSimulator([SERIAL, OTHER], local_now()) as network:
-            found = [each async for each in discover(f"127.0.0.1:{network.port}", 0.2)]
+            found = [each async for each in seek(f"127.0.0.1:{network.port}", 0.2)]
             port = network.port
         assert [each.entry for each in found] == [
             {"controller": SERIAL, "host": f"127.0.0.1:{port}"},
