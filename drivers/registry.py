@@ -18,6 +18,8 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "gb26875": "drivers.gb26875.hub:GB26875",
+    "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
     "osdp": "drivers.osdp.driver:OSDP",
 }
 
@@ -29,6 +31,8 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "gb26875": "drivers.gb26875.decode:decode",
+    "gst-printer": "drivers.gst_printer.decode:decode",
     "uhppote": "drivers.uhppote.decode:decode",
     "osdp": "drivers.osdp.decode:decode",
     "wiegand": "drivers.wiegand:decode",
@@ -38,6 +42,16 @@ _DECODERS = {
 def protocols() -> list[str]:
     """Every protocol a device may name, ours and those that installed packages register."""
     return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
+
+
+def ours() -> list[str]:
+    """The protocols that come with the product."""
+    return list(_OURS)
+
+
+def hub_protocols() -> list[str]:
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
+    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none

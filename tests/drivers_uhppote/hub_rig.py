@@ -74,6 +74,7 @@ class UhppoteRig:
     hub: UhppoteHub
     device: str
     network: UhppoteSimulator
+    devices: tuple[str, ...] = ("c", "d1", "d2")
 
     @property
     def controller(self) -> SimController:
