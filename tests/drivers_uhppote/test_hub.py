@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from drivers.base import Happening, HubSpec, Report
 from drivers.uhppote import frame
 from drivers.uhppote.config import HubOptions, PointOptions
-from drivers.uhppote.discover import discover
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.events import REASONS
 from drivers.uhppote.hub import WINDOW, UhppoteHub, own_address
+from drivers.uhppote.seek import seek
 from drivers.uhppote.simulator import SimController, UhppoteSimulator
 from drivers_uhppote.hub_rig import CLOCK, OTHER, SERIAL, device, devices, hub, local_now
 from gateway.clock import ClockState
@@ -243,6 +243,26 @@ def test_no_more_than_a_window_of_events_is_fetched_that_nobody_stores() -> None
         await core.until(lambda: len(core.happenings) == 500 - WINDOW)
 
     run(check)
+
+
+def test_opened_again_it_goes_on_behind_what_is_on_disk() -> None:
+    async def main() -> None:
+        async with UhppoteSimulator([SERIAL], local_now()) as network, asyncio.timeout(20):
+            made, controller = hub(network), network.controllers[SERIAL]
+            async with made:
+                core = Core(made)
+                await core.until(lambda: bool(core.memory))
+                controller.swipe(1, CARD)
+                await core.until(lambda: len(core.happenings) == 1)
+                controller.swipe(1, CARD + 1)
+                while not any(report.happenings for report in await made.receive()):
+                    pass  # given out, and lost by the disk
+            controller.swipe(1, CARD + 2)
+            async with made:
+                await core.until(lambda: len(core.happenings) == 3)
+            assert [each.personal["card"] for each in core.happenings] == [str(CARD + number) for number in range(3)]
+
+    asyncio.run(main())
 
 
 # ---------------------------------------------------------------------- points
@@ -556,7 +576,7 @@ def test_any_bytes_on_either_port_end_nothing(packets: list[bytes], dressed: boo
 def test_a_network_is_asked_who_is_there() -> None:
     async def main() -> None:
         async with UhppoteSimulator([SERIAL, OTHER], local_now()) as network:
-            found = [each async for each in discover(f"127.0.0.1:{network.port}", 0.2)]
+            found = [each async for each in seek(f"127.0.0.1:{network.port}", 0.2)]
             port = network.port
         assert [each.entry for each in found] == [
             {"controller": SERIAL, "host": f"127.0.0.1:{port}"},
