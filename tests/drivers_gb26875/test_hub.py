@@ -204,6 +204,25 @@ def test_a_full_inbox_holds_the_connection_back_and_loses_nothing() -> None:
     run(scenario())
 
 
+def test_a_device_comes_back_and_brings_what_was_not_confirmed() -> None:
+    async def scenario() -> None:
+        hub = Gb26875Hub(hub_spec(), LoopClock())
+        async with hub:
+            panel = await Transmitter("127.0.0.1", hub.port).__aenter__()
+            sending = asyncio.create_task(panel.send(component(FIRE)))
+            assert (await hub.receive())[0].happenings  # and the power fails before it is on disk
+        await panel.closed.wait()
+        async with hub:
+            (report,) = await hub.receive()
+            assert report.happenings
+            await hub.stored([report])
+            assert await sending
+            assert panel.sent == 2
+            await panel.__aexit__(None, None, None)
+
+    run(scenario(), grace_s=0.02)
+
+
 # ---------------------------------------------------------------------- commands
 
 
