@@ -25,6 +25,7 @@ from drivers.gb26875.simulator import (
     vendor,
 )
 from drivers_gb26875.plant import PANEL, SOURCE, Core, analog_point, device, hub_spec, running, shipped_points
+from drivers_gb26875.test_frame import RAW
 from gateway.clock import ClockState
 from support.clock import LoopClock, ManualClock
 from support.virtual_time import run
@@ -263,7 +264,7 @@ def test_the_time_is_told_to_nobody_while_it_is_not_known() -> None:
 
 def test_a_device_is_asked_for_its_state_when_it_connects_if_it_should_be() -> None:
     async def scenario() -> None:
-        asked = device(ask=True, system_type=1, system_address=3)
+        asked = device(ask=True, system_type=1, system_address=2)
         async with running(hub_spec(asked)) as core:
             for _ in range(2):
                 async with connected(core, answers_61=FIRE | NORMAL) as panel:
@@ -272,7 +273,7 @@ def test_a_device_is_asked_for_its_state_when_it_connects_if_it_should_be() -> N
                     await core.until(lambda core: core.values().get("started") is False)
                     assert core.values()["fire"] is True
                     requests = [adu for command, _, adu in panel.received if command == 4]
-                    assert requests == [bytes((61, 1, 1, 3))]
+                    assert requests == [Frame.from_bytes(RAW["gb26875-cannon-state"]).adu]
 
     asyncio.run(scenario())
 
