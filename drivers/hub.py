@@ -74,6 +74,10 @@ class Inbox:
         self._some.set()
         self._room.set()
 
+    @property
+    def has_room(self) -> bool:
+        return len(self._reports) < self._most
+
     def offer(self, report: Report) -> bool:
         """False when there is no room."""
         if len(self._reports) >= self._most:

@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
 }
 
 # protocol -> module:function(bytes) -> Decoded

@@ -1,0 +1,135 @@
+"""Simulated bridges, network servers and boxes: they publish to a real broker what the real ones would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from drivers.mqtt_south.frame import Message
+from drivers.mqtt_south.session import Dial, Session, Ticket
+from gateway.errors import DeviceUnreachable, LineLost
+
+
+class SimClient:
+    """A client of the broker; ``async with`` it."""
+
+    def __init__(self, host: str, port: int, client_id: str) -> None:
+        self._dial = Dial(host, port, client_id, clean=True, most_bytes=lambda topic: 4 * 1024 * 1024)
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.heard: list[Message] = []
+
+    filters: Sequence[str] = ()
+
+    async def __aenter__(self) -> Self:
+        self._session = await Session(self._dial).__aenter__()
+        self._task = asyncio.get_running_loop().create_task(self._listen(self._session))
+        if self.filters:
+            await self._session.subscribe(self.filters)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        session, self._session = self._session, None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if session is not None:
+            await session.__aexit__(None, None, None)
+
+    async def publish(self, topic: str, payload: Any, *, retained: bool = False) -> None:
+        """*payload*: bytes as they are, a text in UTF-8, anything else as JSON."""
+        if not isinstance(payload, bytes):
+            payload = (payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=False)).encode("utf-8")
+        if self._session is None:
+            raise LineLost("the simulator is closed")
+        await self._session.publish(topic, payload, retained=retained)
+
+    async def _listen(self, session: Session) -> None:
+        async with asyncio.TaskGroup() as answers:
+            try:
+                await session.run(lambda message, ticket: self._take(message, ticket, answers))
+            except LineLost:
+                return
+
+    async def _take(self, message: Message, ticket: Ticket, answers: asyncio.TaskGroup) -> None:
+        """Answers beside the reading: a publish waits for its own acknowledgement."""
+        self.heard.append(message)
+        ticket.done()
+        answers.create_task(self._answer_safely(message))
+
+    async def _answer_safely(self, message: Message) -> None:
+        try:
+            await self.answer(message)
+        except DeviceUnreachable:
+            return  # the broker has gone
+
+    async def answer(self, message: Message) -> None:
+        """What it does about a message that it has subscribed to."""
+
+
+class SimBridge(SimClient):
+    """Zigbee2MQTT with some devices."""
+
+    def __init__(
+        self, host: str, port: int, *, base: str = "zigbee2mqtt", devices: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """*devices*: friendly name -> what it exposes, ``"numeric:power"``."""
+        super().__init__(host, port, f"sim-bridge-{base}")
+        self._base = base
+        self.devices = dict(devices or {})
+        self.states: dict[str, dict[str, Any]] = {}
+        self.refusing = False
+        self.deaf = False
+        self.filters = [f"{base}/+/set"]
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        await self.online()
+        return self
+
+    async def online(self, up: bool = True) -> None:
+        state = {"state": "online" if up else "offline"}
+        await self.publish(f"{self._base}/bridge/state", state, retained=True)
+        if up:
+            await self.list_devices()
+
+    async def list_devices(self) -> None:
+        entries: list[Any] = [{"type": "Coordinator", "friendly_name": "Coordinator"}]
+        for number, (name, exposes) in enumerate(self.devices.items()):
+            features = [dict(zip(("type", "property"), each.split(":"), strict=True)) for each in exposes]
+            entries.append(
+                {
+                    "type": "EndDevice",
+                    "friendly_name": name,
+                    "ieee_address": f"0x00158d00{number:08x}",
+                    "definition": {"vendor": "Sim", "model": "S1", "description": "Simulated", "exposes": features},
+                }
+            )
+        await self.publish(f"{self._base}/bridge/devices", entries, retained=True)
+
+    async def say(self, name: str, state: Mapping[str, Any], *, retained: bool = False) -> None:
+        """All of its state so far, and this."""
+        whole = self.states.setdefault(name, {})
+        whole.update(state)
+        await self.publish(f"{self._base}/{name}", whole, retained=retained)
+
+    async def available(self, name: str, up: bool, *, plain: bool = False) -> None:
+        word = "online" if up else "offline"
+        await self.publish(f"{self._base}/{name}/availability", word if plain else {"state": word}, retained=True)
+
+    async def answer(self, message: Message) -> None:
+        name = message.topic.removeprefix(self._base + "/").removesuffix("/set")
+        if self.deaf:
+            return
+        wanted = json.loads(message.payload)
+        if self.refusing:
+            words = f"z2m: Publish 'set' '{next(iter(wanted))}' to '{name}' failed: 'Error: Delivery failed for {name}'"
+            await self.publish(f"{self._base}/bridge/logging", {"level": "error", "message": words})
+        else:
+            await self.say(name, wanted)
