@@ -18,6 +18,7 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
+    "chirpstack": "drivers.mqtt_south.hub:CHIRPSTACK",
 }
 
 # protocol -> module:function(bytes) -> Decoded

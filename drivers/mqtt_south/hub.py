@@ -17,7 +17,16 @@ from typing import Self
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
 from drivers.hub import Inbox, Strangers, parse_host_port
-from drivers.mqtt_south.config import BrokerOptions, ZigbeeHubOptions, ZigbeeOptions, ZigbeePointOptions
+from drivers.mqtt_south.chirpstack import Chirpstack
+from drivers.mqtt_south.config import (
+    BrokerOptions,
+    ChirpstackHubOptions,
+    ChirpstackOptions,
+    ChirpstackPointOptions,
+    ZigbeeHubOptions,
+    ZigbeeOptions,
+    ZigbeePointOptions,
+)
 from drivers.mqtt_south.dialect import Command, Dialect, Said, Stranger
 from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.memory import Memory, from_bytes
@@ -372,4 +381,15 @@ ZIGBEE2MQTT = ProtocolType(
     hub_options=ZigbeeHubOptions,
     sends=True,
     default_timeout_s=10.0,
+)
+
+CHIRPSTACK = ProtocolType(
+    name="chirpstack",
+    device_options=ChirpstackOptions,
+    point_options=ChirpstackPointOptions,
+    make=_make,
+    hub=lambda spec, clock: MqttHub(spec, clock, Chirpstack(spec)),
+    hub_options=ChirpstackHubOptions,
+    sends=True,
+    default_timeout_s=30.0,
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -133,3 +135,65 @@ class SimBridge(SimClient):
             await self.publish(f"{self._base}/bridge/logging", {"level": "error", "message": words})
         else:
             await self.say(name, wanted)
+
+
+class SimNetworkServer(SimClient):
+    """ChirpStack with one application."""
+
+    def __init__(self, host: str, port: int, *, application: str = "7b6f0a3c-2f3a-4c59-9c1e-3d7f6f0b1a22") -> None:
+        super().__init__(host, port, f"sim-chirpstack-{application[:8]}")
+        self._application = application
+        self.filters = [f"application/{application}/device/+/command/down"]
+        self.counters: dict[str, int] = {}
+        self.addresses: dict[str, str] = {}
+        self.last: dict[str, dict[str, Any]] = {}
+        self.downlinks: list[dict[str, Any]] = []
+        self.acknowledging: bool | None = True
+        """Whether devices acknowledge downlinks; None: nothing is heard of them."""
+
+    async def join(self, dev_eui: str) -> None:
+        self.addresses[dev_eui] = f"01{len(self.addresses) + sum(self.counters.values()):06x}"
+        self.counters[dev_eui] = 0
+        await self.event(dev_eui, "join", {"devAddr": self.addresses[dev_eui]})
+
+    async def uplink(
+        self, dev_eui: str, data: bytes = b"", *, fport: int = 1, decoded: Any = None, **more: Any
+    ) -> dict[str, Any]:
+        """What was published.  *more*: further keys, or other values of those there are."""
+        count = self.counters.get(dev_eui, 0)
+        self.counters[dev_eui] = count + 1
+        body = {
+            "devAddr": self.addresses.get(dev_eui, "00bd4c1a"),
+            "adr": True,
+            "dr": 5,
+            "fPort": fport,
+            "confirmed": False,
+            "data": base64.b64encode(data).decode("ascii"),
+            "rxInfo": [{"gatewayId": "a1", "rssi": -97, "snr": 4.5}, {"gatewayId": "a2", "rssi": -61, "snr": 9.8}],
+        }
+        if count:  # zero is left out
+            body["fCnt"] = count
+        if decoded is not None:
+            body["object"] = decoded
+        return await self.event(dev_eui, "up", body | more)
+
+    async def event(self, dev_eui: str, event: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        info = {"tenantName": "sim", "deviceProfileName": "sim profile", "deviceName": f"sim {dev_eui[-4:]}"}
+        whole = {"deduplicationId": str(uuid.uuid4()), "deviceInfo": {**info, "devEui": dev_eui}, **body}
+        self.last[dev_eui] = whole
+        await self.again(dev_eui, event)
+        return whole
+
+    async def again(self, dev_eui: str, event: str = "up") -> None:
+        """The very same once more."""
+        await self.publish(f"application/{self._application}/device/{dev_eui}/event/{event}", self.last[dev_eui])
+
+    async def answer(self, message: Message) -> None:
+        down = json.loads(message.payload)
+        self.downlinks.append(down)
+        if self.acknowledging is None:
+            return
+        await self.event(down["devEui"], "txack", {"queueItemId": down["id"]})
+        if down["confirmed"]:
+            body = {"queueItemId": down["id"]} | ({"acknowledged": True} if self.acknowledging else {})
+            await self.event(down["devEui"], "ack", body)
