@@ -19,6 +19,7 @@ _OURS = {
     "mbus": "drivers.mbus.driver:MBUS",
     "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
     "chirpstack": "drivers.mqtt_south.hub:CHIRPSTACK",
+    "mqtt-json": "drivers.mqtt_south.hub:MQTT_JSON",
 }
 
 # protocol -> module:function(bytes) -> Decoded

@@ -36,7 +36,7 @@ from drivers.mqtt_south.dialect import (
 from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.memory import Notes
 from drivers.mqtt_south.payload import MISSING, Json, Unreadable, believed, clean, look_up, parse, plain, steps, time_of
-from drivers.mqtt_south.records import number_at, reaches, unwrap
+from drivers.mqtt_south.records import number_at, reaches, tagged, unwrap
 from gateway.errors import DeviceRejected
 from gateway.model import PointId, Reading, Value
 
@@ -114,7 +114,7 @@ class Chirpstack:
         options: ChirpstackPointOptions = spec.points[point].options
         application = self._application or notes.get("app")
         code = options.down.get(_word(value))
-        if code is None:
+        if code is None or not options.fport:
             raise DeviceRejected(f"{point}: the profile has no downlink for {value!r}", 0)
         if not isinstance(application, str):
             raise DeviceRejected(
@@ -128,7 +128,7 @@ class Chirpstack:
             "id": item,
             "devEui": dev_eui,
             "confirmed": options.confirmed,
-            "fPort": options.fport,
+            "fPort": options.fport[0],
             "data": base64.b64encode(bytes.fromhex(code)).decode("ascii"),
         }
         topic = f"{self._prefix}/{application}/device/{dev_eui}/command/down"
@@ -228,11 +228,13 @@ def _counted(document: Mapping[str, Json], before: Notes, sent_ms: int | None) -
 def _data(device: DeviceSpec, document: Mapping[str, Json], times: Times) -> Iterator[Reading]:
     decoded = document.get("object")
     record = unwrap(document.get("data"))
+    tags = tagged(record or b"", device.options.tags)
     for spec in device.points.values():
         options: ChirpstackPointOptions = spec.options
-        if options.fport is not None and document.get("fPort") != options.fport:
+        if options.fport and document.get("fPort") not in options.fport:
             continue
-        raw = _raw(options, decoded, record)
+        of_tag = record if options.tag is None else tags.get(options.tag)
+        raw = _raw(options, decoded, of_tag)
         if raw is not MISSING:
             yield reading_of(spec, raw, times)
 

@@ -68,6 +68,10 @@ def _path(value: str) -> str:
     return value
 
 
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int) else value
+
+
 def _whole(value: object) -> object:
     return int(value, 16) if isinstance(value, str) and value.lower().startswith("0x") else value
 
@@ -78,6 +82,12 @@ def _hex(value: str) -> str:
     except ValueError:
         raise ValueError("应为十六进制字节，如 01FF / bytes as hex digits, 01FF") from None
     return value
+
+
+def _tag(value: str) -> str:
+    if len(_hex(value)) != 4:
+        raise ValueError("标签为通道与类型两字节，如 0175 / a tag is two bytes, channel and type: 0175")
+    return value.lower()
 
 
 def _event_kind(value: str) -> str:
@@ -93,11 +103,13 @@ def _names(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+Port = Annotated[int, Field(ge=1, le=255)]
 Path_ = Annotated[str, AfterValidator(_path)]
 Paths = Annotated[dict[str, Path_], AfterValidator(_names), Field(max_length=32)]
 Factor = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Mapping_ = Annotated[dict[str, bool | int | float | str], Field(max_length=256)]
+Tag = Annotated[str, AfterValidator(_tag)]
 Codes = Annotated[dict[str, Annotated[str, AfterValidator(_hex)]], Field(max_length=32)]
 
 
@@ -160,6 +172,8 @@ class ValueOptions(Options):
     """value = raw * scale + offset"""
     steps: Annotated[list[tuple[float, bool | str]], Field(max_length=16)] = []
     """A number as a word: the first of these whose bound it is below.  ``[[20, low], [101, good]]``"""
+    clamp: tuple[Factor, Factor] | None = None
+    """A number below or above counts as the limit: a bin that is fuller than full."""
     pulse_s: float = Field(default=0, ge=0, le=86400)
     """Of a boolean that is only ever said to be true (a button): false again so many seconds later."""
 
@@ -179,21 +193,21 @@ class ZigbeePointOptions(ValueOptions):
 class RecordOptions(ValueOptions):
     """A number in a fixed binary record."""
 
-    at: int | None = Field(default=None, ge=-1024, le=1024)
-    """Byte, from 0; from the end where negative."""
+    byte: int | None = Field(default=None, ge=-1024, le=1024)
+    """Where it begins, from 0; from the end where negative."""
     type: Type = Type.U8
     order: Order = Order.BIG
     mask: Whole | None = Field(default=None, ge=1, le=0xFFFFFFFF)
 
     @property
     def layout(self) -> Layout | None:
-        return None if self.at is None else Layout(self.at, self.type, self.order, self.mask)
+        return None if self.byte is None else Layout(self.byte, self.type, self.order, self.mask)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         written = self.model_fields_set & {"type", "order", "mask"}
-        if self.at is None and written:
-            raise ValueError(f"{', '.join(sorted(written))} 需要 at / needs at")
+        if self.byte is None and written:
+            raise ValueError(f"{', '.join(sorted(written))} 需要 byte / needs byte")
         if self.mask is not None and (self.type not in _INTEGERS or self.mask >> 8 * self.type.size):
             raise ValueError(f"{self.type} 没有这些位 / a {self.type} has no such bits")
         return self
@@ -209,8 +223,10 @@ class ChirpstackPointOptions(RecordOptions):
     """In ``object``, which a codec in ChirpStack has made."""
     meta: Meta | None = None
     """What the network server itself knows: rssi (dBm, of the best gateway), snr (dB), battery (%), margin (dB) ..."""
-    fport: int | None = Field(default=None, ge=1, le=255)
-    """Only of uplinks to this port.  Of a writable point, where its downlinks go."""
+    tag: Tag | None = None
+    """``byte`` counts within the value of this channel and type; see ``tags`` of the device."""
+    fport: Annotated[tuple[Port, ...], BeforeValidator(_listed), Field(max_length=16)] = ()
+    """Only of uplinks to these ports.  Downlinks of a writable point go to the first."""
     down: Codes = {}
     """Of a writable point: its value -> the bytes of the downlink, as hex."""
     confirmed: bool = True
@@ -219,11 +235,11 @@ class ChirpstackPointOptions(RecordOptions):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.path is None and self.at is None and self.meta is None and not self.down:
-            raise ValueError("须有 path、at 或 meta / one of path, at and meta must be given")
-        if self.meta is not None and (self.path is not None or self.at is not None):
-            raise ValueError("meta 不与 path、at 并用 / meta stands alone")
-        if self.down and self.fport is None:
+        if self.path is None and self.byte is None and self.meta is None and not self.down:
+            raise ValueError("须有 path、byte 或 meta / one of path, byte and meta must be given")
+        if self.meta is not None and (self.path is not None or self.byte is not None):
+            raise ValueError("meta 不与 path、byte 并用 / meta stands alone")
+        if self.down and not self.fport:
             raise ValueError("down 需要 fport / down needs fport")
         return self
 
@@ -246,7 +262,7 @@ class JsonPointOptions(RecordOptions):
     path: Path_ | None = None
     """In the payload."""
     record: Path_ | None = None
-    """Where the payload holds a record as base64; ``at`` and ``type`` then say which number of it."""
+    """Where the payload holds a record as base64; ``byte`` and ``type`` then say which number of it."""
     topic: Annotated[str, AfterValidator(_topic)] | None = None
     """Only of topics that end in these levels."""
     when: Mapping_ = {}
@@ -259,8 +275,8 @@ class JsonPointOptions(RecordOptions):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.record is None):
             raise ValueError("须有 path 或 record 之一 / give either path or record")
-        if (self.record is None) != (self.at is None):
-            raise ValueError("record 与 at 须同时给出 / record and at go together")
+        if (self.record is None) != (self.byte is None):
+            raise ValueError("record 与 byte 须同时给出 / record and byte go together")
         return self
 
 
@@ -275,6 +291,8 @@ class ZigbeeOptions(Options):
 class ChirpstackOptions(Options):
     address: Annotated[str, AfterValidator(_eui)]
     """DevEUI."""
+    tags: Annotated[dict[Tag, Annotated[int, Field(ge=0, le=64)]], Field(max_length=64)] = {}
+    """Of a device whose payload is channel, type, value, and so on: how many bytes the value of each has."""
 
 
 class EventOptions(Options):
@@ -306,15 +324,15 @@ class TimeOptions(Options):
 
     path: Path_ | None = None
     record: Path_ | None = None
-    at: int | None = None
+    byte: int | None = None
     order: Order = Order.LITTLE
     within_s: float = Field(default=600, ge=1, le=30 * 86400)
     """How far from the gateway's clock the device's may be to be believed."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.path is None) == (self.record is None) or (self.record is None) != (self.at is None):
-            raise ValueError("须有 path，或 record 与 at / give path, or record and at (seconds since 1970, u32)")
+        if (self.path is None) == (self.record is None) or (self.record is None) != (self.byte is None):
+            raise ValueError("须有 path，或 record 与 byte / give path, or record and byte (seconds since 1970, u32)")
         return self
 
 

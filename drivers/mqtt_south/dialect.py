@@ -83,7 +83,7 @@ def by_address(spec: HubSpec, key: Callable[[DeviceSpec], Any]) -> dict[Any, Dev
 
 
 def meaning_of(options: ValueOptions) -> Meaning:
-    return Meaning(options.values, options.scale, options.offset, options.steps)
+    return Meaning(options.values, options.scale, options.offset, options.steps, options.clamp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,16 @@ from drivers.mqtt_south.config import (
     ChirpstackHubOptions,
     ChirpstackOptions,
     ChirpstackPointOptions,
+    JsonHubOptions,
+    JsonOptions,
+    JsonPointOptions,
     ZigbeeHubOptions,
     ZigbeeOptions,
     ZigbeePointOptions,
 )
 from drivers.mqtt_south.dialect import Command, Dialect, Said, Stranger
 from drivers.mqtt_south.frame import Message
+from drivers.mqtt_south.mapped import Mapped
 from drivers.mqtt_south.memory import Memory, from_bytes
 from drivers.mqtt_south.payload import clean
 from drivers.mqtt_south.session import Dial, Session, Ticket, Tls
@@ -392,4 +396,15 @@ CHIRPSTACK = ProtocolType(
     hub_options=ChirpstackHubOptions,
     sends=True,
     default_timeout_s=30.0,
+)
+
+MQTT_JSON = ProtocolType(
+    name="mqtt-json",
+    device_options=JsonOptions,
+    point_options=JsonPointOptions,
+    make=_make,
+    hub=lambda spec, clock: MqttHub(spec, clock, Mapped(spec)),
+    hub_options=JsonHubOptions,
+    sends=True,
+    default_timeout_s=10.0,
 )

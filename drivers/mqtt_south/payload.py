@@ -126,6 +126,7 @@ class Meaning:
     scale: float = 1.0
     offset: float = 0.0
     steps: Sequence[tuple[float, bool | str]] = ()
+    clamp: tuple[float, float] | None = None
 
 
 PLAIN = Meaning({})
@@ -175,9 +176,11 @@ def _number(raw: Json, meaning: Meaning) -> float | int:
     if isinstance(raw, bool) or not math.isfinite(raw):
         raise Unfit(Reason.OUT_OF_RANGE, "no number")
     if (meaning.scale, meaning.offset) != (1.0, 0.0):
-        return _twelve_digits(raw * meaning.scale + meaning.offset)
-    if meaning.values:
+        raw = _twelve_digits(raw * meaning.scale + meaning.offset)
+    elif meaning.values:
         raise Unfit(Reason.OUT_OF_RANGE, "a code that is not in values")
+    if meaning.clamp is not None:
+        raw = min(max(raw, meaning.clamp[0]), meaning.clamp[1])
     return int(raw) if isinstance(raw, int) else float(raw)
 
 

@@ -7,6 +7,7 @@ import binascii
 import enum
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,23 @@ def unwrap(text: object, *, most_bytes: int = 4096) -> bytes | None:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def tagged(record: bytes, lengths: Mapping[str, int]) -> Mapping[str, bytes]:
+    """Channel, type, as many bytes as *lengths* says, and again: tag in hex -> the last value of it.
+
+    Ends at a tag without a length: nobody knows where the next one begins.
+    """
+    found: dict[str, bytes] = {}
+    at = 0
+    while at + 2 <= len(record):
+        tag = record[at : at + 2].hex()
+        length = lengths.get(tag)
+        if length is None or at + 2 + length > len(record):
+            break
+        found[tag] = record[at + 2 : at + 2 + length]
+        at += 2 + length
+    return found
 
 
 def reaches(record: bytes, layout: Layout) -> bool:
