@@ -30,6 +30,9 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "zigbee2mqtt": "drivers.mqtt_south.decode:decode",
+    "chirpstack": "drivers.mqtt_south.decode:decode",
+    "mqtt-json": "drivers.mqtt_south.decode:decode",
 }
 
 

@@ -212,7 +212,7 @@ def _counted(document: Mapping[str, Json], before: Notes, sent_ms: int | None) -
     ids = list(before.get("ids", ()))
     if isinstance(id_, str) and id_ in ids:
         return None
-    count, address = document.get("fCnt", 0), document.get("devAddr")
+    count, address = document.get("fCnt", 0), _dev_addr(document)
     if isinstance(count, bool) or not isinstance(count, int):
         count = 0
     last, last_ms = before.get("fcnt", -1), before.get("sent_ms", 0)
@@ -221,8 +221,12 @@ def _counted(document: Mapping[str, Json], before: Notes, sent_ms: int | None) -
         if count == last or not newer:
             return None
     ids = [*ids, id_[:64]][-_MOST_IDS:] if isinstance(id_, str) else ids
-    kept = address[:16] if isinstance(address, str) else None
-    return {**before, "ids": ids, "fcnt": count, "addr": kept, "sent_ms": sent_ms or last_ms}
+    return {**before, "ids": ids, "fcnt": count, "addr": address, "sent_ms": sent_ms or last_ms}
+
+
+def _dev_addr(document: Mapping[str, Json]) -> str | None:
+    address = document.get("devAddr")
+    return clean(address)[:16] if isinstance(address, str) else None
 
 
 def _data(device: DeviceSpec, document: Mapping[str, Json], times: Times) -> Iterator[Reading]:
@@ -294,11 +298,10 @@ def _join(device: DeviceSpec, document: Mapping[str, Json], before: Notes, sent_
     ids = list(before.get("ids", ()))
     if isinstance(id_, str) and id_ in ids:
         return ()
-    address = document.get("devAddr")
-    kept = address[:16] if isinstance(address, str) else None
+    address = _dev_addr(document)
     ids = [*ids, id_[:64]][-_MOST_IDS:] if isinstance(id_, str) else ids
-    after = {**before, "ids": ids, "fcnt": -1, "addr": kept, "sent_ms": sent_ms or before.get("sent_ms", 0)}
-    told = Happening("lorawan.joined", sent_ms or now_ms, {"dev_addr": kept})
+    after = {**before, "ids": ids, "fcnt": -1, "addr": address, "sent_ms": sent_ms or before.get("sent_ms", 0)}
+    told = Happening("lorawan.joined", sent_ms or now_ms, {"dev_addr": address})
     return (Said(device.id, (), [told], notes=after),)
 
 

@@ -40,7 +40,7 @@ class Memory:
 
     def to_bytes(self) -> bytes:
         document = {"taken": self.taken, "pulses": self.pulses, "notes": self.notes}
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+        return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
 def digest(message: Message) -> str:

@@ -105,11 +105,18 @@ def key_of(raw: Json) -> str | None:
 def plain(raw: Json) -> Value | None:
     """A scalar as an attribute of an event; None for null, lists and objects."""
     match raw:
-        case bool() | int() | float():
+        case bool() | float():
             return raw
+        case int():
+            return _exact(raw)
         case str():
             return clean(raw)
     return None
+
+
+def _exact(number: int) -> int | float:
+    """Nobody downstream need hold more than 64 bits."""
+    return number if abs(number) < 2**53 else float(number)
 
 
 def clean(text: str) -> str:
@@ -181,7 +188,7 @@ def _number(raw: Json, meaning: Meaning) -> float | int:
         raise Unfit(Reason.OUT_OF_RANGE, "a code that is not in values")
     if meaning.clamp is not None:
         raw = min(max(raw, meaning.clamp[0]), meaning.clamp[1])
-    return int(raw) if isinstance(raw, int) else float(raw)
+    return _exact(raw) if isinstance(raw, int) else float(raw)
 
 
 def _twelve_digits(value: float) -> float:

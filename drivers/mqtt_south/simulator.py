@@ -197,3 +197,33 @@ class SimNetworkServer(SimClient):
         if down["confirmed"]:
             body = {"queueItemId": down["id"]} | ({"acknowledged": True} if self.acknowledging else {})
             await self.event(down["devEui"], "ack", body)
+
+
+class SimBoxes(SimClient):
+    """Boxes that publish JSON and obey ``<prefix>/<address>/set``; their state is on ``<prefix>/<address>/status``."""
+
+    def __init__(self, host: str, port: int, prefix: str) -> None:
+        super().__init__(host, port, f"sim-boxes-{prefix}")
+        self._prefix = prefix
+        self.filters = [f"{prefix}/+/set"]
+        self.states: dict[str, dict[str, Any]] = {}
+        self.deaf = False
+
+    async def status(self, address: str, body: Mapping[str, Any], *, retained: bool = False) -> None:
+        """All of its state so far, and this."""
+        whole = self.states.setdefault(address, {"id": address})
+        whole.update(body)
+        await self.publish(f"{self._prefix}/{address}/status", whole, retained=retained)
+
+    async def event(self, address: str, body: Mapping[str, Any], *, retained: bool = False) -> None:
+        await self.publish(f"{self._prefix}/{address}/event", {"id": address, **body}, retained=retained)
+
+    async def lift_record(self, address: str, fields: Sequence[int], time_s: int) -> None:
+        """The record of lift monitor A: seconds since 1970, then one byte a field, from the version on."""
+        record = time_s.to_bytes(4, "little") + bytes(each & 0xFF for each in fields)
+        body = {"TY": "M", "ST": "S", "D": base64.b64encode(record).decode("ascii")}
+        await self.publish(f"{self._prefix}/{address}/status", body)
+
+    async def answer(self, message: Message) -> None:
+        if not self.deaf:
+            await self.status(message.topic.split("/")[-2], json.loads(message.payload))
