@@ -33,8 +33,8 @@ from drivers.mqtt_south.dialect import (
     reading_of,
     to_json,
 )
-from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.memory import Notes
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import MISSING, Json, Unreadable, believed, clean, look_up, parse, plain, steps, time_of
 from drivers.mqtt_south.records import number_at, reaches, tagged, unwrap
 from gateway.errors import DeviceRejected

@@ -195,21 +195,21 @@ class RecordOptions(ValueOptions):
 
     byte: int | None = Field(default=None, ge=-1024, le=1024)
     """Where it begins, from 0; from the end where negative."""
-    type: Type = Type.U8
+    format: Type = Type.U8
     order: Order = Order.BIG
     mask: Whole | None = Field(default=None, ge=1, le=0xFFFFFFFF)
 
     @property
     def layout(self) -> Layout | None:
-        return None if self.byte is None else Layout(self.byte, self.type, self.order, self.mask)
+        return None if self.byte is None else Layout(self.byte, self.format, self.order, self.mask)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        written = self.model_fields_set & {"type", "order", "mask"}
+        written = self.model_fields_set & {"format", "order", "mask"}
         if self.byte is None and written:
             raise ValueError(f"{', '.join(sorted(written))} 需要 byte / needs byte")
-        if self.mask is not None and (self.type not in _INTEGERS or self.mask >> 8 * self.type.size):
-            raise ValueError(f"{self.type} 没有这些位 / a {self.type} has no such bits")
+        if self.mask is not None and (self.format not in _INTEGERS or self.mask >> 8 * self.format.size):
+            raise ValueError(f"{self.format} 没有这些位 / a {self.format} has no such bits")
         return self
 
 
@@ -262,7 +262,7 @@ class JsonPointOptions(RecordOptions):
     path: Path_ | None = None
     """In the payload."""
     record: Path_ | None = None
-    """Where the payload holds a record as base64; ``byte`` and ``type`` then say which number of it."""
+    """Where the payload holds a record as base64; ``byte`` and ``format`` then say which number of it."""
     topic: Annotated[str, AfterValidator(_topic)] | None = None
     """Only of topics that end in these levels."""
     when: Mapping_ = {}

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
-from drivers.mqtt_south import frame
-from drivers.mqtt_south.frame import Kind, Malformed, Message
+from drivers.mqtt_south import packet
+from drivers.mqtt_south.packet import Kind, Malformed, Message
 from drivers.mqtt_south.payload import Json, Unreadable, parse, plain
 from drivers.mqtt_south.records import unwrap
 
@@ -37,9 +37,9 @@ def _message(data: bytes) -> Message:
     """The PUBLISH that the bytes are, exactly; else a message that has them as its payload."""
     try:
         if data[:1] and data[0] >> 4 == Kind.PUBLISH:
-            length = frame.remaining_length(data[1 : 1 + frame.MOST_LENGTH_BYTES])
+            length = packet.remaining_length(data[1 : 1 + packet.MOST_LENGTH_BYTES])
             if length is not None and length <= len(data):
-                return frame.parse_publish(data[0], data[len(data) - length :])
+                return packet.parse_publish(data[0], data[len(data) - length :])
     except Malformed:
         pass
     return Message("", data)

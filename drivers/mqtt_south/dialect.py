@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 
 from drivers.base import DeviceSpec, Happening, HubSpec, PointSpec
 from drivers.mqtt_south.config import ValueOptions
-from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.memory import Notes
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import Meaning, Unfit, value_of
 from gateway.errors import ConfigError
 from gateway.model import PointId, Quality, Reading, Reason, Value, bad_reading

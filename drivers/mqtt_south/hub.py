@@ -31,9 +31,9 @@ from drivers.mqtt_south.config import (
     ZigbeePointOptions,
 )
 from drivers.mqtt_south.dialect import Command, Dialect, Said, Stranger
-from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.mapped import Mapped
 from drivers.mqtt_south.memory import Memory, from_bytes
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import clean
 from drivers.mqtt_south.session import Dial, Session, Ticket, Tls
 from drivers.mqtt_south.zigbee2mqtt import Zigbee2Mqtt

@@ -1,7 +1,7 @@
 """Any device that publishes JSON, as its profile describes it: topics, paths, codes, records, events, commands.  Pure.
 
     lift/L-07/status   {"TY": "M", "ST": "S", "D": "lpPuYAEAAAEAAQAAAQBcAAAAACY="}
-    pattern: lift/{address}/status        record: D, byte: 15, type: u8, values: {"0": normal, "1": inspection}
+    pattern: lift/{address}/status        record: D, byte: 15, format: u8, values: {"0": normal, "1": inspection}
 
 Nothing of a payload is taken that the profile does not name.
 """
@@ -33,8 +33,8 @@ from drivers.mqtt_south.dialect import (
     same,
     to_json,
 )
-from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.memory import Notes
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import (
     MISSING,
     Json,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from drivers.mqtt_south.frame import Message
+from drivers.mqtt_south.packet import Message
 
 MOST_TAKEN = 40
 """mosquitto has 20 messages unacknowledged at most, unless it is told otherwise."""

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Self
 
 from drivers.hub import LINGER_S
-from drivers.mqtt_south import frame
-from drivers.mqtt_south.frame import Kind, Malformed, Message
+from drivers.mqtt_south import packet
+from drivers.mqtt_south.packet import Kind, Malformed, Message
 from gateway.errors import DeviceUnreachable, LineLost
 
 DIAL_S = 10.0
@@ -116,7 +116,7 @@ class Session:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(frame.DISCONNECT)
+            self._writer.write(packet.DISCONNECT)
         await self._close(LINGER_S)
 
     # ------------------------------------------------------------------ opening
@@ -142,7 +142,7 @@ class Session:
         except OSError as exc:
             raise LineLost(f"{self.where}: cannot connect: {exc.strerror or exc}", hint=hint) from exc
         self._writer.write(
-            frame.connect(
+            packet.connect(
                 dial.client_id, keepalive_s=KEEPALIVE_S, clean=dial.clean, username=dial.username, password=password
             )
         )
@@ -155,7 +155,7 @@ class Session:
                 first, length = await self._header()
                 if first >> 4 != Kind.CONNACK or length > 2:
                     raise Malformed("no CONNACK")
-                _, code = frame.parse_connack(await self._reader.readexactly(length))
+                _, code = packet.parse_connack(await self._reader.readexactly(length))
         except (Malformed, OSError, EOFError, TimeoutError) as exc:
             raise LineLost(
                 f"{self.where}: no answer to CONNECT: {exc or type(exc).__name__}",
@@ -167,7 +167,7 @@ class Session:
 
     async def subscribe(self, filters: Sequence[str]) -> None:
         """While ``run`` runs.  Raises LineLost, also where the broker refuses one."""
-        codes: bytes = await self._ask(lambda number: frame.subscribe(number, filters), "SUBSCRIBE")
+        codes: bytes = await self._ask(lambda number: packet.subscribe(number, filters), "SUBSCRIBE")
         refused = [each for each, code in zip(filters, codes, strict=False) if code >= 0x80]
         if refused or len(codes) != len(filters):
             raise LineLost(
@@ -215,7 +215,7 @@ class Session:
     async def _header(self) -> tuple[int, int]:
         first = (await self._reader.readexactly(1))[0]
         length = b""
-        while (value := frame.remaining_length(length)) is None:
+        while (value := packet.remaining_length(length)) is None:
             length += await self._reader.readexactly(1)
         return first, value
 
@@ -227,7 +227,7 @@ class Session:
             raise Malformed(f"a packet of type {first >> 4} with {length} bytes")
         body = await self._reader.readexactly(length)
         if first >> 4 in (Kind.PUBACK, Kind.SUBACK):
-            number, codes = frame.parse_acknowledgement(body)
+            number, codes = packet.parse_acknowledgement(body)
             answer = self._answers.get(number)
             if answer is not None and not answer.done():
                 answer.set_result(codes)
@@ -245,7 +245,7 @@ class Session:
         head += await self._reader.readexactly(topic_bytes + numbered)
         ticket = self._ticket(int.from_bytes(head[-2:], "big") if numbered else None)
         try:
-            message = frame.parse_publish(first, head)
+            message = packet.parse_publish(first, head)
         except Malformed:
             await self._skip(rest, ticket)
             return
@@ -279,7 +279,7 @@ class Session:
         while self._tickets and self._tickets[0].finished:
             number = self._tickets.popleft().packet_id
             assert number is not None
-            ready += frame.puback(number)
+            ready += packet.puback(number)
         if ready and self._writer is not None and not self._writer.is_closing():
             self._writer.write(bytes(ready))
 
@@ -293,21 +293,21 @@ class Session:
             self._why = f"nothing from the broker for {silent_s:.0f} s"
             self._writer.transport.abort()
         else:
-            self._writer.write(frame.PINGREQ)
+            self._writer.write(packet.PINGREQ)
 
     # ------------------------------------------------------------------ saying
 
     async def publish(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Once, with QoS 1; the broker has it.  Raises LineLost, or DeviceUnreachable when it does not answer."""
-        await self._ask(lambda number: frame.publish(Message(topic, payload, 1, retained, False, number)), "PUBLISH")
+        await self._ask(lambda number: packet.publish(Message(topic, payload, 1, retained, False, number)), "PUBLISH")
 
-    async def _ask(self, packet: Callable[[int], bytes], what: str) -> bytes:
+    async def _ask(self, request: Callable[[int], bytes], what: str) -> bytes:
         if self._writer is None or self._writer.is_closing():
             raise LineLost(f"{self.where}: not connected")
         number = self._number()
         answer = self._answers[number] = self._loop.create_future()
         try:
-            self._writer.write(packet(number))
+            self._writer.write(request(number))
             async with asyncio.timeout(ANSWER_S):
                 await self._writer.drain()
                 codes: bytes = await answer

@@ -33,8 +33,8 @@ from drivers.mqtt_south.dialect import (
     same,
     to_json,
 )
-from drivers.mqtt_south.frame import Message
 from drivers.mqtt_south.memory import Notes
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import (
     MISSING,
     Json,

@@ -16,14 +16,14 @@ from gateway.errors import DeviceRejected, DeviceUnreachable
 from gateway.model import Quality
 
 EUI = "24e124136b502217"
-LITTLE = {"type": "u32", "order": "little"}
+LITTLE = {"format": "u32", "order": "little"}
 METER: Mapping[str, Mapping[str, Any]] = {
     "volume": {
         "kind": "number",
         "path": "water",
         "fport": 2,
         "byte": 1,
-        "type": "u32",
+        "format": "u32",
         "order": "little",
         "scale": 0.001,
     },

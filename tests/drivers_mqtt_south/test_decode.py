@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.mqtt_south import frame
+from drivers.mqtt_south import packet
 from drivers.mqtt_south.decode import decode
-from drivers.mqtt_south.frame import Message
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import MISSING, look_up, plain, steps
 from drivers.registry import decoder
 
@@ -29,7 +29,7 @@ def test_a_payload_and_its_record_are_shown() -> None:
 
 
 def test_a_whole_packet_is_shown_with_its_topic() -> None:
-    found = decode(frame.publish(Message("lift/L-07/status", LIFT, 1, packet_id=7)))
+    found = decode(packet.publish(Message("lift/L-07/status", LIFT, 1, packet_id=7)))
     assert found.frames[0].address == "lift/L-07/status"
     assert len(found.frames[0].items) == 4
 

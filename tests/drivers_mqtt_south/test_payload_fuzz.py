@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from drivers.base import ProtocolType
-from drivers.mqtt_south import frame, memory
+from drivers.mqtt_south import memory, packet
 from drivers.mqtt_south.dialect import Said
-from drivers.mqtt_south.frame import Malformed, Message
 from drivers.mqtt_south.hub import CHIRPSTACK, MQTT_JSON, ZIGBEE2MQTT
+from drivers.mqtt_south.packet import Malformed, Message
 from drivers.mqtt_south.payload import Unreadable, parse, time_of
 from drivers.mqtt_south.records import Layout, Order, Type, number_at, reaches, tagged, unwrap
 from drivers_mqtt_south.site import NOW_MS, device, make
@@ -52,7 +52,7 @@ def dialect(type_: ProtocolType) -> Any:
             events = [{"kind": "a.b", "when": {"number": "*"}, "attributes": {"x": "text"}, "personal": {"y": "word"}}]
             entry = {"address": "d", "topic": "x/{address}/#", "time": {"path": "time"}, "events": events}
             points = {name: {**each, "path": name} for name, each in POINTS.items()}
-            points["record"] = {"kind": "number", "record": "text", "byte": -2, "type": "u16"}
+            points["record"] = {"kind": "number", "record": "text", "byte": -2, "format": "u16"}
     return make(type_, 1883, [device("d", type_, points, **entry)])._dialect
 
 
@@ -143,16 +143,16 @@ def test_json_is_read_or_unreadable(payload: bytes) -> None:
 @given(st.integers(0, 255), st.binary(max_size=40))
 def test_a_publish_is_read_or_malformed_and_written_back(first: int, body: bytes) -> None:
     try:
-        message = frame.parse_publish(first, body)
+        message = packet.parse_publish(first, body)
     except Malformed:
         return
-    written = frame.publish(message)
+    written = packet.publish(message)
     assert written[2:] == body
     assert written[0] & 0x0F == first & 0x0F
 
 
 @settings(max_examples=100)
-@given(st.integers(0, frame.MOST_LENGTH))
+@given(st.integers(0, packet.MOST_LENGTH))
 def test_a_length_is_read_back(length: int) -> None:
     coded = bytearray()
     rest = length
@@ -161,13 +161,13 @@ def test_a_length_is_read_back(length: int) -> None:
         coded.append(digit + (128 if rest else 0))
         if not rest:
             break
-    assert frame.remaining_length(bytes(coded)) == length
-    assert frame.remaining_length(bytes(coded[:-1])) is None
+    assert packet.remaining_length(bytes(coded)) == length
+    assert packet.remaining_length(bytes(coded[:-1])) is None
 
 
 def test_five_bytes_are_no_length() -> None:
     with pytest.raises(Malformed):
-        frame.remaining_length(b"\xff\xff\xff\xff\x01")
+        packet.remaining_length(b"\xff\xff\xff\xff\x01")
 
 
 @settings(max_examples=200)
