@@ -36,6 +36,7 @@ from drivers.mqtt_south.dialect import (
 from drivers.mqtt_south.memory import Notes
 from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import (
+    AHEAD_MS,
     MISSING,
     Json,
     Unfit,
@@ -115,10 +116,10 @@ class Zigbee2Mqtt:
 
     def _times(self, state: Mapping[str, Json], retained: bool, now_ms: int) -> Times:
         """``last_seen`` is the bridge's clock.  After a start the bridge says again what it remembers, as if new."""
-        seen_ms = believed(time_of(state.get("last_seen"), self._zone), now_ms)
-        if seen_ms is None:
+        seen_ms = time_of(state.get("last_seen"), self._zone)
+        if seen_ms is None or seen_ms > now_ms + AHEAD_MS:
             return Times(now_ms, now_ms, old=retained)
-        return Times(seen_ms, now_ms, old=now_ms - seen_ms > FRESH_MS)
+        return Times(believed(seen_ms, now_ms) or now_ms, now_ms, old=now_ms - seen_ms > FRESH_MS)
 
     def _availability(self, device: DeviceSpec, message: Message, now_ms: int) -> Heard:
         match _word(message.payload):

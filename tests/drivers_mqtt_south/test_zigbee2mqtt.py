@@ -77,17 +77,21 @@ async def test_what_was_kept_is_uncertain_unless_it_was_seen_just_now() -> None:
         assert of["d1.contact"].source_time_ms == NOW_MS - 60_000
 
 
+OLD = [(7200, Quality.UNCERTAIN, 7200), (9 * 86_400, Quality.UNCERTAIN, 0), (-3600, Quality.GOOD, 0)]
+"""Age by last_seen; more than a week is old, and nobody knows how old; an hour ahead of us is no time at all."""
+
+
+@pytest.mark.parametrize(("age_s", "quality", "taken_s"), OLD)
 @asynchronous
-async def test_what_the_bridge_remembers_after_its_start_is_old_by_last_seen() -> None:
+async def test_what_the_bridge_remembers_after_its_start_is_old_by_last_seen(
+    age_s: float, quality: Quality, taken_s: int
+) -> None:
     async with site() as (bridge, hub), hub:
-        await bridge.say("3F/door", {"contact": True, "last_seen": iso(7200)})
+        await bridge.say("3F/door", {"contact": True, "last_seen": iso(age_s)})
         (report,) = await collect(hub, lambda got: len(got) >= 1)
     (reading,) = report.readings
-    assert (reading.value, reading.quality, reading.source_time_ms) == (
-        "closed",
-        Quality.UNCERTAIN,
-        NOW_MS - 7_200_000,
-    )
+    assert (reading.value, reading.quality) == ("closed", quality)
+    assert reading.source_time_ms == NOW_MS - taken_s * 1000
 
 
 @pytest.mark.parametrize("plain", [True, False])
