@@ -434,6 +434,19 @@ def test_a_listener_of_somebody_else_is_left_alone_where_the_site_says_so() -> N
     run(check, prepare=taken, set_listener=False)
 
 
+def test_firmware_that_knows_no_listener_is_followed_all_the_same() -> None:
+    async def check(core: Core, network: UhppoteSimulator) -> None:
+        controller = network.controllers[SERIAL]
+        controller.swipe(1, CARD, silent=True)
+        network.say(controller.status(), ("127.0.0.1", core.hub.port))
+        await core.until(lambda: len(core.happenings) == 1)
+
+    def old(controller: SimController) -> None:
+        controller.ignores = frozenset((frame.GET_LISTENER, frame.SET_LISTENER))
+
+    run(check, specs=devices(timeout_s=0.1), prepare=old)
+
+
 def test_the_way_to_a_controller_tells_our_address() -> None:
     assert own_address(("127.0.0.1", 60000)) == "127.0.0.1"
 
