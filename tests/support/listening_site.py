@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gateway.model import Lane
 from gateway.sim.process import Child
 from gateway.store import reader
@@ -68,7 +66,7 @@ def listening_site(
         "devices": list(devices),
         **more,
     }
-    (config / "site.yaml").write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    (config / "site.yaml").write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
     if rules:
         (config / "rules" / "rules.yaml").write_text(rules, encoding="utf-8")
     return ListeningSite(config, store, directory / "log")
