@@ -26,6 +26,7 @@ class HubRig(Protocol):
 
 class ZigbeeRig:
     device = "plug"
+    devices = ("plug",)
 
     def __init__(self, hub: Hub, bridge: SimBridge) -> None:
         self.hub = hub
@@ -66,6 +67,7 @@ async def zigbee() -> AsyncIterator[HubRig]:
 
 class ChirpstackRig:
     device = "bin"
+    devices = ("bin",)
     eui = "24e124136b502217"
 
     def __init__(self, hub: Hub, server: SimNetworkServer) -> None:
@@ -93,6 +95,7 @@ async def chirpstack() -> AsyncIterator[HubRig]:
 
 class BoxRig:
     device = "locker"
+    devices = ("locker",)
 
     def __init__(self, hub: Hub, boxes: SimBoxes) -> None:
         self.hub = hub
