@@ -75,12 +75,7 @@ class PackagesMissing(Exception):
 def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
-        try:
-            found = _load(_OURS[name])
-        except ModuleNotFoundError as exc:
-            if name not in _EXTRAS:
-                raise
-            raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
+        found = _with_packages(name, _OURS[name])
     else:
         found = (
             next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None
@@ -94,9 +89,24 @@ def decoders() -> list[str]:
     return sorted(_DECODERS)
 
 
+def line_decoders() -> list[str]:
+    """Of what is asked on a line: frames that check themselves, so that one can be told among other bytes."""
+    hubs = hub_protocols()
+    return [name for name in decoders() if name in _OURS and name not in hubs]
+
+
 def decoder(name: str) -> Callable[[bytes], Decoded]:
-    """Raises KeyError for a name that is not in ``decoders()``."""
-    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name]))
+    """Raises KeyError for a name that is not in ``decoders()``, PackagesMissing."""
+    return cast(Callable[[bytes], Decoded], _with_packages(name, _DECODERS[name]))
+
+
+def _with_packages(name: str, reference: str) -> object:
+    try:
+        return _load(reference)
+    except ModuleNotFoundError as exc:
+        if name not in _EXTRAS:
+            raise
+        raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
 
 
 def _load(reference: str) -> object:
