@@ -78,15 +78,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class BodyTooLong(Exception):
-    """More must be kept of it than is allowed."""
-
-
 class Body(Protocol):
     """Collects a body as it comes."""
 
-    def feed(self, data: bytes) -> None:
-        """Raises BodyTooLong."""
+    def feed(self, data: bytes) -> bool:
+        """False when more must be kept of it than is allowed."""
 
     @property
     def kept_bytes(self) -> int: ...
@@ -106,10 +102,11 @@ class Whole:
     def kept_bytes(self) -> int:
         return len(self._data)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         if self._most_bytes is not None and len(self._data) + len(data) > self._most_bytes:
-            raise BodyTooLong
+            return False
         self._data += data
+        return True
 
     def kept(self) -> bytes:
         return bytes(self._data)
@@ -331,26 +328,22 @@ class HttpServer:
             async with asyncio.timeout(limits.body_s):
                 while data := await request.content.readany():
                     received_bytes += len(data)
-                    if received_bytes > limits.body_bytes:
+                    if received_bytes > limits.body_bytes or not self._take(body, data):
                         return Answer(413)
-                    if not self._take(body, data):
+                    if self._kept_bytes > limits.kept_bytes:
                         return Answer(503)
         except TimeoutError:
             return Answer(408)
-        except BodyTooLong:
-            return Answer(413)
         except web.RequestPayloadError:
             return Answer(400)
         return None
 
     def _take(self, body: Body, data: bytes) -> bool:
-        """False when all bodies together are too much."""
+        """False when it is too long."""
         before_bytes = body.kept_bytes
-        try:
-            body.feed(data)
-        finally:
-            self._kept_bytes += body.kept_bytes - before_bytes
-        return self._kept_bytes <= self._limits.kept_bytes
+        fits = body.feed(data)
+        self._kept_bytes += body.kept_bytes - before_bytes
+        return fits
 
 
 class _Gate(asyncio.Protocol):

@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -27,6 +28,8 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "plate": "drivers.plate_camera.decode:decode_plate",
+    "plate-camera": "drivers.plate_camera.decode:decode",
 }
 
 
@@ -36,7 +39,7 @@ def protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {"plate-camera": "field"}
 
 
 class PackagesMissing(Exception):
@@ -50,12 +53,7 @@ class PackagesMissing(Exception):
 def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
-        try:
-            found = _load(_OURS[name])
-        except ModuleNotFoundError as exc:
-            if name not in _EXTRAS:
-                raise
-            raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
+        found = _load(_OURS[name], name)
     else:
         found = (
             next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None
@@ -70,10 +68,15 @@ def decoders() -> list[str]:
 
 
 def decoder(name: str) -> Callable[[bytes], Decoded]:
-    """Raises KeyError for a name that is not in ``decoders()``."""
-    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name]))
+    """Raises KeyError for a name that is not in ``decoders()``, PackagesMissing."""
+    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name], name))
 
 
-def _load(reference: str) -> object:
+def _load(reference: str, protocol_name: str) -> object:
     module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as exc:
+        if protocol_name not in _EXTRAS:
+            raise
+        raise PackagesMissing(protocol_name, _EXTRAS[protocol_name], exc.name or "") from exc

@@ -178,8 +178,8 @@ def test_what_all_bodies_together_may_take() -> None:
 
 def test_a_body_may_keep_less_than_comes_and_may_refuse() -> None:
     class First(Whole):
-        def feed(self, data: bytes) -> None:
-            super().feed(data[: max(0, 3 - self.kept_bytes)])
+        def feed(self, data: bytes) -> bool:
+            return super().feed(data[: max(0, 3 - self.kept_bytes)])
 
     def admit(head: Head) -> Body | Answer:
         if head.path == "/closed":
