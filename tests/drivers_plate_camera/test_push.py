@@ -198,6 +198,7 @@ WRONG = [
     b'<?xml version="1.0" encoding="x-none"?><EventNotificationAlert/>',
     BOMB.encode(),
     FOREIGN.encode(),
+    b'<!DOCTYPE x SYSTEM "http://192.0.2.1/x.dtd"><EventNotificationAlert/>',
     b"<html></html>",
     b'{"AlarmInfoPlate": {"result": {"PlateResult": {"license": 7}}}}',
     b'{"AlarmInfoPlate": {"result": {"PlateResult": {"license": "' + b"A" * 17 + b'"}}}}',
@@ -209,7 +210,7 @@ WRONG = [
 
 
 def test_what_is_no_push() -> None:
-    assert len(WRONG) == 21
+    assert len(WRONG) == 22
     for number, body in enumerate(WRONG):
         with pytest.raises(PushError) as refused:
             push.decode(body)

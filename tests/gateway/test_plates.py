@@ -49,6 +49,7 @@ WRITTEN = [  # made up after the grammar's own words; 224578使 and 粤Z9065澳 
     ("京A1234I", PlateClass.OTHER),  # never issued
     ("京I12345", PlateClass.OTHER),
     ("粤BL12345", PlateClass.OTHER),
+    ("粤BD1234A", PlateClass.OTHER),  # the last four are digits
     ("粤Z9065台", PlateClass.OTHER),
     ("京A123456", PlateClass.OTHER),
     ("京A1234", PlateClass.OTHER),
@@ -61,7 +62,7 @@ WRITTEN = [  # made up after the grammar's own words; 224578使 and 粤Z9065澳 
 def test_none_is_missing() -> None:
     assert len(DOCUMENT["vectors"]) == len({vector["id"] for vector in DOCUMENT["vectors"]}) == 38
     assert len(LABELS) == 36
-    assert len(WRITTEN) == 28
+    assert len(WRITTEN) == 29
     assert len(set(PROVINCES)) == len(PROVINCES) == 31
     assert {plate_class for _, plate_class in WRITTEN} == set(PlateClass)
 
