@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from gateway.plates import LONGEST, PlateClass, classify, normalise
+from gateway.plates import LONGEST, PlateClass, classify, normalise, variants
 
 KEY_BYTES = 32
 PATTERN = r"^v-[0-9a-f]{20}$"
@@ -28,6 +28,12 @@ def pseudonym_of(key: bytes, plate: str) -> str | None:
     if classify(plain) is PlateClass.UNLICENSED or len(plain) > LONGEST:
         return None
     return "v-" + hmac.new(key, _PLATE + plain.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:20]
+
+
+def alike_of(key: bytes, plate: str) -> list[str]:
+    """Pseudonyms of what *plate* may have been, should the camera have mixed up one character; at most 51."""
+    found = (pseudonym_of(key, each) for each in variants(normalise(plate)))
+    return [each for each in found if each is not None]
 
 
 def is_pseudonym(text: str) -> bool:
