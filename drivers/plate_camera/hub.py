@@ -121,7 +121,7 @@ class PlateCameraHub:
             parse_host_port(options.listen),
             self._handle,
             admit=self._admit,
-            limits=Limits(connections=options.connections, body_bytes=2 * BODY_BYTES),
+            limits=Limits(connections=options.connections, connections_of_one=16, body_bytes=2 * BODY_BYTES),
             tls=tls,
         )
 

@@ -27,7 +27,7 @@ class PlateCameraRig:
         self._told += 1
         told = {"number": self._told, "time_ms": NOW_MS + 1000 * self._told}
         body = body_of(self._dialect, "cam-1", f"皖A{number:05}", **told)
-        task: asyncio.Task[object] = asyncio.ensure_future(self._push(*body))
+        task: asyncio.Task[object] = asyncio.ensure_future(self._push(*body, tries=100))
         self._asking.add(task)
         while self.hub._cameras[0].memory.count == before:
             await asyncio.sleep(0.001)
@@ -38,8 +38,9 @@ class PlateCameraRig:
     async def stranger(self) -> None:
         await self._push(*body_of(self._dialect, "cam-2", "皖A99999"))
 
-    async def _push(self, body: bytes, content_type: str) -> object:
-        async with PlateCameraSim(f"http://127.0.0.1:{self.hub.port}/", "cam-1", self._dialect, tries=1) as camera:
+    async def _push(self, body: bytes, content_type: str, tries: int = 1) -> object:
+        url = f"http://127.0.0.1:{self.hub.port}/"
+        async with PlateCameraSim(url, "cam-1", self._dialect, tries=tries, retry_s=0.01) as camera:
             return await camera.push(body, content_type)
 
     async def hang_up(self) -> None:

@@ -320,6 +320,17 @@ def test_decode_plate() -> None:
     assert decode_plate(b"A1\n" * 1001).fault is not None
 
 
+def test_pictures_in_json_are_cut_out_before_it_is_parsed() -> None:
+    body, content_type = body_of(Dialect.VZENITH, "c", "皖A16552", pictures=700)
+    assert 3_500_000 < len(body) < 4 * 2**20
+    assert seen(body, content_type).plate == "皖A16552"
+    php = body.replace(b"/", b"\\/")
+    assert seen(php, content_type) == seen(body, content_type)
+    wide = b'{"AlarmInfoPlate": {}, "x": [' + b"{}," * 50_000 + b"{}]}"
+    with pytest.raises(PushError, match="too much"):
+        push.decode(wide)
+
+
 def test_pictures_are_not_looked_at() -> None:
     body, content_type = body_of(Dialect.ISAPI, "c", "皖A16552", pictures=3)
     assert body.count(PICTURE) == 3
