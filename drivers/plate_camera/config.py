@@ -74,6 +74,7 @@ class PlateCameraPointOptions(BaseModel):
     value: Literal[
         "seen_count",
         "vehicle",
+        "emergency_vehicle",
         "confidence",
         "plate_class",
         "colour",

@@ -36,7 +36,7 @@ from drivers.plate_camera.repetitions import Memory, Repetitions, lasting, mark_
 from gateway.clock import Clock
 from gateway.errors import LineLost
 from gateway.model import Reading, Value
-from gateway.plates import colour_fits
+from gateway.plates import PlateClass, colour_fits
 
 ANSWER_S = 4.0
 """Cameras wait 5 s and more; then they push it again."""
@@ -48,6 +48,7 @@ BODY_BYTES = 4 * 2**20
 """Of JSON, which may have two pictures in base64 inside."""
 BELIEVED_MS = 5 * 60 * 1000
 LATE_MS = 7 * 86400 * 1000
+_EMERGENCY = frozenset({"police", "emergency"})
 _OTHERS_LONGEST = 100
 
 
@@ -246,6 +247,7 @@ class PlateCameraHub:
         values: dict[str, Value | None] = {
             "seen_count": memory.count,
             "vehicle": seen.stays,
+            "emergency_vehicle": seen.plate_class is PlateClass.POLICE or seen.plate_type in _EMERGENCY,
             "confidence": seen.confidence,
             "plate_class": seen.plate_class.value,
             "colour": seen.colour.value,

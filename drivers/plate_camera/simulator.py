@@ -21,6 +21,36 @@ _BOUNDARY = "------------------------caa771fe4a61f3d9"
 TRIES = 5
 
 
+JSON, XML = "application/json", "application/xml"
+HOSTILE: Mapping[str, tuple[bytes, str]] = {
+    "nothing": (b"", JSON),
+    "noise": (b"\x00\xff{]", JSON),
+    "cut off": (b'{"AlarmInfoPlate": {"result": {"PlateRes', JSON),
+    "deep list": (b"[" * 100_000, JSON),
+    "deep tree": (b'{"a":' * 50_000, JSON),
+    "many objects": (b'{"AlarmInfoPlate": {}, "x": [' + b"{}," * 100_000 + b"{}]}", JSON),
+    "no number": (b'{"AlarmInfoPlate": NaN}', JSON),
+    "long plate": (b'{"AlarmInfoPlate": {"result": {"PlateResult": {"license": "' + b"A" * 5000 + b'"}}}}', JSON),
+    "plate of zeros": (b'{"AlarmInfoPlate": {"result": {"PlateResult": {"license": "A\\u0000"}}}}', JSON),
+    "entities": (
+        b'<!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+        b"<EventNotificationAlert><eventType>&b;</eventType></EventNotificationAlert>",
+        XML,
+    ),
+    "a file of ours": (
+        b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><EventNotificationAlert>&a;</EventNotificationAlert>',
+        XML,
+    ),
+    "a foreign document type": (b'<!DOCTYPE x SYSTEM "http://192.0.2.1/x"><EventNotificationAlert/>', XML),
+    "deep elements": (b"<a>" * 50_000, XML),
+    "strange encoding": (b'<?xml version="1.0" encoding="utf-7"?><EventNotificationAlert/>', XML),
+    "no boundary": (b"--x\r\n" * 1000, "multipart/form-data; boundary=y"),
+    "endless headers": (b"--x\r\nA: " + b"a" * 100_000, "multipart/form-data; boundary=x"),
+    "many parts": (b"--x\r\nA: b\r\n\r\nc\r\n" * 10_000, "multipart/form-data; boundary=x"),
+}
+"""What no camera sends: name -> body and content type.  None of them is a message."""
+
+
 @dataclass(slots=True)
 class Answered:
     """How a push ended."""
@@ -76,6 +106,11 @@ class PlateCameraSim:
             }
         }
         return await self.push(json.dumps(tree).encode(), "application/json")
+
+    async def hostile(self, name: str) -> Answered:
+        """One of HOSTILE, once."""
+        assert self._session is not None
+        return await self._once(self._session, *HOSTILE[name], 1)
 
     async def push(self, body: bytes, content_type: str) -> Answered:
         """Until 200, or as often as a camera does it."""

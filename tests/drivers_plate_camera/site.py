@@ -15,6 +15,7 @@ NOW_MS = 1_767_225_600_000
 VALUES = {
     "seen_count": ValueKind.NUMBER,
     "vehicle": ValueKind.BOOLEAN,
+    "emergency_vehicle": ValueKind.BOOLEAN,
     "confidence": ValueKind.NUMBER,
     "plate_class": ValueKind.TEXT,
     "colour": ValueKind.TEXT,

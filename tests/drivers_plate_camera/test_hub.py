@@ -19,7 +19,7 @@ from drivers.plate_camera.config import PlateCameraHubOptions, PlateCameraOption
 from drivers.plate_camera.hub import LATE_MS, PlateCameraHub, believed_ms
 from drivers.plate_camera.messages import Dialect
 from drivers.plate_camera.repetitions import MOST_KEPT
-from drivers.plate_camera.simulator import Answered, PlateCameraSim, body_of
+from drivers.plate_camera.simulator import HOSTILE, Answered, PlateCameraSim, body_of
 from drivers.registry import protocol
 from drivers_plate_camera.hub_rig import hub_rigs
 from drivers_plate_camera.site import NOW_MS, device, hub_of
@@ -94,6 +94,7 @@ def test_a_vehicle_is_an_event_and_readings(dialect: Dialect) -> None:
             "gate-in.confidence": 0.96,
             "gate-in.plate_class": "civil",
             "gate-in.colour": "blue",
+            "gate-in.emergency_vehicle": False,
         }
         assert "16552" not in repr(report.readings) + repr(said) + repr(report.memory) + repr(hub.strangers)
 
@@ -208,9 +209,11 @@ def test_contacts_and_staying_vehicles_are_points() -> None:
             await camera.input(2, True)  # no point asks for it
             await camera.passes("皖A16552", triggerType=64)
             await camera.passes("皖A16552", triggerType=65)
+            await camera.passes("皖A1655警", type=5)
         values = [{reading.point: reading.value for reading in report.readings} for report in kept]
         assert values[:2] == [{"gate-in.input1": True}, {}]
-        assert [each["gate-in.vehicle"] for each in values[2:]] == [True, False]
+        assert [each.get("gate-in.vehicle") for each in values[2:]] == [True, False, None]
+        assert [each["gate-in.emergency_vehicle"] for each in values[2:]] == [False, False, True]
         assert kept[2].happenings[0].attributes["trigger"] == "stays"
 
     at_end(test())
@@ -228,6 +231,8 @@ def test_doubts_are_marked() -> None:
         assert said[1]["plate_class"] == "unlicensed"
         assert kept[1].happenings[0].personal == {}
         assert said[2]["fake_plate"] is True
+        emergency = [reading.value for report in kept for reading in report.readings if "emergency" in reading.point]
+        assert emergency == [False, False, False]
 
     at_end(test())
 
@@ -306,6 +311,20 @@ def test_everything_that_is_configured_must_agree(tmp_path: Path) -> None:
                     tried.append((answered.status, kept[-1].device if answered.status == 200 else ""))
         assert tried == [(200, "by-token"), (401, ""), (200, "by-password"), (401, ""), (401, ""), (401, ""), (403, "")]
         assert "a-long-token" not in repr(hub.strangers)
+
+    at_end(test())
+
+
+def test_hostile_messages_end_nothing_and_are_not_repeated() -> None:
+    async def test() -> None:
+        async with hub_of(device("gate-in", serial="cam-1")) as hub, camera_of(hub) as camera, storing(hub) as kept:
+            for name in HOSTILE:
+                answered = await camera.hostile(name)
+                assert (answered.status, answered.body) in ((400, b""), (413, b"")), name
+            assert kept == []
+            assert len(hub.strangers) == 1
+            assert (await camera.passes("皖A16552")).status == 200
+        assert plates(kept) == ["皖A16552"]
 
     at_end(test())
 
