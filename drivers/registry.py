@@ -18,6 +18,13 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
+    "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "gb26875": "drivers.gb26875.hub:GB26875",
+    "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
+    "osdp": "drivers.osdp.driver:OSDP",
+    "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
+    "chirpstack": "drivers.mqtt_south.hub:CHIRPSTACK",
+    "mqtt-json": "drivers.mqtt_south.hub:MQTT_JSON",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -30,6 +37,14 @@ _DECODERS = {
     "mbus": "drivers.mbus.decode:decode",
     "plate": "drivers.plate_camera.decode:decode_plate",
     "plate-camera": "drivers.plate_camera.decode:decode",
+    "gb26875": "drivers.gb26875.decode:decode",
+    "gst-printer": "drivers.gst_printer.decode:decode",
+    "uhppote": "drivers.uhppote.decode:decode",
+    "osdp": "drivers.osdp.decode:decode",
+    "wiegand": "drivers.wiegand:decode",
+    "zigbee2mqtt": "drivers.mqtt_south.decode:decode",
+    "chirpstack": "drivers.mqtt_south.decode:decode",
+    "mqtt-json": "drivers.mqtt_south.decode:decode",
 }
 
 
@@ -38,8 +53,18 @@ def protocols() -> list[str]:
     return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
 
 
+def ours() -> list[str]:
+    """The protocols that come with the product."""
+    return list(_OURS)
+
+
+def hub_protocols() -> list[str]:
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
+    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+
+
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"plate-camera": "field"}
+_EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
 
 
 class PackagesMissing(Exception):

@@ -27,6 +27,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.local_time": VOCABULARY,
     "drivers.hub": (*VOCABULARY, "drivers.base"),
     "drivers.http_server": (*VOCABULARY, "drivers.base", "drivers.hub"),
+    "drivers.wiegand": (*VOCABULARY, "drivers.base"),
     # plus the driver's own folder, see below
     "drivers": (
         *VOCABULARY,
@@ -37,6 +38,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.hub",
         "drivers.http_server",
         "gateway.plates",
+        "drivers.wiegand",
     ),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),
@@ -53,6 +55,10 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.schedule": VOCABULARY,
     "gateway.self_watch": VOCABULARY,
     "gateway.line_stats": (),
+    "gateway.hearing": VOCABULARY,
+    "gateway.pseudonyms": (),
+    "gateway.intake": (*VOCABULARY, "drivers.base", "gateway.ids", "gateway.pseudonyms"),
+    "gateway.listener": (*VOCABULARY, "drivers.base", "gateway.hearing", "gateway.line_stats", "gateway.quality"),
     "gateway.local_api": VOCABULARY,
     "gateway.config": (
         *VOCABULARY,
@@ -62,6 +68,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.registry",
         "drivers.transport",
         "rules",
+        "gateway.hearing",
         "gateway.identity",
         "gateway.schedule",
         "gateway.self_watch",
@@ -97,7 +104,9 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         *VOCABULARY,
         "drivers.base",
         "drivers.device_link",
+        "gateway.hearing",
         "gateway.line_stats",
+        "gateway.listener",
         "gateway.schedule",
         "gateway.quality",
     ),
@@ -107,6 +116,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.device_link",
         "drivers.transport",
         "gateway.config.load",
+        "gateway.config.plan",
         "gateway.envelope",
         "gateway.quality",
     ),

@@ -17,6 +17,7 @@ class PlateCameraRig:
     def __init__(self, dialect: Dialect) -> None:
         self.hub: PlateCameraHub = hub_of(device("gate-in", serial="cam-1"))
         self.device = "gate-in"
+        self.devices = {self.device}
         self._dialect = dialect
         self._asking: set[asyncio.Task[object]] = set()
         self._told = 0
