@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
@@ -34,6 +35,8 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "plate": "drivers.plate_camera.decode:decode_plate",
+    "plate-camera": "drivers.plate_camera.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
     "gst-printer": "drivers.gst_printer.decode:decode",
     "uhppote": "drivers.uhppote.decode:decode",
@@ -61,7 +64,7 @@ def hub_protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"uhppote": "field"}
+_EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
 
 
 class PackagesMissing(Exception):
@@ -76,6 +79,7 @@ def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
         found = _with_packages(name, _OURS[name])
+        found = _load(_OURS[name], name)
     else:
         found = (
             next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None
@@ -107,8 +111,14 @@ def _with_packages(name: str, reference: str) -> object:
         if name not in _EXTRAS:
             raise
         raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
+    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name], name))
 
 
-def _load(reference: str) -> object:
+def _load(reference: str, protocol_name: str) -> object:
     module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as exc:
+        if protocol_name not in _EXTRAS:
+            raise
+        raise PackagesMissing(protocol_name, _EXTRAS[protocol_name], exc.name or "") from exc

@@ -37,7 +37,7 @@ def command(shell: Shell, protocol: str, file: str | None, hex_text: str | None)
     try:
         found = decoder(protocol)(data)
     except PackagesMissing as exc:
-        _refuse(shell, f"协议 {protocol} 所需的程序包未安装：{exc.install}", f"{exc}: {exc.install}")
+        _refuse(shell, f"协议 {quoted(protocol)} 所需的程序包未安装：{exc.install}", f"{exc}: {exc.install}")
     if shell.json:
         shell.document(as_json(protocol, found))
     else:

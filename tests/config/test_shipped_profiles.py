@@ -188,6 +188,12 @@ def answered(vector: str) -> dict[int, int]:
 
 
 GOLDEN = [
+    Golden(
+        "barrier_io_8ch",
+        {"position": "open", "loop": True, "hit": False, "fault": False, "held_up": True, "raise": False},
+        discrete={0: 1, 1: 1, 4: 1},
+        coil={0: 0},
+    ),
     # captured or printed frames; 4366 3334 is one step above the float32 nearest to the 230.2 V that were noted down
     Golden("eastron_sdm120", {"voltage": 230.200012}, input=answered("mb-sdm-volt")),
     Golden("eastron_sdm230", {"voltage": 230.200012}, input=answered("mb-sdm-volt")),

@@ -61,6 +61,9 @@ def _vectors(file: Path) -> Iterator[bytes]:
                 yield bytes.fromhex(written)
             except ValueError:
                 yield written.encode()  # Modbus ASCII
+        elif "input" in vector:  # JSON, XML or a text
+            said = vector["input"]
+            yield (said if isinstance(said, str) else json.dumps(said)).encode()
 
 
 # ---------------------------------------------------------------------- what is promised
