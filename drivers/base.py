@@ -150,6 +150,7 @@ class Report:
     """The hub's own: whom to confirm it to when it is on disk."""
 
 
+@runtime_checkable
 class Hub(Connection, Protocol):
     """A line on which devices speak without being asked: a server they connect to, a socket, a subscription."""
 

@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "cap": "drivers.cap.hub:CAP",
 }
 
@@ -37,10 +38,18 @@ def protocols() -> list[str]:
     return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
 
 
+def ours() -> list[str]:
+    """The protocols that come with the product."""
+    return list(_OURS)
+
+
+def hub_protocols() -> list[str]:
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
+    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+
+
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {
-    "cap": "field",
-}
+_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field"}
 
 
 class PackagesMissing(Exception):

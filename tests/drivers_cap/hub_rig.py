@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ ELSEWHERE = "420102000000"
 class CapRig:
     hub: Hub
     device: str
+    devices: Collection[str]
     directory: Path
     office: Office
     said: int = 0
@@ -46,7 +47,7 @@ async def _directory(national: bool) -> AsyncIterator[CapRig]:
     with tempfile.TemporaryDirectory() as folder:
         clock = SystemClock()
         made = hub(clock, directory=folder, poll_s=0.1)
-        yield CapRig(made, "weather", Path(folder), Office(clock.now_ms, national=national))
+        yield CapRig(made, "weather", ["weather"], Path(folder), Office(clock.now_ms, national=national))
 
 
 def hub_rigs() -> Iterator[tuple[str, Callable[[], AbstractAsyncContextManager[CapRig]]]]:
