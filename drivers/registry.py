@@ -19,6 +19,8 @@ _OURS = {
     "mbus": "drivers.mbus.driver:MBUS",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "cap": "drivers.cap.hub:CAP",
+    "http-speaker": "drivers.http_output.outputs:SPEAKER",
+    "webhook": "drivers.http_output.outputs:WEBHOOK",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -44,12 +46,14 @@ def ours() -> list[str]:
 
 
 def hub_protocols() -> list[str]:
-    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
-    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder, or its
+    ``outputs.py`` where nothing is heard from it."""
+    modules = {name: reference.partition(":")[0] for name, reference in _OURS.items()}
+    return sorted(name for name, module in modules.items() if module.endswith((".hub", ".outputs")))
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field"}
+_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field", "http-speaker": "field", "webhook": "field"}
 
 
 class PackagesMissing(Exception):

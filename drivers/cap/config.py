@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -27,14 +28,20 @@ def _url(written: str) -> str:
     return written
 
 
+def _absolute(written: str) -> str:
+    if not written.startswith("/"):
+        raise ValueError("应为绝对路径 / the whole path, from / on")
+    return written
+
+
 class CapHubOptions(Options):
     """Where the messages come from: either a directory or a URL."""
 
-    directory: str | None = None
+    directory: Annotated[str, AfterValidator(_absolute)] | None = None
     """Polled for files ``*.xml`` and ``*.cap``; whoever writes them renames a finished file into it."""
     url: Annotated[str, AfterValidator(_url)] | None = None
     """Polled by GET; answers with one message, or with an element that holds several."""
-    token_file: str | None = None
+    token_file: Path | None = None
     """Of a url: a file whose first line is sent as a bearer token."""
     poll_s: float = Field(default=60.0, ge=0.1, le=3600)
     """Of a url 5 at least."""

@@ -185,7 +185,7 @@ class UrlSource:
         if self._token_file is None:
             return {}
         try:
-            token = Path(self._token_file).read_text("ascii").strip().partition("\n")[0].strip()
+            token = self._token_file.read_text("ascii").strip().partition("\n")[0].strip()
         except (OSError, ValueError) as exc:
             raise SourceFailed(f"token_file: {exc}") from exc
         return {"Authorization": f"Bearer {token}"}

@@ -291,7 +291,7 @@ def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with WarningServer(b"<alerts/>", token="secret") as server:
             file = tmp_path / "token"
-            source = UrlSource(CapHubOptions(url=server.url, token_file=str(file), timeout_s=5.0))
+            source = UrlSource(CapHubOptions(url=server.url, token_file=file, timeout_s=5.0))
             async with source:
                 with pytest.raises(SourceFailed, match="token_file"):
                     await source.fetch(0)
@@ -323,6 +323,7 @@ def test_the_hub_on_a_url() -> None:
     [
         {},
         {"directory": "/a", "url": "https://b"},
+        {"directory": "a"},
         {"url": "ftp://b"},
         {"url": "https://user:password@b"},
         {"url": "http://b.example", "token_file": "/t"},
