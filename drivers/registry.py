@@ -21,6 +21,7 @@ _OURS = {
     "cap": "drivers.cap.hub:CAP",
     "http-speaker": "drivers.http_output.outputs:SPEAKER",
     "webhook": "drivers.http_output.outputs:WEBHOOK",
+    "onbon": "drivers.led_display.driver:ONBON",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -32,6 +33,7 @@ _DECODERS = {
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
     "cap": "drivers.cap.decode:decode",
+    "onbon": "drivers.led_display.decode:decode",
 }
 
 

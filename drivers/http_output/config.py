@@ -137,8 +137,9 @@ class Announcement(Options):
 
 
 class SpeakerPointOptions(Options):
-    field: Literal["announcement", "text"]
-    """``announcement``: a state, whose words are announced; ``text``: whatever is written is spoken."""
+    field: Literal["announcement", "text", "online"]
+    """``announcement``: a state, whose words are announced; ``text``: whatever is written is spoken; ``online``
+    (boolean): the device has answered ``check``."""
     announcements: dict[str, Announcement] = {}
     """Word -> what is announced.  ``stop`` sends the request of that name, and ``idle`` is never sent."""
 

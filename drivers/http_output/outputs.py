@@ -44,6 +44,7 @@ _MOST_SECRET_BYTES: Final = 4096
 _LONGEST_WRITE_S: Final = 25.0
 """The core gives up after 30."""
 _IDLE: Final = "idle"
+_KINDS: Final = {"announcement": ValueKind.STATE, "text": ValueKind.TEXT, "online": ValueKind.BOOLEAN}
 
 
 class OutputHub:
@@ -149,7 +150,7 @@ class Output:
         return [list(points)] if points else []
 
     async def poll(self, points: Sequence[PointId]) -> Sequence[Reading]:
-        await self._check()
+        await self._check(points)
         now_ms = self._clock.now_ms()
         return [
             Reading(point, self._shown[point], now_ms, now_ms)
@@ -158,7 +159,7 @@ class Output:
             for point in points
         ]
 
-    async def _check(self) -> None:
+    async def _check(self, points: Sequence[PointId]) -> None:
         """Raises DeviceUnreachable where it can tell that the device is gone."""
 
     def settle_s(self, point: PointId) -> float:
@@ -212,9 +213,10 @@ class Speaker(Output):
         await self._send(self._options.say if said.file is None else self._options.play, values)
         self._shown[point] = value
 
-    async def _check(self) -> None:
+    async def _check(self, points: Sequence[PointId]) -> None:
         if self._options.check is not None:
             await self._ask(fill(self._options.check, {}))
+        self._shown.update((point, True) for point in points if self._spec.points[point].options.field == "online")
 
     async def _send(self, request: Request | None, values: Mapping[str, str | int]) -> None:
         if request is None:
@@ -256,7 +258,7 @@ class Speaker(Output):
     def _check_point(self, point: PointId) -> None:
         spec = self._spec.points[point]
         options: SpeakerPointOptions = spec.options
-        kind = ValueKind.TEXT if options.field == "text" else ValueKind.STATE
+        kind = _KINDS[options.field]
         if spec.point.kind is not kind:
             raise ConfigError(f"{point}: 应为 kind: {kind} / must be of kind: {kind}")
         words = [each for each in spec.point.commands or spec.point.states if each != _IDLE]
@@ -266,6 +268,7 @@ class Speaker(Output):
         needed = {"say" if each.file is None else "play" for each in options.announcements.values()}
         needed |= {"say"} if options.field == "text" else set()
         needed |= {"stop"} & set(words)
+        needed |= {"check"} if options.field == "online" else set()
         lacking = sorted(name for name in needed if getattr(self._options, name) is None)
         if lacking:
             raise ConfigError(f"{point}: 缺少请求 / the device has no request: {', '.join(lacking)}")

@@ -99,6 +99,7 @@ def test_announcements_and_texts_leave_as_the_profile_says() -> None:
             assert device.received[-1].path == "/api/stop"
             assert await shows(speaker, "broadcast.announcement") == "stop"
             assert device.received[-1].path == "/api/status"
+            assert await shows(speaker, "broadcast.online") is True
 
     play(scenario)
 
