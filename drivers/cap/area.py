@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from drivers.cap.frame import Area, Circle, Corner
+from drivers.cap.message import Area, Circle, Corner
 
 _LEVELS: Final = (2, 4, 6, 9, 12)
 """Digits that name a province, a city, a county, a street, a community."""

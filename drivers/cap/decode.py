@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
 from drivers.cap.events import event_of
-from drivers.cap.frame import Alert, CapError, Info, parse
+from drivers.cap.message import Alert, CapError, Info, parse
 
 
 def decode(data: bytes) -> Decoded:

@@ -23,7 +23,7 @@ from typing import Final, Self
 
 from drivers.base import DeviceSpec, Happening, HubSpec, PointSpec, ProtocolType, Report, Unasked
 from drivers.cap.config import CapHubOptions, CapOptions, CapPointOptions
-from drivers.cap.frame import Alert, CapError, Colour, parse
+from drivers.cap.message import Alert, CapError, Colour, parse
 from drivers.cap.source import Document, SourceFailed, source_of
 from drivers.cap.warnings import Change, Warnings
 from drivers.hub import Strangers

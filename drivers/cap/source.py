@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from drivers.cap.config import CapHubOptions
-from drivers.cap.frame import MOST_BYTES
+from drivers.cap.message import MOST_BYTES
 from drivers.cap.warnings import LONGEST_LIFE_MS
 from gateway.errors import LineLost
 

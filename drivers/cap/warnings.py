@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from drivers.cap.area import Here, Site, is_here
 from drivers.cap.events import OTHER, event_of
-from drivers.cap.frame import Alert, Colour, Info
+from drivers.cap.message import Alert, Colour, Info
 
 DEFAULT_LIFE_MS: Final = 24 * 3600 * 1000
 LONGEST_LIFE_MS: Final = 30 * 24 * 3600 * 1000

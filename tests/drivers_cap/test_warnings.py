@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.cap.area import Site
-from drivers.cap.frame import Alert, Area, Colour, Info
+from drivers.cap.message import Alert, Area, Colour, Info
 from drivers.cap.warnings import (
     DEFAULT_LIFE_MS,
     LONGEST_LIFE_MS,

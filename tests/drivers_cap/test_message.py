@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drivers.cap.area import Here, Site, is_here, same_or_within, significant
 from drivers.cap.decode import decode
 from drivers.cap.events import EVENTS, HAZARDS, event_of
-from drivers.cap.frame import CapError, Circle, Colour, parse, references_of, time_ms
+from drivers.cap.message import CapError, Circle, Colour, parse, references_of, time_ms
 from drivers.cap.simulator import Office
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cap.json").read_text(encoding="utf-8"))["vectors"]
