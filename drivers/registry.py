@@ -22,6 +22,9 @@ _OURS = {
     "http-speaker": "drivers.http_output.outputs:SPEAKER",
     "webhook": "drivers.http_output.outputs:WEBHOOK",
     "onbon": "drivers.led_display.driver:ONBON",
+    "gb26875": "drivers.gb26875.hub:GB26875",
+    "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
+    "osdp": "drivers.osdp.driver:OSDP",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -34,6 +37,11 @@ _DECODERS = {
     "mbus": "drivers.mbus.decode:decode",
     "cap": "drivers.cap.decode:decode",
     "onbon": "drivers.led_display.decode:decode",
+    "gb26875": "drivers.gb26875.decode:decode",
+    "gst-printer": "drivers.gst_printer.decode:decode",
+    "uhppote": "drivers.uhppote.decode:decode",
+    "osdp": "drivers.osdp.decode:decode",
+    "wiegand": "drivers.wiegand:decode",
 }
 
 

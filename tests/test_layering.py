@@ -24,6 +24,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.summed_frames": (*VOCABULARY, "drivers.base"),
     "drivers.local_time": VOCABULARY,
     "drivers.hub": (*VOCABULARY, "drivers.base"),
+    "drivers.wiegand": (*VOCABULARY, "drivers.base"),
     # plus the driver's own folder, see below
     "drivers": (
         *VOCABULARY,
@@ -32,6 +33,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.summed_frames",
         "drivers.local_time",
         "drivers.hub",
+        "drivers.wiegand",
     ),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),

@@ -17,6 +17,7 @@ with takes turns with all others, and with its own polls, since each question wa
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
 from drivers.hub import HostPort, Inbox, Strangers, UdpServer
 from drivers.uhppote import events, frame
 from drivers.uhppote.config import DeviceOptions, HubOptions, PointOptions, doors_of, parse_target
+from drivers.uhppote.discover import seek
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.follow import Begun, Follower, Lost, Mark, Restarted, Step
 from drivers.uhppote.frame import Frame, Record, Status
@@ -83,7 +85,8 @@ class Controller:
     shown: dict[PointId, Value | None] = field(default_factory=dict)
     """What was said of each point last."""
     status: Status | None = None
-    status_s: float = 0.0
+    """The last that was asked for, and when."""
+    status_s: float = -math.inf
     offset_ms: int | None = None
 
 
@@ -136,7 +139,7 @@ class UhppoteHub:
         for each in self._controllers.values():
             each.asking, each.wake, each.room = asyncio.Lock(), asyncio.Event(), asyncio.Event()
             each.room.set()
-            each.on_the_way, each.status = 0, None
+            each.on_the_way, each.status_s = 0, -math.inf
             each.shown.clear()
             source = _Source(self, each)
             each.follower = Follower(source, partial(self._emit, each), each.handed, self._options.history)
@@ -217,6 +220,7 @@ class UhppoteHub:
             self.dropped["content"] += 1
             return
         controller.latch.seen(status.open)
+        controller.status_s = -math.inf  # what was asked before is older than this
         self._tell_changes(controller, status)
         mark = None if controller.follower is None else controller.follower.mark
         if mark is None or status.index != mark.index:
@@ -540,5 +544,6 @@ UHPPOTE = ProtocolType(
     make=UhppoteDevice,
     hub=UhppoteHub,
     hub_options=HubOptions,
+    seek=seek,
     default_timeout_s=1.0,
 )
