@@ -8,12 +8,13 @@ from drivers.led_display.frame import END, START, Frame, FrameError
 
 
 def decode(data: bytes) -> Decoded:
-    """All frames in *data*, which hold nothing else."""
+    """All frames in *data*, which hold nothing else but more A5 in front."""
     frames: list[DecodedFrame] = []
     at = 0
     while at < len(data):
         if not data.startswith(START, at):
             return Decoded(tuple(frames), Fault("start", "a frame begins with eight A5", at))
+        at = len(data) - len(data[at:].lstrip(b"\xa5")) - len(START)  # of a longer run the last eight count
         end = data.find(END, at)
         if end < 0:
             return Decoded(tuple(frames), Fault("end", "no 5A", at))

@@ -148,7 +148,7 @@ class Display:
         def parse(received: bytes) -> Frame | None:
             found = find_frame(received)
             while found is not None and not _answers(found[0], asked):
-                found = find_frame(received, found[1])
+                found = find_frame(received, found[2])
             return found[0] if found else None
 
         return await self._link.exchange(

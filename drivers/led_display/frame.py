@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.errors import ProtocolError
+
 START: Final = b"\xa5" * 8
 END: Final = 0x5A
 PC: Final = 0x8000
@@ -58,7 +60,7 @@ REFUSALS: Final = {
 }
 
 
-class FrameError(ValueError):
+class FrameError(ProtocolError):
     """Bytes that are no frame.  *offset*: where it goes wrong."""
 
     def __init__(self, message: str, offset: int) -> None:
@@ -73,6 +75,8 @@ class Frame:
     data: bytes
     """From the group of commands on."""
     type: int = ANY_TYPE
+    version: int = VERSION
+    reserved: bytes = bytes(6)
 
     @property
     def command(self) -> tuple[int, int]:
@@ -88,18 +92,18 @@ class Frame:
         return self.data[5:]
 
     def to_bytes(self) -> bytes:
-        head = self.to.to_bytes(2, "little") + self.sender.to_bytes(2, "little") + bytes(6)
-        body = head + bytes([self.type, VERSION]) + len(self.data).to_bytes(2, "little") + self.data
+        head = self.to.to_bytes(2, "little") + self.sender.to_bytes(2, "little") + self.reserved
+        body = head + bytes([self.type, self.version]) + len(self.data).to_bytes(2, "little") + self.data
         return START + escaped(body + crc(body).to_bytes(2, "little")) + bytes([END])
 
     @classmethod
     def from_bytes(cls, written: bytes) -> Frame:
-        """*written*: from its first A5 to its 5A.  More A5 in front than eight do no harm.  Raises FrameError."""
+        """*written*: from its eight A5 to its 5A.  Raises FrameError."""
         if not written.startswith(START):
             raise FrameError("a frame begins with eight A5", 0)
         if written[-1] != END:
             raise FrameError("a frame ends with 5A", len(written) - 1)
-        body = unescaped(written.lstrip(b"\xa5")[:-1])
+        body = unescaped(written[len(START) : -1])
         if len(body) < _HEAD + 5 + 2:
             raise FrameError(f"{len(body)} bytes are too few", len(written) - 1)
         length = int.from_bytes(body[12:14], "little")
@@ -109,21 +113,21 @@ class Frame:
         if told != crc(body[:-2]):
             raise FrameError(f"checksum {told:04X} instead of {crc(body[:-2]):04X}", len(written) - 3)
         to, sender = int.from_bytes(body[0:2], "little"), int.from_bytes(body[2:4], "little")
-        return cls(to, sender, body[_HEAD:-2], body[10])
+        return cls(to, sender, body[_HEAD:-2], body[10], body[11], body[4:10])
 
 
 def request(address: int, command: tuple[int, int], content: bytes = b"") -> Frame:
     return Frame(address, PC, bytes([*command, REPLY, 0, 0]) + content)
 
 
-def find_frame(received: bytes, begin: int = 0) -> tuple[Frame, int] | None:
-    """The first whole frame from *begin* on, and where it ends; None while there is none."""
+def find_frame(received: bytes, begin: int = 0) -> tuple[Frame, int, int] | None:
+    """The first whole frame from *begin* on, where it begins and where it ends; None while there is none."""
     end = received.find(END, begin)
     while end >= 0:
         at = received.rfind(START, begin, end)  # the last one: no A5 stands inside a frame
         if at >= 0:
             try:
-                return Frame.from_bytes(received[at : end + 1]), end + 1
+                return Frame.from_bytes(received[at : end + 1]), at, end + 1
             except FrameError:
                 pass
         begin = end + 1

@@ -60,7 +60,7 @@ class SimDisplayLine:
         self._buffer = (self._buffer + data)[-4096:]
         replies: list[tuple[int, bytes]] = []
         while (found := find_frame(self._buffer)) is not None:
-            asked, end = found
+            asked, _, end = found
             self._buffer = self._buffer[end:]
             meant = [card for card in self._cards if asked.to in (card.address, 0xFFFE)]
             answers = [(card.address, card.answer(asked).to_bytes()) for card in meant]

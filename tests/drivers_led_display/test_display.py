@@ -54,6 +54,15 @@ def test_a_published_frame_is_read_and_written_as_it_is(vector: dict[str, Any]) 
         assert replace(area, expire_s=0).to_bytes()[1:10] == found.content[4:14][1:10]
 
 
+def test_more_a5_in_front_do_no_harm() -> None:
+    """As the maker's reseller prints the card's answer."""
+    written = b"\xa5" + bytes.fromhex(next(vector["hex"] for vector in VECTORS if vector["id"] == "bx-ack"))
+    assert decode(written).ok
+    found = find_frame(written)
+    assert found is not None
+    assert (found[0].command, found[1]) == (frame.ACK, 1)
+
+
 def on_card(check: Callable[[Display, SimCard, MemoryLine], Awaitable[None]], **options: Any) -> None:
     async def scenario() -> None:
         card = SimCard()
