@@ -6,7 +6,7 @@
 
 - *An identifier counts once.*  It is remembered after its end, so that a message that comes again, or after the Cancel
   that names it, changes nothing.
-- *An Update whose predecessor was missed* ends, in the national dialect, what the same sender has in force for the same
+- *A message whose predecessor was missed* ends, in the national dialect, what the same sender has in force for the same
   event and the same areas: such a sender has one signal out for a place.  OASIS senders may have several; there only
   the references count, as CAP 1.2, 3.2.1 has it.
 - *A Cancel that names nothing we know* ends nothing, and says so (``unmatched``); what it meant ends with its time.
@@ -198,7 +198,7 @@ class Warnings:
         if alert.kind in ("Update", "Cancel") and each.identifier in alert.references:
             return True
         same = each in self._national(by) and each.subject() == by.subject()
-        return alert.kind != "Cancel" and same and each.sent_ms <= alert.sent_ms
+        return same and each.sent_ms <= alert.sent_ms
 
     def _national(self, by: Issue) -> Sequence[Issue]:
         """Those that *by* may replace without naming them."""

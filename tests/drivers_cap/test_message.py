@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drivers.cap.area import Here, Site, is_here, same_or_within, significant
 from drivers.cap.decode import decode
 from drivers.cap.events import EVENTS, HAZARDS, event_of
-from drivers.cap.message import CapError, Circle, Colour, parse, references_of, time_ms
+from drivers.cap.message import Area, CapError, Circle, Colour, colour_of, parse, references_of, time_ms
 from drivers.cap.simulator import Office
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cap.json").read_text(encoding="utf-8"))["vectors"]
@@ -93,6 +93,23 @@ def test_references_of_both_dialects() -> None:
     assert references_of("a@b.c,N1,2026-01-01T00:00:00+08:00 a@b.c,N2,2026-01-01T00:00:00+08:00") == ("N1", "N2")
     assert references_of("41_1,41_2") == ("41_1", "41_2")
     assert references_of(" 41_1\n41_1 ") == ("41_1",)
+
+
+def test_a_colour_is_the_severitys_or_the_headlines() -> None:
+    assert colour_of("Orange", "发布大风蓝色预警") is Colour.ORANGE
+    assert colour_of("extreme") is Colour.RED
+    assert colour_of("Unknown", "某地气象台发布大风蓝色预警[IV级/一般]") is Colour.BLUE
+    assert colour_of("Unknown", "蓝色天空") is None
+
+
+def test_a_circle_is_here_by_its_radius_and_nothing_can_be_told_without_a_position() -> None:
+    circle = Area(circles=(Circle(34.80, 113.66, 5.0),))
+    assert is_here([circle], Site(("410105",), (34.84, 113.66))) is Here.YES  # 4.4 km
+    assert is_here([circle], Site(("410105",), (34.85, 113.66))) is Here.NO  # 5.6 km
+    assert is_here([circle], Site(("410105",))) is Here.UNKNOWN
+    assert is_here([Area("somewhere")], Site((), (34.85, 113.66))) is Here.UNKNOWN
+    assert is_here([], Site(("410105",))) is Here.UNKNOWN
+    assert is_here([circle, Area(geocodes=("410105000000",))], Site(("410105",))) is Here.YES
 
 
 def test_times_without_an_offset_are_beijings() -> None:

@@ -129,10 +129,20 @@ def test_another_event_or_area_of_the_sender_is_another_warning() -> None:
 
 
 def test_a_cancel_of_something_unknown_ends_nothing_and_says_so() -> None:
-    state, told = play(message("a"), message("c", Colour.RED, "x", kind="Cancel"))
+    state, told = play(message("a"), message("c", Colour.RED, "x", kind="Cancel", code="11B06"))
     assert names(state) == {"a"}
     assert told[-1].unmatched
     assert play(message("x"), state=state)[1] == []  # it comes after its Cancel
+
+
+def test_a_cancel_of_an_update_that_was_missed_ends_what_the_sender_has_out_in_the_national_dialect_only() -> None:
+    cancel = message("c", Colour.RED, "u1", kind="Cancel", sent_ms=NOW + HOUR)
+    state, told = play(message("a"), cancel, now_ms=NOW + HOUR)
+    assert (state.active, steps(told)[-1]) == ((), ("cancelled", "a"))
+    oasis = [replace(each, national=False) for each in (message("a"), cancel)]
+    assert names(play(*oasis, now_ms=NOW + HOUR)[0]) == {"a"}
+    older = message("c", Colour.RED, "u0", kind="Cancel", sent_ms=NOW - HOUR)
+    assert names(play(message("a"), older)[0]) == {"a"}
 
 
 def test_an_update_for_elsewhere_ends_it_here() -> None:
