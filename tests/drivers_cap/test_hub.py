@@ -40,8 +40,9 @@ def kinds(reports: Sequence[Report]) -> list[str]:
 async def heard(made: CapHub, want: str) -> list[Report]:
     """All reports up to the one with a happening of kind *want*."""
     found: list[Report] = []
-    while want not in kinds(found):
-        found += await made.receive()
+    async with asyncio.timeout(2 * 24 * 3600):  # of virtual time: nothing lasts longer here
+        while want not in kinds(found):
+            found += await made.receive()
     return found
 
 
