@@ -25,6 +25,9 @@ _OURS = {
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
     "osdp": "drivers.osdp.driver:OSDP",
+    "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
+    "chirpstack": "drivers.mqtt_south.hub:CHIRPSTACK",
+    "mqtt-json": "drivers.mqtt_south.hub:MQTT_JSON",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -42,6 +45,9 @@ _DECODERS = {
     "uhppote": "drivers.uhppote.decode:decode",
     "osdp": "drivers.osdp.decode:decode",
     "wiegand": "drivers.wiegand:decode",
+    "zigbee2mqtt": "drivers.mqtt_south.decode:decode",
+    "chirpstack": "drivers.mqtt_south.decode:decode",
+    "mqtt-json": "drivers.mqtt_south.decode:decode",
 }
 
 

@@ -25,6 +25,7 @@ from drivers.gb26875.simulator import (
     vendor,
 )
 from drivers_gb26875.plant import PANEL, SOURCE, Core, analog_point, device, hub_spec, running, shipped_points
+from drivers_gb26875.test_frame import RAW
 from gateway.clock import ClockState
 from support.clock import LoopClock, ManualClock
 from support.virtual_time import run
@@ -204,6 +205,25 @@ def test_a_full_inbox_holds_the_connection_back_and_loses_nothing() -> None:
     run(scenario())
 
 
+def test_a_device_comes_back_and_brings_what_was_not_confirmed() -> None:
+    async def scenario() -> None:
+        hub = Gb26875Hub(hub_spec(), LoopClock())
+        async with hub:
+            panel = await Transmitter("127.0.0.1", hub.port).__aenter__()
+            sending = asyncio.create_task(panel.send(component(FIRE)))
+            assert (await hub.receive())[0].happenings  # and the power fails before it is on disk
+        await panel.closed.wait()
+        async with hub:
+            (report,) = await hub.receive()
+            assert report.happenings
+            await hub.stored([report])
+            assert await sending
+            assert panel.sent == 2
+            await panel.__aexit__(None, None, None)
+
+    run(scenario(), grace_s=0.02)
+
+
 # ---------------------------------------------------------------------- commands
 
 
@@ -244,7 +264,7 @@ def test_the_time_is_told_to_nobody_while_it_is_not_known() -> None:
 
 def test_a_device_is_asked_for_its_state_when_it_connects_if_it_should_be() -> None:
     async def scenario() -> None:
-        asked = device(ask=True, system_type=1, system_address=3)
+        asked = device(ask=True, system_type=1, system_address=2)
         async with running(hub_spec(asked)) as core:
             for _ in range(2):
                 async with connected(core, answers_61=FIRE | NORMAL) as panel:
@@ -253,7 +273,7 @@ def test_a_device_is_asked_for_its_state_when_it_connects_if_it_should_be() -> N
                     await core.until(lambda core: core.values().get("started") is False)
                     assert core.values()["fire"] is True
                     requests = [adu for command, _, adu in panel.received if command == 4]
-                    assert requests == [bytes((61, 1, 1, 3))]
+                    assert requests == [Frame.from_bytes(RAW["gb26875-cannon-state"]).adu]
 
     asyncio.run(scenario())
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from drivers.base import Happening, HubSpec, Report
 from drivers.uhppote import frame
 from drivers.uhppote.config import HubOptions, PointOptions
-from drivers.uhppote.discover import seek
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.events import REASONS
 from drivers.uhppote.hub import WINDOW, UhppoteHub, own_address
+from drivers.uhppote.seek import seek
 from drivers.uhppote.simulator import SimController, UhppoteSimulator
 from drivers_uhppote.hub_rig import CLOCK, OTHER, SERIAL, device, devices, hub, local_now
 from gateway.clock import ClockState
@@ -243,6 +243,26 @@ def test_no_more_than_a_window_of_events_is_fetched_that_nobody_stores() -> None
         await core.until(lambda: len(core.happenings) == 500 - WINDOW)
 
     run(check)
+
+
+def test_opened_again_it_goes_on_behind_what_is_on_disk() -> None:
+    async def main() -> None:
+        async with UhppoteSimulator([SERIAL], local_now()) as network, asyncio.timeout(20):
+            made, controller = hub(network), network.controllers[SERIAL]
+            async with made:
+                core = Core(made)
+                await core.until(lambda: bool(core.memory))
+                controller.swipe(1, CARD)
+                await core.until(lambda: len(core.happenings) == 1)
+                controller.swipe(1, CARD + 1)
+                while not any(report.happenings for report in await made.receive()):
+                    pass  # given out, and lost by the disk
+            controller.swipe(1, CARD + 2)
+            async with made:
+                await core.until(lambda: len(core.happenings) == 3)
+            assert [each.personal["card"] for each in core.happenings] == [str(CARD + number) for number in range(3)]
+
+    asyncio.run(main())
 
 
 # ---------------------------------------------------------------------- points
