@@ -19,6 +19,10 @@ _OURS = {
     "mbus": "drivers.mbus.driver:MBUS",
     "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "cap": "drivers.cap.hub:CAP",
+    "http-speaker": "drivers.http_output.outputs:SPEAKER",
+    "webhook": "drivers.http_output.outputs:WEBHOOK",
+    "onbon": "drivers.led_display.driver:ONBON",
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
     "osdp": "drivers.osdp.driver:OSDP",
@@ -37,6 +41,8 @@ _DECODERS = {
     "mbus": "drivers.mbus.decode:decode",
     "plate": "drivers.plate_camera.decode:decode_plate",
     "plate-camera": "drivers.plate_camera.decode:decode",
+    "cap": "drivers.cap.decode:decode",
+    "onbon": "drivers.led_display.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
     "gst-printer": "drivers.gst_printer.decode:decode",
     "uhppote": "drivers.uhppote.decode:decode",
@@ -59,12 +65,15 @@ def ours() -> list[str]:
 
 
 def hub_protocols() -> list[str]:
-    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
-    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder, or its
+    ``outputs.py`` where nothing is heard from it."""
+    modules = {name: reference.partition(":")[0] for name, reference in _OURS.items()}
+    return sorted(name for name, module in modules.items() if module.endswith((".hub", ".outputs")))
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
 _EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
+_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field", "http-speaker": "field", "webhook": "field"}
 
 
 class PackagesMissing(Exception):
