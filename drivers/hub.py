@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, Self, TypeAlias, cast
 
 from pydantic import AfterValidator, WithJsonSchema
 
@@ -249,8 +249,7 @@ class UdpServer(asyncio.DatagramProtocol):
     # ------------------------------------------------------------------ for asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # before 3.12 the selector loop's is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._heard(data, (addr[0], addr[1]))

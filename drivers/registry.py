@@ -17,6 +17,7 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "snmp": "drivers.snmp.hub:SNMP",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -27,6 +28,7 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "snmp": "drivers.snmp.decode:decode",
 }
 
 
@@ -36,7 +38,7 @@ def protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {"snmp": "field"}
 
 
 class PackagesMissing(Exception):
