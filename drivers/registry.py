@@ -18,6 +18,7 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "snmp": "drivers.snmp.hub:SNMP",
+    "ocpp16": "drivers.ocpp.hub:OCPP16",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -29,6 +30,7 @@ _DECODERS = {
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
     "snmp": "drivers.snmp.decode:decode",
+    "ocpp16": "drivers.ocpp.decode:decode",
 }
 
 
@@ -38,7 +40,7 @@ def protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"snmp": "field"}
+_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field"}
 
 
 class PackagesMissing(Exception):
