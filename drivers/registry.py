@@ -19,6 +19,7 @@ _OURS = {
     "mbus": "drivers.mbus.driver:MBUS",
     "snmp": "drivers.snmp.hub:SNMP",
     "ocpp16": "drivers.ocpp.hub:OCPP16",
+    "onvif": "drivers.onvif.hub:ONVIF",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -31,6 +32,7 @@ _DECODERS = {
     "mbus": "drivers.mbus.decode:decode",
     "snmp": "drivers.snmp.decode:decode",
     "ocpp16": "drivers.ocpp.decode:decode",
+    "onvif": "drivers.onvif.decode:decode",
 }
 
 
@@ -40,7 +42,7 @@ def protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field"}
+_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field"}
 
 
 class PackagesMissing(Exception):
