@@ -150,6 +150,7 @@ class Report:
     """The hub's own: whom to confirm it to when it is on disk."""
 
 
+@runtime_checkable
 class Hub(Connection, Protocol):
     """A line on which devices speak without being asked: a server they connect to, a socket, a subscription."""
 
@@ -259,6 +260,11 @@ Discover = Callable[[Link, Search], AsyncIterator["Found | Progress"]]
 Raises LineLost.  Every other error means: nobody there, or several at once."""
 
 
+Seek = Callable[[str | None, float], AsyncIterator["Found"]]
+"""Asks a network who is there, where devices answer a call to everybody: the address to call (None for the usual one),
+the seconds to wait for answers.  Changes nothing in any device.  Raises LineLost."""
+
+
 @runtime_checkable
 class Budgeted(Protocol):
     """Optional: a driver that can say beforehand what its exchanges cost a serial line."""
@@ -361,6 +367,8 @@ class ProtocolType:
     """Makes the connection that all devices of one ``protocol:`` line share; None for a protocol of a bus."""
     hub_options: type[BaseModel] | None = None
     """What such a line may say (where to listen, which broker)."""
+    seek: Seek | None = None
+    """Of a hub: how devices are found that have not spoken yet; None where there is no way."""
     sends: bool = False
     """Points are sent by the device unless the profile says otherwise; they are never asked for by schedule."""
     serial: SerialFormat | None = None

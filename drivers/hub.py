@@ -74,6 +74,10 @@ class Inbox:
         self._some.set()
         self._room.set()
 
+    @property
+    def has_room(self) -> bool:
+        return len(self._reports) < self._most
+
     def offer(self, report: Report) -> bool:
         """False when there is no room."""
         if len(self._reports) >= self._most:
@@ -175,21 +179,28 @@ class TcpServer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """No coroutine: when one is cancelled, asyncio before 3.12 logs it as an error."""
         peer = str((writer.get_extra_info("peername") or ("",))[0])
         if len(self._open) >= self._most or Counter(self._open.values())[peer] >= self._most_of_one:
             self.turned_away += 1
             writer.transport.abort()
             return
+        task = asyncio.get_running_loop().create_task(self._connection(reader, writer, peer))
         self._open[task] = peer
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._open[task]
+            writer.transport.abort()  # one that was cancelled before it began has not closed it
+
+        task.add_done_callback(ended)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         try:
             await self._serve(reader, writer, peer)
         except (OSError, EOFError, asyncio.LimitOverrunError, LineLost):
             pass  # the peer, or the hub, has gone: nobody is left to be told
         finally:
-            del self._open[task]
             await _close(writer)
 
 

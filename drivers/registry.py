@@ -20,6 +20,10 @@ _OURS = {
     "snmp": "drivers.snmp.hub:SNMP",
     "ocpp16": "drivers.ocpp.hub:OCPP16",
     "onvif": "drivers.onvif.hub:ONVIF",
+    "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "gb26875": "drivers.gb26875.hub:GB26875",
+    "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
+    "osdp": "drivers.osdp.driver:OSDP",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -33,6 +37,11 @@ _DECODERS = {
     "snmp": "drivers.snmp.decode:decode",
     "ocpp16": "drivers.ocpp.decode:decode",
     "onvif": "drivers.onvif.decode:decode",
+    "gb26875": "drivers.gb26875.decode:decode",
+    "gst-printer": "drivers.gst_printer.decode:decode",
+    "uhppote": "drivers.uhppote.decode:decode",
+    "osdp": "drivers.osdp.decode:decode",
+    "wiegand": "drivers.wiegand:decode",
 }
 
 
@@ -41,8 +50,18 @@ def protocols() -> list[str]:
     return sorted({*_OURS, *(e.name for e in entry_points(group="gateway.drivers"))})
 
 
+def ours() -> list[str]:
+    """The protocols that come with the product."""
+    return list(_OURS)
+
+
+def hub_protocols() -> list[str]:
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
+    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+
+
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field"}
+_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "uhppote": "field"}
 
 
 class PackagesMissing(Exception):

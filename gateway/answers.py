@@ -35,7 +35,7 @@ from gateway.health import Health, status_item
 from gateway.ids import uuid7
 from gateway.local_api import Handler
 from gateway.messages import AlarmHealth, HealthMessage
-from gateway.model import Event, Place, PointId, Reading
+from gateway.model import Event, Place, PointId, Reading, Reason, bad_reading
 from gateway.pipeline import Pipeline
 from gateway.remote.chain import Entry
 from gateway.remote.trail import Trail
@@ -58,7 +58,8 @@ LONGEST_EXCHANGE_S = 10.0
 class Answers:
     config: Configuration
     lines: Mapping[str, Line]
-    connections: Mapping[str, ByteLine]
+    wires: Mapping[str, ByteLine]
+    """The lines that carry bytes between us and the devices; a hub does not."""
     health: Health
     pipeline: Pipeline
     commands: Commands
@@ -68,7 +69,7 @@ class Answers:
     _audited_s: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._taps = {name: LineTap(connection, self.clock) for name, connection in self.connections.items()}
+        self._taps = {name: LineTap(connection, self.clock) for name, connection in self.wires.items()}
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -92,7 +93,8 @@ class Answers:
             raise GatewayError(f"unknown point: {', '.join(unknown)}")
         if request.get("raw"):
             return [await self._read_raw(point) for point in wanted]
-        readings: list[Reading] = []
+        readings = [self._last_said(point) for point in wanted if point in self.config.sent]
+        wanted = [point for point in wanted if point not in self.config.sent]
         for line in self.lines.values():
             for device, driver in line.drivers.items():
                 points = [point for point in wanted if self.config.points[point].device == device]
@@ -106,9 +108,22 @@ class Answers:
         name, driver = next(
             (name, line.drivers[about.device]) for name, line in self.lines.items() if about.device in line.drivers
         )
-        ask = partial(read_raw, driver, self.connections[name], [point], self.clock)
+        ask = partial(read_raw, driver, self._wire(name), [point], self.clock)
         (found,) = await self.lines[name].request(ask)
         return found.item(about.unit)
+
+    def _last_said(self, point: PointId) -> Reading:
+        """Of a device that cannot be asked."""
+        said = self.pipeline.latest.get(point)
+        return bad_reading(point, Reason.NO_ANSWER, self.clock.now_ms()) if said is None else said
+
+    def _wire(self, name: str) -> ByteLine:
+        if name not in self.wires:
+            raise GatewayError(
+                f"the devices of line {name} speak by themselves: it has no exchanges of bytes to look at",
+                hint="see the last values: gateway read --device",
+            )
+        return self.wires[name]
 
     async def _points(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, object]]:
         device = request.get("device")
@@ -128,8 +143,11 @@ class Answers:
         form = plan.format
         return {
             "id": plan.id,
+            "where": plan.where,
             "serial": plan.serial,
             "tcp": f"{plan.tcp[0]}:{plan.tcp[1]}" if plan.tcp else None,
+            "protocol": plan.hub.protocol.name if plan.hub else None,
+            "strangers": dict(self.lines[plan.id].strangers),
             "format": [form.baud, form.parity, form.data_bits, form.stop_bits] if form else None,
             "open": self.lines[plan.id].stats.open,
             "devices": [device.device.id for device in plan.devices],
@@ -137,6 +155,7 @@ class Answers:
 
     async def _exchange(self, request: Mapping[str, Any]) -> dict[str, Any]:
         name = _named(self.lines, request)
+        wire = self._wire(name)
         timeout_s = _checked(request, "timeout_s", float)
         silence_s = _checked(request, "silence_s", float)
         if not 0 < timeout_s <= LONGEST_EXCHANGE_S or not 0 < silence_s <= 1.0:
@@ -145,7 +164,7 @@ class Answers:
         question = _checked(request, "request", bytes.fromhex)
         self._audit(name, str(request.get("who", ""))[:100], question)
         ask = partial(
-            self.connections[name].collect,
+            wire.collect,
             question,
             timeout_s=timeout_s,
             silence_s=silence_s,
@@ -162,7 +181,9 @@ class Answers:
             self.trail.note(Event(uuid7(now_ms), "line.raw_access", now_ms, None, Place(), about))
 
     async def _tap(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        following, lost, pieces = self._taps[_named(self.lines, request)].listen(request.get("after"))
+        name = _named(self.lines, request)
+        self._wire(name)
+        following, lost, pieces = self._taps[name].listen(request.get("after"))
         records = [[piece.time_ms, piece.direction, piece.data.hex()] for piece in pieces]
         return {"next": following, "lost": lost, "records": records}
 

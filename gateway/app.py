@@ -21,14 +21,17 @@ from importlib.metadata import version
 
 import structlog
 
+from drivers.transport import ByteLine
 from gateway import local_api
 from gateway.actuators import Actuator, actions_of, interlock
 from gateway.answers import Answers
 from gateway.assembly import (
     Voice,
     connected,
+    connection_of,
     desk_of,
     identities_of,
+    intake_of,
     line_of,
     risk_watch,
     self_watch,
@@ -40,7 +43,6 @@ from gateway.commands import Commands
 from gateway.config.load import Configuration
 from gateway.envelope import Envelope
 from gateway.errors import StoreError
-from gateway.field import open_line
 from gateway.health import Health
 from gateway.ids import uuid7
 from gateway.model import Event, Gap, Place, Value
@@ -114,8 +116,11 @@ async def run(
         timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
         await timekeeper.begin(saved)
         identities = identities_of(config, saved)
-        connections = {plan.id: open_line(plan) for plan in config.lines}
-        lines = [line_of(plan, connections[plan.id], config, identities, pipeline, clock) for plan in config.lines]
+        intake = intake_of(config, pipeline, clock)
+        connections = {plan.id: connection_of(plan, saved, clock) for plan in config.lines}
+        lines = [
+            line_of(plan, connections[plan.id], config, identities, pipeline, intake, clock) for plan in config.lines
+        ]
         recall_registers(lines, saved, clock)
         uplinks: dict[str, MqttUplink] = {}
         risk = risk_watch(config, saved, pipeline, clock)
@@ -141,7 +146,8 @@ async def run(
         pipeline.order = actuator.take
         watch = await self_watch(config, store, pipeline, uplinks, clock, lambda: commands.unknown, config_refused)
         by_id = {line.id: line for line in lines}
-        answers = Answers(config, by_id, connections, health, pipeline, commands, clock, trail)
+        wires = {name: each for name, each in connections.items() if isinstance(each, ByteLine)}
+        answers = Answers(config, by_id, wires, health, pipeline, commands, clock, trail)
         doors = Doors(commands, pipeline, clock, left_on(saved))
         sights = {model.id: sight_of(model, config) for model in config.uplinks}
         configuring = None if remote is None else RemoteConfiguration(remote, pipeline, connected(uplinks), clock)

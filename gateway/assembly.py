@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from drivers.base import Hub
 from drivers.transport import ByteLine
 from gateway.answers import Answers
 from gateway.clock import Clock, GatewayClock
@@ -15,11 +16,14 @@ from gateway.config.load import Configuration, LinePlan
 from gateway.config.models import OnlyModel, UplinkModel
 from gateway.envelope import Envelope
 from gateway.errors import StoreError, UplinkError
-from gateway.field import drivers_on, links_on
+from gateway.field import drivers_on, links_on, open_hub, open_line
+from gateway.hearing import Hearing
 from gateway.identity import Identities
 from gateway.ids import uuid7
+from gateway.intake import Intake, memory_of
 from gateway.model import Event, Lane, PointId, Value
 from gateway.pipeline import Pipeline
+from gateway.pseudonyms import box_pseudonyms
 from gateway.quality import Change, QualityGate, RegisterChange
 from gateway.remote.acts import Means
 from gateway.remote.by_hand import LOCAL
@@ -55,28 +59,46 @@ Sight: TypeAlias = tuple[View, UplinkError | None]
 
 def line_of(
     plan: LinePlan,
-    connection: ByteLine,
+    connection: ByteLine | Hub,
     config: Configuration,
     identities: Identities,
     pipeline: Pipeline,
+    intake: Intake,
     clock: Clock,
 ) -> Line:
-    links = links_on(plan, connection)
+    links = {} if isinstance(connection, Hub) else links_on(plan, connection)
+    reached = {each.device.id: links.get(each.device.id, connection) for each in plan.devices}
     rng = random.Random()
     return Line(
         plan.id,
         connection,
-        drivers_on(plan, links, clock),
+        drivers_on(plan, reached, clock),
         [job for device in plan.devices for job in device.jobs],
         pipeline.submit,
         clock,
         rng,
         QualityGate({point.id: point for each in plan.devices for point in each.device.points}, identities),
         lambda change: _announce(change, config, pipeline, clock),
+        intake.take,
+        Hearing({each.device.id: each.sent for each in plan.devices if each.sent is not None}),
         links=links,
         zone=config.site.zone,
         phase_s=rng.uniform(0.0, PHASE_S),
     )
+
+
+def connection_of(plan: LinePlan, saved: Mapping[str, bytes], clock: Clock) -> ByteLine | Hub:
+    return open_line(plan) if plan.hub is None else open_hub(plan, plan.hub, memory_of(saved), clock)
+
+
+def intake_of(config: Configuration, pipeline: Pipeline, clock: Clock) -> Intake:
+    """Raises StoreError when the key for pseudonyms can be neither read nor made."""
+    try:
+        pseudonyms = box_pseudonyms(config.store.path)
+    except (OSError, ValueError) as exc:
+        raise StoreError(f"the key for pseudonyms in {config.store.path}: {exc}") from exc
+    places = {device.id: device.place for device in config.devices}
+    return Intake(pipeline.take, places, pseudonyms, clock, frozenset(config.privacy.keep))
 
 
 def _announce(change: Change, config: Configuration, pipeline: Pipeline, clock: Clock) -> None:

@@ -6,24 +6,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from drivers.base import Driver, Explaining, Field, Link
+from drivers.base import Driver, Explaining, Field, Hub, HubSpec, Link
 from drivers.device_link import DeviceLink
 from drivers.transport import ByteLine, SerialLink, TcpLink
 from gateway.clock import Clock
 from gateway.config.load import LinePlan
+from gateway.config.plan import HubPlan
 from gateway.envelope import reading_item
-from gateway.errors import DriverError, LineLost, ProtocolError
+from gateway.errors import DriverError, GatewayError, LineLost, ProtocolError
 from gateway.model import PointId, Reading
 from gateway.quality import unreadable
 
 
 def open_line(plan: LinePlan) -> ByteLine:
-    """The line, not yet connected."""
+    """The wire, not yet connected.  Raises GatewayError for a line that is listened to."""
     if plan.tcp is not None:
         return TcpLink(*plan.tcp)
-    assert plan.serial is not None
-    assert plan.format is not None
+    if plan.serial is None or plan.format is None:
+        raise GatewayError(
+            f"the devices on line {plan.id} speak by themselves, and only the daemon hears them",
+            hint="start it: gateway run",
+        )
     return SerialLink(plan.serial, plan.format)
+
+
+def open_hub(plan: LinePlan, hub: HubPlan, memory: Mapping[str, bytes], clock: Clock) -> Hub:
+    """The hub, not yet opened.  *memory*: device -> how far its driver had come."""
+    assert hub.protocol.hub is not None
+    specs = {each.device.id: each.spec for each in plan.devices}
+    return hub.protocol.hub(HubSpec(plan.id, hub.options, specs, memory), clock)
 
 
 def links_on(plan: LinePlan, line: ByteLine) -> Mapping[str, DeviceLink]:
@@ -31,8 +42,8 @@ def links_on(plan: LinePlan, line: ByteLine) -> Mapping[str, DeviceLink]:
     return {device.device.id: DeviceLink(line, device.format) for device in plan.devices}
 
 
-def drivers_on(plan: LinePlan, links: Mapping[str, Link], clock: Clock) -> Mapping[str, Driver]:
-    """Device id -> its driver."""
+def drivers_on(plan: LinePlan, links: Mapping[str, Link | Hub], clock: Clock) -> Mapping[str, Driver]:
+    """Device id -> its driver.  *links*: what it talks through; of a hub's devices the hub."""
     return {each.device.id: each.protocol.make(each.spec, links[each.device.id], clock) for each in plan.devices}
 
 

@@ -80,6 +80,8 @@ class Pipeline:
     _orders: list[Order] = field(init=False, default_factory=list)
     """Waiting for the record of why they are given."""
     _saved: dict[str, bytes | None] = field(init=False, default_factory=dict)
+    _receipts: list[asyncio.Future[None]] = field(init=False, default_factory=list)
+    """Of those who wait to be told that what they brought is on disk."""
     _count: int = field(init=False, default=0)
     _some: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _hurry: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -99,16 +101,34 @@ class Pipeline:
     async def submit(self, records: Sequence[Record]) -> None:
         """Take records from a line.  Returns when there is room for more, which is nearly always at once."""
         records = self._late(records)
-        readings = [record for record in records if isinstance(record, Reading)]
-        if readings:
-            self._apply(self.engine.observe(readings, self._now()))
-            for reading in readings:
-                self.latest[reading.point] = reading
-                self._waiting[self.points[reading.point].lane].append(reading)
-            self.heard(readings)
+        self._observe([record for record in records if isinstance(record, Reading)])
         self._note([record for record in records if isinstance(record, (Gap, Event))])
-        self._added(len(readings))
         await self._room.wait()
+
+    def _observe(self, readings: Sequence[Reading]) -> None:
+        if not readings:
+            return
+        self._apply(self.engine.observe(readings, self._now()))
+        for reading in readings:
+            self.latest[reading.point] = reading
+            self._waiting[self.points[reading.point].lane].append(reading)
+        self.heard(readings)
+        self._added(len(readings))
+
+    def take(self, records: Sequence[Record], saved: Mapping[str, bytes | None]) -> asyncio.Future[None]:
+        """Take what somebody waits for to be told that it is on disk, and *saved* with it, in one transaction.
+
+        The future is done when it is, and cancelled when room had to be made and it may be lost.
+        """
+        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        records = self._late(records)
+        self._observe([record for record in records if isinstance(record, Reading)])
+        self._saved.update(saved)
+        self._receipts.append(receipt)
+        self._note([record for record in records if isinstance(record, (Gap, Event))])
+        self._some.set()
+        self._hurry.set()
+        return receipt
 
     def note(self, *records: Gap | Event) -> None:
         """Take what concerns no rule: events of the gateway itself, gaps."""
@@ -248,8 +268,9 @@ class Pipeline:
     async def _commit_group(self) -> None:
         self._some.clear()
         self._hurry.clear()
-        if not self._count and not self._saved:
+        if not self._count and not self._saved and not self._receipts:
             return
+        receipts, self._receipts = self._receipts, []
         waiting, saved, count = self._waiting, self._saved, self._count
         self._waiting, self._saved, self._count = {lane: [] for lane in Lane}, {}, 0
         trust, correction = self.clock.state(), self._correction
@@ -265,9 +286,12 @@ class Pipeline:
             if self._correction is not None and self._correction is not correction:
                 shift_ms = self._correction.shift_ms
                 waiting = {lane: [corrected(each, shift_ms) for each in waiting[lane]] for lane in Lane}
+            self._receipts = receipts + self._receipts
             await self._put_back(waiting, saved, count, exc)
             return
         self._give(orders)
+        for receipt in receipts:
+            _settle(receipt)
         self._room.set()
         self.stats.accepted += count
         self.stats.commits += 1
@@ -311,6 +335,10 @@ class Pipeline:
                 Gap("store_unavailable", self._failing_since_ms or now_ms, now_ms, lane=lane, count=len(dropped))
             )
             self._count += 1
+            if lane is Lane.EVENT:
+                for receipt in self._receipts:
+                    receipt.cancel()  # whoever has it still may say it again
+                self._receipts.clear()
             return
 
     async def _run_timers(self) -> None:
@@ -327,6 +355,11 @@ class Pipeline:
 
     def _now(self) -> Instant:
         return Instant(self.clock.monotonic_s(), self.clock.now_ms())
+
+
+def _settle(receipt: asyncio.Future[None]) -> None:
+    if not receipt.done():
+        receipt.set_result(None)
 
 
 def _told(line: Line) -> Event:

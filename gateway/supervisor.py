@@ -5,6 +5,8 @@ of each other: one that hangs, or has lost its port, delays nobody else.
 
     LineSchedule.next ──▶ driver.batches ──▶ driver.poll, one exchange ──▶ publish ──▶ LineSchedule.next ...
                                ▲ a command waiting is served between two exchanges
+
+On a hub the same goes on beside the ``Listener``, which takes what devices say by themselves.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from typing import Any, TypeVar
 
 import structlog
 
-from drivers.base import Driver, Link
+from drivers.base import Driver, Hub, Link, Report, Reporting
 from drivers.device_link import DeviceLink
 from gateway.clock import Clock
 from gateway.errors import DeviceUnreachable, DriverError, LineLost, ProtocolError
+from gateway.hearing import Hearing
 from gateway.line_stats import DeviceStats, LineStats
+from gateway.listener import Listener, Take, first_of
 from gateway.model import Gap, PointId, Reading, Reason, Record
 from gateway.quality import Change, QualityGate, RegisterChange, reason_of, unreadable
 from gateway.schedule import Backoff, Job, LineSchedule
@@ -56,7 +60,7 @@ class Line:
     """One physical line and the devices on it."""
 
     id: str
-    connection: Link
+    connection: Link | Hub
     drivers: Mapping[str, Driver]
     jobs: Sequence[Job]
     publish: Publish
@@ -64,6 +68,10 @@ class Line:
     rng: random.Random
     gate: QualityGate
     announce: Callable[[Change], None]
+    take: Take
+    """Takes what devices tell beside readings."""
+    hearing: Hearing = field(default_factory=lambda: Hearing({}))
+    """Of a hub: what its devices send by themselves."""
     stall_s: float = 30.0
     """Backstop for one exchange: a driver that hangs longer is treated as a silent device."""
     links: Mapping[str, DeviceLink] = field(default_factory=dict)
@@ -84,6 +92,7 @@ class Line:
     )
     _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _progress: _Progress = field(init=False)
+    _listener: Listener | None = field(init=False, default=None)
     _paces: dict[str, Job] = field(init=False)
     """Device -> its most frequent job, which its achieved period is measured by; a spare one where it has no other."""
 
@@ -93,6 +102,18 @@ class Line:
             self._paces.setdefault(job.device, job)
         periods = {device: job.interval_s for device, job in self._paces.items()}
         self.stats.devices = {device: DeviceStats(periods.get(device, 0.0)) for device in self.drivers}
+        if isinstance(self.connection, Hub):
+            self._listener = Listener(
+                self.id,
+                _Guarded(self.connection, self._guarded),
+                self.hearing,
+                self.gate.points,
+                self._settle,
+                self.take,
+                self.publish,
+                self.clock,
+                self.stats,
+            )
         self._progress = _Progress(max(STUCK_PERIODS * min(periods.values(), default=0.0), STUCK_AT_LEAST_S))
 
     async def run(self) -> None:
@@ -112,7 +133,7 @@ class Line:
                 async with self.connection:
                     self._opened()
                     attempts = 0
-                    await self._serve()
+                    await (first_of(self._serve(), self._listener.run()) if self._listener else self._serve())
             except LineLost as exc:
                 await self._lost(exc)
             attempts += 1
@@ -151,7 +172,12 @@ class Line:
 
     def silent(self) -> frozenset[str]:
         """Devices that do not answer at present."""
-        return frozenset(self._outages)
+        return frozenset(self._outages) | self.hearing.silent()
+
+    @property
+    def strangers(self) -> Mapping[str, str]:
+        """Who speaks on a hub and is not configured."""
+        return self.connection.strangers if isinstance(self.connection, Hub) else {}
 
     def skipped(self) -> int:
         return self._schedule.skipped()
@@ -194,6 +220,7 @@ class Line:
             self._schedule.failed(job, now_s, now_s - started_s)
             self._progress.failed()
             await self._failed(job.device, exc)
+            self._tell(driver)
             return
         now_s = loop.time()
         self.stats.spent(job.device, now_s, now_s - started_s, answered=True)
@@ -205,6 +232,14 @@ class Line:
         else:
             self._finished(job, now_s)
         await self._answered(job.device, readings)
+        if self._listener is not None:
+            self._listener.alive(job.device)
+        self._tell(driver)
+
+    def _tell(self, driver: Driver) -> None:
+        """What a device that is asked has told beside its readings: nobody waits for it to be on disk."""
+        if isinstance(driver, Reporting) and (reports := driver.take()):
+            self.take(reports)
 
     def _identifying(self, job: Job) -> Job:
         """Of a device that nobody has identified yet, the job that does; all of its jobs are due anyway."""
@@ -265,22 +300,28 @@ class Line:
         """A number that may be billed is asked for a second time before it is doubted aloud."""
         loop = asyncio.get_running_loop()
         doubtful = self.gate.doubtful(readings, loop.time())
-        raw = self.connection.last_answer
+        raw = self._last_answer()
         again: dict[PointId, Reading] = {}
         try:
             for batch in driver.batches(doubtful) if doubtful else ():
                 again |= {reading.point: reading for reading in await self._poll(driver, batch)}
-                raw = self.connection.last_answer
+                raw = self._last_answer()
         except LineLost:
             raise
         except DriverError as exc:
             log.info("doubtful value could not be read again", line=self.id, points=doubtful, error=str(exc))
-        settled, changes = self.gate.settle([again.get(r.point, r) for r in readings], loop.time(), raw)
+        return self._settle([again.get(r.point, r) for r in readings], raw)
+
+    def _settle(self, readings: Sequence[Reading], raw: bytes = b"") -> Sequence[Reading]:
+        settled, changes = self.gate.settle(readings, asyncio.get_running_loop().time(), raw)
         for change in changes:
             what = change.point if isinstance(change, RegisterChange) else change.device
             log.warning("not what it was", what=what, before=change.before, after=change.after)
             self.announce(change)
         return settled
+
+    def _last_answer(self) -> bytes:
+        return b"" if isinstance(self.connection, Hub) else self.connection.last_answer
 
     async def _wait(self, seconds: float) -> None:
         self._wake.clear()
@@ -360,6 +401,8 @@ class Line:
         self._unfinished.clear()
         for device in reached:
             await self._mark(device, exc)
+        if self._listener is not None:
+            await self._listener.lost(exc)
 
     def _turn_away(self, exc: LineLost) -> None:
         """Whoever still waits for a turn gets none."""
@@ -375,6 +418,28 @@ class Line:
         self._outages[device] = _Outage(now_s, reason_of(exc))
         self.stats.devices[device].silent_since_s = now_s
         await self.publish(readings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """A hub whose bugs cost its line, and nothing else: it is opened anew."""
+
+    hub: Hub
+    guard: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+    async def receive(self) -> Sequence[Report]:
+        return list(await self._ask(self.hub.receive))
+
+    async def stored(self, reports: Sequence[Report]) -> None:
+        await self._ask(partial(self.hub.stored, reports))
+
+    async def _ask(self, action: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await self.guard(action)
+        except LineLost:
+            raise
+        except DriverError as exc:
+            raise LineLost(str(exc), hint=exc.hint) from exc
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.summed_frames": (*VOCABULARY, "drivers.base"),
     "drivers.local_time": VOCABULARY,
     "drivers.hub": (*VOCABULARY, "drivers.base"),
+    "drivers.wiegand": (*VOCABULARY, "drivers.base"),
     # plus the driver's own folder, see below
     "drivers": (
         *VOCABULARY,
@@ -32,6 +33,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.summed_frames",
         "drivers.local_time",
         "drivers.hub",
+        "drivers.wiegand",
     ),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),
@@ -48,6 +50,10 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.schedule": VOCABULARY,
     "gateway.self_watch": VOCABULARY,
     "gateway.line_stats": (),
+    "gateway.hearing": VOCABULARY,
+    "gateway.pseudonyms": (),
+    "gateway.intake": (*VOCABULARY, "drivers.base", "gateway.ids", "gateway.pseudonyms"),
+    "gateway.listener": (*VOCABULARY, "drivers.base", "gateway.hearing", "gateway.line_stats", "gateway.quality"),
     "gateway.local_api": VOCABULARY,
     "gateway.config": (
         *VOCABULARY,
@@ -57,6 +63,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.registry",
         "drivers.transport",
         "rules",
+        "gateway.hearing",
         "gateway.identity",
         "gateway.schedule",
         "gateway.self_watch",
@@ -92,7 +99,9 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         *VOCABULARY,
         "drivers.base",
         "drivers.device_link",
+        "gateway.hearing",
         "gateway.line_stats",
+        "gateway.listener",
         "gateway.schedule",
         "gateway.quality",
     ),
@@ -102,6 +111,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.device_link",
         "drivers.transport",
         "gateway.config.load",
+        "gateway.config.plan",
         "gateway.envelope",
         "gateway.quality",
     ),

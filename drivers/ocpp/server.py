@@ -73,12 +73,12 @@ class WebSocketServer:
         for timer in self._waiting.values():
             timer.cancel()
         self._waiting.clear()
-        if self._http is not None:
-            await self._http.shutdown(CLOSE_S)
         for transport in self._open:
             _abort(transport)
         self._open.clear()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # their ends are told in the loop's next turn
+        if self._http is not None:
+            await self._http.shutdown(CLOSE_S)
 
     def is_websocket(self, request: web.BaseRequest) -> None:
         """The handshake is over: this connection may stay."""

@@ -7,8 +7,9 @@ one task a camera ─┬─ rtsp.py every probe_s ──▶ online
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -67,8 +68,8 @@ class OnvifHub:
             )
             for device, spec in self._spec.devices.items():
                 camera = _Camera(spec, self, http, logins.get(device), self._clock)
-                await opening.enter_async_context(_running(self._watched(camera.watch())))
-                await opening.enter_async_context(_running(self._watched(camera.probe(self._options.probe_s))))
+                await opening.enter_async_context(_running(self._watched(camera.watch)))
+                await opening.enter_async_context(_running(self._watched(partial(camera.probe, self._options.probe_s))))
             self._stack = opening.pop_all()
         return self
 
@@ -104,10 +105,10 @@ class OnvifHub:
     def greeting(self) -> asyncio.Semaphore:
         return self._greeting
 
-    async def _watched(self, task: Coroutine[Any, Any, None]) -> None:
+    async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
         """A fault in a task is the line's: the core sees it and begins anew."""
         try:
-            await task
+            await work()
         except LineLost:
             return
         except Exception:

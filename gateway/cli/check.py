@@ -47,13 +47,14 @@ def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Con
         f"valid: {name.en} ({shell.config}): " + ", ".join(f"{n} {en}" for (_, en), n in counts.items()),
     )
     for line in configuration.lines:
-        where = line.serial or ":".join(map(str, line.tcp or ()))
         demands = [each for plan in line.devices for each in plan.demands if each is not None]
         rate = sum(each.exchanges / each.interval_s for each in demands)
         load = line.load
         shell.say(
-            f"  {line.id}（{where}）：{len(line.devices)} 台设备，约每秒 {rate:.2g} 次请求"
+            f"  {line.id}（{line.where}）：{len(line.devices)} 台设备"
+            + (f"，约每秒 {rate:.2g} 次请求" if rate else "")
             + (f"，占线路时间 {load.share:.0%}" if load else ""),
-            f"  {line.id} ({where}): {len(line.devices)} devices, about {rate:.2g} requests a second"
+            f"  {line.id} ({line.where}): {len(line.devices)} devices"
+            + (f", about {rate:.2g} requests a second" if rate else "")
             + (f", {load.share:.0%} of the line's time" if load else ""),
         )

@@ -20,6 +20,7 @@ from drivers.registry import protocol, protocols
 from drivers.transport import SerialLink, TcpLink
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
+from gateway.cli.seek import Call, seek
 from gateway.cli.wire import (
     Asked,
     Wire,
@@ -86,6 +87,7 @@ class _Session:
 @click.option("--first", type=click.IntRange(0), help="起始地址 / first address")
 @click.option("--last", type=click.IntRange(0), help="末尾地址 / last address")
 @click.option("--timeout", "timeout", type=Duration(), help="每次等待，如 200ms / wait so long for each answer")
+@click.option("--broadcast", metavar="ADDRESS", help="呼叫自行上报的设备 / call devices that speak by themselves")
 @click.option("--no-identify", is_flag=True, help="不猜型号 / do not try profiles on what is found")
 @click.option(
     "--write", "target", type=click.Path(path_type=Path, dir_okay=False), help="写成设备条目 / write device entries"
@@ -100,6 +102,7 @@ def command(
     first: int | None,
     last: int | None,
     timeout: float | None,
+    broadcast: str | None,
     no_identify: bool,
     target: Path | None,
     force: bool,
@@ -107,6 +110,9 @@ def command(
     if protocol_name not in protocols():
         unknown_protocol(shell, protocol_name, protocols())
     type_ = protocol(protocol_name)
+    if type_.hub is not None:
+        _check_target(shell, target, force)
+        seek(shell, type_, Call(broadcast, timeout, target))
     if type_.discover is None:
         refuse(shell, f"{protocol_name} 没有搜索的办法", f"{protocol_name} has no way to search")
     order = _Order(asked, every_format, first, last, timeout, not no_identify, target, force)
@@ -129,8 +135,12 @@ def _check(shell: Shell, order: _Order) -> None:
         refuse(shell, "--all-formats 与串口参数不能同用", "--all-formats and a serial format exclude each other")
     if order.first is not None and order.last is not None and order.first > order.last:
         refuse(shell, "--first 大于 --last", "--first is more than --last")
-    if order.target is not None and order.target.exists() and not order.force:
-        refuse(shell, f"{order.target} 已存在；--force 覆盖", f"{order.target} exists; --force overwrites it")
+    _check_target(shell, order.target, order.force)
+
+
+def _check_target(shell: Shell, target: Path | None, force: bool) -> None:
+    if target is not None and target.exists() and not force:
+        refuse(shell, f"{target} 已存在；--force 覆盖", f"{target} exists; --force overwrites it")
 
 
 async def _prepared(shell: Shell, type_: ProtocolType, discover: Discover, order: _Order) -> _Session:

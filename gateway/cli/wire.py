@@ -120,7 +120,7 @@ async def resolve(shell: Shell, asked: Asked) -> Wire:
     if asked.line is not None:
         return await _configured(shell, asked.line)
     tcp = None if asked.tcp is None else host_port(shell, asked.tcp)
-    config = _configuration_if_any(shell)
+    config = configuration_if_any(shell)
     plan = _plan_at(config, asked.port, tcp)
     owner = await _owner(shell, config, asked.port, asked.tcp)
     line = owner.id if owner else plan.id if plan else None
@@ -158,7 +158,7 @@ async def _lines(shell: Shell, config: Configuration | None) -> list[OwnedLine]:
         return []
 
 
-def _configuration_if_any(shell: Shell) -> Configuration | None:
+def configuration_if_any(shell: Shell) -> Configuration | None:
     """These commands work on a bare machine too: without a configuration, or beside one that has faults."""
     if not (shell.config / "site.yaml").exists():
         return None

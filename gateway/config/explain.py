@@ -63,6 +63,15 @@ def explain(
         yield document.fault(where.place, code, message, hint, key=where.at_key)
 
 
+def unknown_keys(document: Document, place: Steps, written: Iterable[str], keys: Iterable[str]) -> Iterator[Fault]:
+    """*written* of an entry whose model lets keys of others pass, where there is no other."""
+    for name in written:
+        message = Text(f"未知的键 {quoted(name)}", f"unknown key {quoted(name)}")
+        words = one_of(sorted(keys))
+        hint = did_you_mean(name, keys) or Text(f"可用的键：{words.zh}", f"allowed here: {words.en}")
+        yield document.fault((*place, name), "E-KEY", message, hint, key=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Where:
     details: ErrorDetails
@@ -237,6 +246,11 @@ _FORMS = {
         "E-ID",
         Text("有效的编号", "a valid id"),
         Text("1–48 个字母、数字、_ 或 -", "1 to 48 letters, digits, _ or -"),
+    ),
+    "host:port": (
+        "E-VALUE",
+        Text("“主机:端口”", "host:port"),
+        Text("写法如 192.168.1.20:502", "write 192.168.1.20:502"),
     ),
     "quantity": ("E-VALUE", Text("一个量", "a quantity"), Text("写法如 20 cm、17 mm/h", "write 20 cm or 17 mm/h")),
     "public key": (

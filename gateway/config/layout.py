@@ -16,6 +16,9 @@ from gateway.config.profiles import Profile
 from gateway.identity import CHANGED, CHECK_POINT, SAME
 from gateway.model import Lane, Point, Text, ValueKind
 
+SILENT_INTERVALS = 3
+"""A device that speaks by itself has gone silent after so many of its shortest intervals."""
+
 
 @dataclass(frozen=True, slots=True)
 class When:
@@ -33,6 +36,11 @@ class Layout:
     points: tuple[tuple[str, Mapping[str, Any], BaseModel], ...]
     """(name, what goes into Point beside the id, the protocol's settings)"""
     jobs: tuple[tuple[When, tuple[str, ...]], ...]
+    sent: tuple[str, ...] = ()
+    """What the device sends by itself."""
+    held: tuple[tuple[str, float], ...] = ()
+    """Of these, what is told again every so many seconds while the device is heard."""
+    silent_after_s: float = 0.0
 
 
 def as_text(model: TextModel) -> Text:
@@ -42,6 +50,8 @@ def as_text(model: TextModel) -> Text:
 def lay_out(model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout:
     points = []
     jobs: dict[When, list[str]] = {}
+    sent: dict[str, float] = {}
+    held: dict[str, float] = {}
     for name, point in profile.model.points.items():
         change = model.points.get(name)
         if change is not None and change.skip:
@@ -49,11 +59,28 @@ def lay_out(model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout
         when = _when(model, profile.model, point, change)
         rating = (change and change.max_per_hour) or point.max_per_hour
         points.append((name, _shared(point, when.interval_s, rating), profile.options[type_.name][name]))
-        on_demand = point.on_demand if change is None or change.on_demand is None else change.on_demand
-        if not on_demand:
+        if _nearest(None if change is None else change.sent, point.sent, default=type_.sends):
+            sent[name] = when.interval_s
+            if _nearest(None if change is None else change.hold, point.hold, default=point.kind != "number"):
+                held[name] = when.interval_s
+        elif not _nearest(None if change is None else change.on_demand, point.on_demand, default=False):
             jobs.setdefault(when, []).append(name)
     ordered = sorted(jobs, key=lambda when: (when.interval_s, when.spare, when.at))
-    return Layout(tuple(points), tuple((when, tuple(jobs[when])) for when in ordered))
+    silent_after_s = (
+        model.silent_after or profile.model.silent_after or SILENT_INTERVALS * min(sent.values(), default=0)
+    )
+    return Layout(
+        tuple(points),
+        tuple((when, tuple(jobs[when])) for when in ordered),
+        tuple(sent),
+        tuple(held.items()),
+        silent_after_s,
+    )
+
+
+def _nearest(*said: bool | None, default: bool) -> bool:
+    """The first that says anything."""
+    return next((each for each in said if each is not None), default)
 
 
 def _when(model: DeviceModel, profile: ProfileFile, point: ProfilePoint, change: PointOverride | None) -> When:

@@ -28,6 +28,7 @@ from gateway.config.models import (
     DeviceModel,
     GatewayModel,
     LineModel,
+    PrivacyModel,
     RemoteModel,
     SiteFile,
     SiteModel,
@@ -71,6 +72,7 @@ class Configuration:
     rules: RuleSet
     remote: RemoteModel
     audit: AuditModel
+    privacy: PrivacyModel
     risk: Definition | None
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
@@ -96,6 +98,12 @@ class Configuration:
     def readable(self) -> frozenset[PointId]:
         """The points that a device can be asked for; the others the gateway works out itself."""
         return frozenset(point for line in self.lines for plan in line.devices for point in plan.spec.points)
+
+    @cached_property
+    def sent(self) -> frozenset[PointId]:
+        """Of these, the ones that their device sends by itself: they cannot be asked for."""
+        plans = [plan.sent for line in self.lines for plan in line.devices]
+        return frozenset(point for sent in plans if sent is not None for point in sent.points)
 
     @cached_property
     def points(self) -> Mapping[PointId, Point]:
@@ -140,6 +148,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     if parts.file is not None:
         report.extend(_timezone_faults(site, parts.file.site))
         report.extend(_store_faults(site, parts.file.store))
+        report.extend(_privacy_faults(site, parts.file.privacy))
     devices = tuple(plan.device for line in lines for plan in line.devices)
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
@@ -165,6 +174,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         rules=rules,
         remote=parts.file.remote,
         audit=parts.file.audit,
+        privacy=parts.file.privacy,
         risk=risk,
         digest=_digest(files),
     ), faults
@@ -340,6 +350,17 @@ def _store_faults(document: Document, store: StoreModel) -> Iterable[Fault]:
         )
         hint = Text("减小一些；未写的通道取默认值", "lower some of them; a lane that is not written has its default")
         yield document.fault(("store", "shares"), "E-VALUE", message, hint, key=True)
+
+
+def _privacy_faults(document: Document, privacy: PrivacyModel) -> Iterable[Fault]:
+    if privacy.keep:
+        words = ", ".join(privacy.keep)
+        message = Text(f"{words} 将以原文保存并上报", f"{words} will be kept and delivered as they are")
+        hint = Text(
+            "需要有个人信息保护法上的依据；否则删去 keep，只用化名",
+            "that needs a ground in the law on personal data; else delete keep: pseudonyms do for most purposes",
+        )
+        yield document.fault(("privacy", "keep"), "W-PERSONAL", message, hint, key=True, warning=True)
 
 
 def _resolved(uplink: UplinkModel, directory: Path) -> UplinkModel:

@@ -86,6 +86,7 @@ Interval = Annotated[float, Field(ge=0.1, le=7 * 86400), BeforeValidator(parse_d
 Timeout = Annotated[float, Field(ge=0.01, le=60), BeforeValidator(parse_duration), _DURATION_TEXT]
 Latency = Annotated[float, Field(ge=0, le=5), BeforeValidator(parse_duration), _DURATION_TEXT]
 Patience = Annotated[float, Field(ge=0, le=86400), BeforeValidator(parse_duration), _DURATION_TEXT]
+Silence = Annotated[float, Field(ge=1, le=31 * 86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Times = Annotated[tuple[time, ...], BeforeValidator(parse_times), _TIMES_TEXT]
 Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -239,10 +240,17 @@ DataBits = Literal[7, 8]
 StopBits = Literal[1, 2]
 
 
-class LineModel(Model):
-    """One physical line: exactly one of *serial* and *tcp*."""
+class LineModel(BaseModel):
+    """One way to the field: a wire (*serial*, *tcp*) that is asked, or a *protocol* whose devices speak by themselves.
+
+    Exactly one of the three.  Keys beyond these belong to the protocol (listen, broker ...), whose model checks them.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     id: Id
+    protocol: str | None = None
+    """Of a line that is listened to: what all devices on it speak."""
     serial: str | None = None
     """Path of the port, best under /dev/serial/by-id."""
     baud: Baud | None = None
@@ -266,6 +274,10 @@ class PointOverride(Model):
     """Not read by schedule; ``gateway read`` and rules' commands still can."""
     max_per_hour: Annotated[float, Field(gt=0)] | None = None
     """This very meter's rating, where it differs from the profile's."""
+    sent: bool | None = None
+    """The device sends it by itself; it is not asked for."""
+    hold: bool | None = None
+    """Of what is sent: the last value counts, and is told again every interval, while the device is heard."""
     skip: bool = False
 
 
@@ -294,6 +306,8 @@ class DeviceModel(BaseModel):
     kind: Kind | None = None
     place: PlaceModel = PlaceModel()
     every: Interval | None = None
+    silent_after: Silence | None = None
+    """Of a device that speaks by itself: out of reach when nothing has come for so long; else three intervals."""
     timeout: Timeout | None = None
     baud: Baud | None = None
     """On a serial line that carries several speeds: this device's own format, where it is not the line's."""
@@ -373,6 +387,13 @@ class AuditModel(Model):
     """The law asks for six months of logs."""
     budget: Bytes = 64 * 2**20
     """Beyond it the oldest goes before its time, which is said; 4 MiB are kept in any case."""
+
+
+class PrivacyModel(Model):
+    """Cards and plates are kept under pseudonyms that only this box can make."""
+
+    keep: list[Literal["card", "holder", "plate"]] = []
+    """What is kept as it is all the same: the community's own decision, with a ground in law that it can name."""
 
 
 def _quantity(value: object) -> str:
@@ -477,6 +498,7 @@ class SiteFile(Model):
     devices: list[DeviceModel] = []
     remote: RemoteModel = RemoteModel()
     audit: AuditModel = AuditModel()
+    privacy: PrivacyModel = PrivacyModel()
     risk: RiskModel | None = None
 
 
@@ -506,6 +528,11 @@ class ProfilePoint(BaseModel):
     at: Times | None = None
     spare: bool = False
     on_demand: bool = False
+    sent: bool | None = None
+    """The device sends it by itself; so do all points of protocols that are only listened to."""
+    hold: bool | None = None
+    """Of what is sent: the last value counts until another comes or the device goes silent.  States, texts and booleans
+    do where nothing is said; numbers do not."""
 
 
 class ProfileFile(Model):
@@ -523,6 +550,7 @@ class ProfileFile(Model):
     version: int = Field(default=1, ge=1)
     """Rises with every change of the file, so that a report can say which one a device was read with."""
     every: Interval = 60.0
+    silent_after: Silence | None = None
     latency: Latency | None = None
     """Usual time between a request and the begin of its answer; for the estimate of a serial line's load."""
     device: dict[str, Any] = {}

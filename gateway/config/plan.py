@@ -18,18 +18,20 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from drivers.base import DeviceSpec, PointSpec, ProtocolType, SerialFormat, Writable
+from drivers.base import DeviceSpec, Driver, HubSpec, PointSpec, ProtocolType, SerialFormat, Writable
+from drivers.registry import PackagesMissing, hub_protocols, protocol
 from drivers.transport import TcpLink
 from gateway.clock import SystemClock
 from gateway.config.action_keys import action_faults
 from gateway.config.budget import FULL, TIGHT, Demand, Load, demand, line_load
-from gateway.config.explain import explain, parse
+from gateway.config.explain import explain, parse, unknown_keys
 from gateway.config.faults import Report, did_you_mean, no_such_file, one_of, quoted
 from gateway.config.layout import Layout, as_text, identity_check, lay_out
 from gateway.config.models import DeviceModel, LineModel
 from gateway.config.profiles import Profile, Profiles
 from gateway.config.yaml12 import Document, Steps
 from gateway.errors import ConfigError
+from gateway.hearing import Sent
 from gateway.model import Device, Place, Point, PointId, Text
 from gateway.schedule import Job
 
@@ -39,6 +41,10 @@ _PARITY = {"none": "N", "even": "E", "odd": "O"}
 _ADDRESS_KEYS = ("unit_id", "address")
 """What protocols call the number or text by which a device on a shared line is told from the others."""
 
+_ENDS = ("listen", "broker", "port", "url", "broadcast")
+"""What the options of hubs call the place where they meet their devices."""
+_CLOCK = SystemClock()
+"""For drivers that are made to be looked at and never run."""
 _FEW = 20
 """So many names are worth listing when none of them resembles what was written."""
 
@@ -60,11 +66,21 @@ class DevicePlan:
     """What each job costs a serial line."""
     allow_write: frozenset[PointId] = frozenset()
     """What commands may write."""
+    sent: Sent | None = None
+    """What it sends by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlan:
+    """A line whose devices speak by themselves."""
+
+    protocol: ProtocolType
+    options: BaseModel
 
 
 @dataclass(frozen=True, slots=True)
 class LinePlan:
-    """One physical line: a serial port with its format, or a TCP address (host, port)."""
+    """One line: a serial port with its format, a TCP address (host, port), or a hub."""
 
     id: str
     serial: str | None
@@ -73,6 +89,15 @@ class LinePlan:
     devices: tuple[DevicePlan, ...]
     load: Load | None = None
     """What polling takes of a serial line's time; None where that cannot be known (TCP, a driver that cannot say)."""
+    hub: HubPlan | None = None
+
+    @property
+    def where(self) -> str:
+        """Where it leads to, for people: a port, ``host:port``, a protocol and where it listens."""
+        if self.hub is None:
+            return self.serial or ":".join(map(str, self.tcp or ()))
+        ends = (getattr(self.hub.options, key, None) for key in _ENDS)
+        return " ".join([self.hub.protocol.name, *(str(end) for end in ends if end is not None)][:2])
 
 
 class Planner:
@@ -88,6 +113,7 @@ class Planner:
         self._words: dict[tuple[str, str], frozenset[str]] = {}
         self._tried: dict[Hashable, tuple[Demand | None, ...]] = {}
         self._writers: dict[str, bool] = {}
+        self._indexes: dict[str, int] = {}
 
     def plan(self, lines: Mapping[int, LineModel], devices: Mapping[int, DeviceModel]) -> tuple[LinePlan, ...]:
         """*lines* and *devices*: those whose own shape is right, by their index in the file."""
@@ -99,6 +125,7 @@ class Planner:
         for index, model in devices.items():
             plan = self._device(index, model, by_id)
             if plan is not None:
+                self._indexes[model.id] = index
                 on_line[model.line].append(plan)
                 self._check_address(index, model, plan, taken)
         plans = [self._line(index, line, on_line[line.id]) for index, line in lines.items()]
@@ -109,17 +136,73 @@ class Planner:
 
     def _line(self, index: int, line: LineModel, devices: Sequence[DevicePlan]) -> LinePlan:
         path = ("lines", index)
-        if (line.serial is None) == (line.tcp is None):
-            message = Text("serial 与 tcp 必须且只能写一个", "exactly one of serial and tcp is needed")
+        if sum(each is not None for each in (line.serial, line.tcp, line.protocol)) != 1:
+            message = Text(
+                "serial、tcp、protocol 必须且只能写一个", "exactly one of serial, tcp and protocol is needed"
+            )
             self._add(path, "E-LINE", message, key=True)
-        if line.serial is None and line.tcp is not None:
+        if line.serial is None and (line.tcp is not None or line.protocol is not None):
             self._refuse_format(path, line)
         if line.id not in self._written("devices", "line"):
             message = Text(f"线路 {quoted(line.id)} 上没有设备", f"no device on line {quoted(line.id)}")
             self._add((*path, "id"), "W-LINE", message, warning=True)
+        hub = self._hub(path, line)
+        if hub is not None:
+            self._try_hub(path, hub, line.id, devices)
         format_ = self._format(index, line, devices)
         load = self._load(index, devices, format_)
-        return LinePlan(line.id, line.serial, format_, self._tcp(path, line.tcp), tuple(devices), load)
+        return LinePlan(line.id, line.serial, format_, self._tcp(path, line.tcp), tuple(devices), load, hub)
+
+    def _hub(self, path: Steps, line: LineModel) -> HubPlan | None:
+        """What a line says that is listened to; a wire says nothing beyond its own keys."""
+        own = line.model_extra or {}
+        type_ = None if line.protocol is None else self._hub_type((*path, "protocol"), line.protocol)
+        if line.protocol is None:
+            self._report.extend(unknown_keys(self._document, path, own, LineModel.model_fields))
+        if type_ is None or type_.hub_options is None:
+            return None
+        try:
+            options = parse(type_.hub_options, own)
+        except ValidationError as exc:
+            self._report.extend(explain(exc, type_.hub_options, self._document, path, allowed=("id", "protocol")))
+            return None
+        return HubPlan(type_, self._with_files(path, options))
+
+    def _try_hub(self, path: Steps, hub: HubPlan, line: str, devices: Sequence[DevicePlan]) -> None:
+        """Make it and its drivers, without opening anything: what only they know does not fit shows then."""
+        assert hub.protocol.hub is not None
+        try:
+            made = hub.protocol.hub(HubSpec(line, hub.options, {each.device.id: each.spec for each in devices}), _CLOCK)
+        except ConfigError as exc:
+            self._add((*path, "id"), "E-LINE", *_said(exc))
+            return
+        for plan in devices:
+            index = self._indexes[plan.device.id]
+            try:
+                driver = hub.protocol.make(plan.spec, made, _CLOCK)
+            except ConfigError as exc:
+                self._add(("devices", index, "profile"), "E-POINT", *_said(exc))
+                continue
+            if plan.allow_write and not isinstance(driver, Writable):
+                self._refuse_writes(("devices", index), plan.protocol.name)
+
+    def _hub_type(self, path: Steps, name: str) -> ProtocolType | None:
+        try:
+            type_ = protocol(name)
+        except KeyError:
+            known = hub_protocols()
+            self._check_reference(path, name, known, "协议", "protocol", "E-PROTOCOL")
+            return None
+        except PackagesMissing as exc:
+            message = Text(f"协议 {quoted(name)} 所需的程序包未安装", str(exc))
+            self._add(path, "E-PROTOCOL", message, Text(exc.install, exc.install))
+            return None
+        if type_.hub is None:
+            message = Text(f"{name} 用于 serial 或 tcp 线路", f"{name} is for a line with serial or tcp")
+            hint = Text("删去 protocol，写 serial 或 tcp", "delete protocol and say serial or tcp")
+            self._add(path, "E-PROTOCOL", message, hint)
+            return None
+        return type_
 
     def _format(self, index: int, line: LineModel, devices: Sequence[DevicePlan]) -> SerialFormat | None:
         """What the line says, over what its first device's protocol usually speaks."""
@@ -190,6 +273,8 @@ class Planner:
         plan = replace(plan, format=self._own_format(path, model, type_, line))
         own = options.model_dump_json(exclude=set(_ADDRESS_KEYS))
         sort = (profile.model.id, type_.name, own, plan.format, layout.jobs)
+        if type_.hub is not None:
+            return plan
         plan = replace(plan, demands=self._demands(path, plan, profile, sort))
         self._check_driver_writes(path, plan)
         return plan
@@ -239,7 +324,7 @@ class Planner:
             return None
         wanted = [profile.types[model.protocol]] if model.protocol else list(profile.types.values())
         serial = line.serial is not None
-        able = [each for each in wanted if (each.serial is not None if serial else each.tcp)]
+        able = [each for each in wanted if _carries(line, each)]
         if len(able) == 1:
             return able[0]
         words = one_of([each.name for each in able or wanted])
@@ -249,6 +334,13 @@ class Planner:
             self._add(place, "E-PROTOCOL", message, Text(f"protocol: {words.zh}", f"protocol: {words.en}"))
         else:
             wire = Text("串口", "a serial line") if serial else Text("TCP", "TCP")
+            if line.protocol is not None:
+                wire = Text(f"{line.protocol} 线路", f"a line of {line.protocol}")
+            elif words_of_hubs := [each.name for each in wanted if each.hub is not None]:
+                hint = Text(f"线路应写 protocol: {words_of_hubs[0]}", f"its line says protocol: {words_of_hubs[0]}")
+                message = Text(f"{words.zh} 不能走{wire.zh}", f"{words.en} cannot be spoken over {wire.en}")
+                self._add(place, "E-PROTOCOL", message, hint)
+                return None
             message = Text(f"{words.zh} 不能走{wire.zh}", f"{words.en} cannot be spoken over {wire.en}")
             self._add(place, "E-PROTOCOL", message)
         return None
@@ -294,16 +386,14 @@ class Planner:
             latency_s = plan.protocol.usual_latency_s if profile.model.latency is None else profile.model.latency
             self._tried[sort] = ()
             try:
-                driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
+                driver = _tried(plan)
                 self._tried[sort] = tuple(
                     demand(driver, job, latency_s, plan.format)
                     for job in plan.jobs
                     if not job.spare  # it takes what is left
                 )
             except ConfigError as exc:
-                zh, _, en = str(exc).partition(" / ")
-                hint = Text(exc.hint, exc.hint) if exc.hint else None
-                self._add((*path, "profile"), "E-POINT", Text(zh, en or zh), hint)
+                self._add((*path, "profile"), "E-POINT", *_said(exc))
         return self._tried[sort]
 
     def _check_writes(self, path: Steps, model: DeviceModel, profile: Profile) -> None:
@@ -335,13 +425,16 @@ class Planner:
             return
         if name not in self._writers:
             try:
-                driver = plan.protocol.make(plan.spec, TcpLink("localhost", 1), SystemClock())
+                driver = _tried(plan)
             except ConfigError:
                 return  # said already, where its costs were estimated
             self._writers[name] = isinstance(driver, Writable)
         if not self._writers[name]:
-            message = Text(f"此版本的协议 {name} 不支持写入", f"this version cannot write over protocol {quoted(name)}")
-            self._add((*path, "allow_write"), "E-PROTOCOL", message, Text("删去 allow_write", "delete allow_write"))
+            self._refuse_writes(path, name)
+
+    def _refuse_writes(self, path: Steps, name: str) -> None:
+        message = Text(f"此版本的协议 {name} 不支持写入", f"this version cannot write over protocol {quoted(name)}")
+        self._add((*path, "allow_write"), "E-PROTOCOL", message, Text("删去 allow_write", "delete allow_write"))
 
     def _load(self, index: int, devices: Sequence[DevicePlan], format_: SerialFormat | None) -> Load | None:
         """Refuses a schedule that cannot be kept, with the arithmetic."""
@@ -435,6 +528,26 @@ class Planner:
         )
 
 
+def _tried(plan: DevicePlan) -> Driver:
+    """A driver on a connection that is never opened.  Raises ConfigError."""
+    return plan.protocol.make(plan.spec, TcpLink("localhost", 1), _CLOCK)
+
+
+def _said(exc: ConfigError) -> tuple[Text, Text | None]:
+    """A driver's words, ``zh / en``."""
+    zh, _, en = str(exc).partition(" / ")
+    hint_zh, _, hint_en = (exc.hint or "").partition(" / ")
+    return Text(zh, en or zh), Text(hint_zh, hint_en or hint_zh) if exc.hint else None
+
+
+def _carries(line: LineModel, type_: ProtocolType) -> bool:
+    if line.protocol is not None:
+        return type_.name == line.protocol and type_.hub is not None
+    if type_.hub is not None:
+        return False
+    return type_.serial is not None if line.serial is not None else type_.tcp
+
+
 def check_unique(section: str, models: Mapping[int, Any], document: Document, report: Report) -> None:
     """The entries of one section (each has *id*) have different ids."""
     first: dict[str, int] = {}
@@ -481,7 +594,20 @@ def _device_plan(
     allowed = frozenset(
         id_ for name in model.allow_write if (id_ := prefix + name) in specs and specs[id_].point.writable
     )
-    return DevicePlan(device, type_, spec, jobs, serial_number=model.serial_number, allow_write=allowed)
+    sent = Sent(
+        tuple(prefix + name for name in layout.sent),
+        layout.silent_after_s,
+        {prefix + name: interval_s for name, interval_s in layout.held},
+    )
+    return DevicePlan(
+        device,
+        type_,
+        spec,
+        jobs,
+        serial_number=model.serial_number,
+        allow_write=allowed,
+        sent=sent if sent.points else None,
+    )
 
 
 def _with(base: SerialFormat, said: Mapping[str, Any]) -> SerialFormat:

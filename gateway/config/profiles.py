@@ -145,6 +145,15 @@ class Profiles:
         if (point.spare and (point.on_demand or point.at)) or (point.on_demand and point.at):
             message = Text("at、spare、on_demand 只能有一个", "only one of at, spare and on_demand can be meant")
             self._report.add(document.fault((*path, "at" if point.at else "spare"), "E-POINT", message, key=True))
+        if point.hold is not None and point.sent is False:
+            message = Text("hold 只用于设备主动上报的测点", "hold is for points that the device sends")
+            self._report.add(document.fault((*path, "hold"), "E-POINT", message, key=True))
+        if point.sent and (point.spare or point.on_demand or point.at):
+            message = Text(
+                "主动上报（sent）的测点不按计划读取，不能写 at、spare、on_demand",
+                "what is sent is not asked for: at, spare and on_demand do not go with it",
+            )
+            self._report.add(document.fault((*path, "sent"), "E-POINT", message, key=True))
         if point.commands and not (point.writable and set(point.commands) <= set(point.states)):
             message = Text(
                 "commands 是可写状态点 states 中允许下达的词",

@@ -8,40 +8,56 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from drivers.registry import protocol
+from drivers.registry import ours, protocol
 from gateway.config.models import DURATION_PATTERN, SIZE_PATTERN, ProfileFile, SiteFile
-
-_OURS = ("dlt645", "cjt188", "mbus", "modbus-rtu", "modbus-ascii", "modbus-tcp")
 
 
 def schemas() -> dict[str, str]:
     """File name -> its text."""
-    types = [protocol(name) for name in _OURS]
+    types = [protocol(name) for name in ours()]
+    hubs = [each.hub_options for each in types if each.hub_options is not None]
     return {
-        "site.schema.json": _schema(SiteFile, "DeviceModel", [each.device_options for each in types]),
-        "profile.schema.json": _schema(ProfileFile, "ProfilePoint", [each.point_options for each in types]),
+        "site.schema.json": _schema(
+            SiteFile, {"DeviceModel": [each.device_options for each in types], "LineModel": hubs}
+        ),
+        "profile.schema.json": _schema(ProfileFile, {"ProfilePoint": [each.point_options for each in types]}),
     }
 
 
-def _schema(model: type[BaseModel], open_part: str, options: list[type[BaseModel]]) -> str:
-    """*open_part* takes every protocol's keys beside its own; only the check knows which of them go together."""
+def _schema(model: type[BaseModel], open_parts: Mapping[str, Sequence[type[BaseModel]]]) -> str:
+    """An open part takes every protocol's keys beside its own; only the check knows which of them go together."""
+    options = [option for each in open_parts.values() for option in each]
     places, document = models_json_schema([(each, "validation") for each in dict.fromkeys((model, *options))])
     definitions: dict[str, Any] = document["$defs"]
-    names = [places[each, "validation"]["$ref"].rpartition("/")[2] for each in dict.fromkeys((model, *options))]
-    root = definitions.pop(names[0])
-    for name in names[1:]:
-        for key, value in definitions.pop(name)["properties"].items():
-            definitions[open_part]["properties"].setdefault(key, value)
+    root = definitions.pop(_name(places[model, "validation"]))
+    for part, models in open_parts.items():
+        for name in dict.fromkeys(_name(places[each, "validation"]) for each in models):
+            keys = definitions[part]["properties"]
+            for key, value in definitions.pop(name).get("properties", {}).items():
+                keys[key] = _either(keys[key], value) if key in keys else value
     for part in (root, *definitions.values()):
         _as_written(part)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps({**head, **root, "$defs": definitions}, ensure_ascii=False, indent=1, sort_keys=False) + "\n"
+
+
+def _either(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Protocols use the same word for different things: an address is a number here and text there."""
+    known = [{key: value for key, value in each.items() if key != "title"} for each in one.get("anyOf", [one])]
+    new = [{key: value for key, value in each.items() if key != "title"} for each in other.get("anyOf", [other])]
+    together = [*known, *(each for each in new if each not in known)]
+    return one if len(together) == len(known) else {"anyOf": together}
+
+
+def _name(place: Mapping[str, Any]) -> str:
+    return str(place["$ref"]).rpartition("/")[2]
 
 
 def _as_written(part: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _port(port: Mapping[str, Any] | None) -> str:
     if port is None:
         return ""
     if port["format"] is None:
-        return str(port["serial"] or port["tcp"] or "")
+        return str(port["where"])
     baud, parity, data_bits, stop_bits = port["format"]
     return f"{port['serial'] or port['tcp']} {baud} {data_bits}{parity}{stop_bits}"
 

@@ -25,6 +25,7 @@ from gateway.model import Point, Record, Text, ValueKind
 from gateway.quality import QualityGate
 from gateway.schedule import Job
 from gateway.supervisor import Line
+from support.reports import untaken
 
 AS_FAST_AS_IT_GOES_S = 0.0001
 
@@ -55,6 +56,7 @@ def line_to(port: int, registers: int) -> Line:
         random.Random(1),
         QualityGate({point: spec.point for point, spec in specs.items()}),
         lambda change: None,
+        untaken,
         links={name: link},
     )
 

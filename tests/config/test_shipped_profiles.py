@@ -297,6 +297,7 @@ GOLDEN = [
         discrete={0: 1, 7: 1},
         coil={2: 1},
     ),
+    Golden("fire_contacts_io_8ch", {"fire": True, "fault": False}, discrete={0: 1, 1: 0}),
     Golden("pemtech_pt495", {"concentration": 12, "sensor": "lel", "status_bits": 1}, holding={0: 12, 1: 0x0201}),
     Golden("pemtech_pt2008", {"sensor1_reading": 12, "sensor2_battery": 88}, holding={30: 12, 36: 88}),
 ]

@@ -17,6 +17,7 @@ from drivers_ocpp.net import Central
 
 class OcppRig:
     device = "p1"
+    devices = ("p1", "p2")
 
     def __init__(self, made: Central) -> None:
         self.hub = made.hub

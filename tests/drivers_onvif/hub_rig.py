@@ -26,6 +26,7 @@ MATCH = (
 
 class OnvifRig:
     device = "c"
+    devices = ("c",)
 
     def __init__(self, hub: OnvifHub, camera: SimCamera) -> None:
         self.hub = hub

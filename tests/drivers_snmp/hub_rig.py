@@ -17,6 +17,7 @@ STRANGER = bytes.fromhex("302902010104067075626c6963a71c020101020100020100301130
 
 class SnmpRig:
     device = "u"
+    devices = ("u",)
 
     def __init__(self, hub: SnmpHub, agent: SimAgent, port: int) -> None:
         self.hub = hub

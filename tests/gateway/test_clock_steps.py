@@ -24,6 +24,7 @@ from gateway.supervisor import Line
 from rules.definition import read_rules
 from rules.engine import Engine, Instant
 from support.clock import LoopClock
+from support.reports import untaken
 from support.virtual_time import run
 
 YEAR_S = 365.25 * 86400
@@ -109,7 +110,16 @@ def play(wrong_s: Callable[[float], float], seconds: float) -> tuple[Memory, Det
         pipeline, detector = Pipeline(memory, engine, points, clock), Detector(clock)
         gate, jobs = QualityGate(points), [Job("gas1", (LEL.id,), 1.0)]
         line = Line(
-            "L1", Wire(), {"gas1": detector}, jobs, pipeline.submit, clock, random.Random(1), gate, lambda change: None
+            "L1",
+            Wire(),
+            {"gas1": detector},
+            jobs,
+            pipeline.submit,
+            clock,
+            random.Random(1),
+            gate,
+            lambda change: None,
+            untaken,
         )
         tasks = [asyncio.ensure_future(each) for each in (line.run(), pipeline.run())]
         await asyncio.sleep(seconds)
@@ -163,7 +173,7 @@ def test_an_outage_is_announced_with_its_true_length_although_the_clock_was_set_
         detector = Silent(clock)
         line = Line(
             "L1", Wire(), {"gas1": detector}, [Job("gas1", (LEL.id,), 1.0)], publish, clock, random.Random(1),
-            QualityGate({LEL.id: LEL}), lambda change: None,
+            QualityGate({LEL.id: LEL}), lambda change: None, untaken,
         )  # fmt: skip
         task = asyncio.ensure_future(line.run())
         while not gaps:

@@ -44,6 +44,7 @@ from gateway.supervisor import Line
 from rules.definition import read_rules
 from rules.engine import Engine, Instant
 from support.clock import LoopClock
+from support.reports import untaken
 from support.virtual_time import run
 
 HOME = Place(building="3#", room="101")
@@ -321,6 +322,7 @@ class Rig:
             random.Random(7),
             QualityGate(POINTS),
             lambda change: None,
+            untaken,
         )
         allowed = frozenset({VALVE.id, LAMP.id, SETPOINT.id})
         self.wrong: set[str] = set()

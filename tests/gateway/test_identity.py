@@ -13,6 +13,7 @@ from gateway.quality import Change, QualityGate
 from gateway.schedule import Job
 from gateway.supervisor import Line
 from support.clock import LoopClock
+from support.reports import untaken
 from support.virtual_time import run
 
 
@@ -111,7 +112,7 @@ def play(identities: Identities, steps: Mapping[float, Mapping[str, Value] | Non
         ]
         jobs = [Job("m", ("m.energy",), 1.0), Job("m", ("m.serial_number",), 3600.0)]
         gate = QualityGate({point.id: point for point in points}, identities)
-        line = Line("L", Link(), {"m": meter}, jobs, publish, clock, random.Random(1), gate, changes.append)
+        line = Line("L", Link(), {"m": meter}, jobs, publish, clock, random.Random(1), gate, changes.append, untaken)
         task = asyncio.create_task(line.run())
         for seconds, values in steps.items():
             await asyncio.sleep(seconds - asyncio.get_running_loop().time())

@@ -13,7 +13,7 @@ from gateway.clock import Correction
 from gateway.envelope import Draft, Envelope
 from gateway.errors import StoreCorrupt, StoreFull
 from gateway.ids import uuid7
-from gateway.model import Device, Lane, Place, Point, Reading, Reason, Text, ValueKind, bad_reading
+from gateway.model import Device, Event, Lane, Place, Point, Reading, Reason, Text, ValueKind, bad_reading
 from gateway.pipeline import GROUP_RECORDS, WAITING_LIMIT, Pipeline
 from rules.definition import read_rules
 from rules.engine import Engine, Instant
@@ -281,3 +281,50 @@ def test_a_group_that_was_on_its_way_when_the_clock_was_corrected_and_came_back_
         assert item["t"] == begun_ms + 86_400_000
 
     play(script, store)
+
+
+def happened(clock: LoopClock, kind: str) -> Event:
+    return Event(uuid7(clock.now_ms()), kind, clock.now_ms(), "m1", Place())
+
+
+def test_a_receipt_is_given_when_it_is_on_disk_together_with_what_was_to_be_saved() -> None:
+    store = FakeStore()
+
+    async def script(pipeline: Pipeline, clock: LoopClock) -> None:
+        store.refusing = True
+        receipt = pipeline.take([happened(clock, "door.opened"), reading(clock, "gas1.lel", 1.0)], {"driver/m1": b"7"})
+        await asyncio.sleep(5.0)
+        assert not receipt.done()
+        assert pipeline.latest["gas1.lel"].value == 1.0, "the rules do not wait for the disk"
+        store.refusing = False
+        await receipt
+        (_, drafts, state) = store.commits[-1]
+        assert {draft.lane for draft in drafts} == {Lane.EVENT, Lane.TELEMETRY}
+        assert state["driver/m1"] == b"7"
+
+    play(script, store)
+
+
+def test_a_sign_of_life_gets_its_receipt_though_nothing_is_to_be_stored() -> None:
+    async def script(pipeline: Pipeline, clock: LoopClock) -> None:
+        async with asyncio.timeout(1.0):
+            await pipeline.take([], {})
+
+    play(script)
+
+
+def test_events_that_make_room_cost_their_receipts() -> None:
+    store = FakeStore()
+
+    async def script(pipeline: Pipeline, clock: LoopClock) -> None:
+        store.refusing = True
+        first = pipeline.take([happened(clock, "door.opened")], {})
+        await asyncio.sleep(1.5)
+        pipeline.take([happened(clock, "door.opened") for _ in range(WAITING_LIMIT)], {})
+        await asyncio.sleep(0.1)
+        assert first.cancelled()
+        store.refusing = False
+        await asyncio.sleep(3.0)
+
+    play(script, store)
+    assert [item["reason"] for item in store.items(Lane.GAP)] == ["store_unavailable"]

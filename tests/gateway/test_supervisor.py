@@ -18,6 +18,7 @@ from gateway.quality import QualityGate, RegisterChange
 from gateway.schedule import Job
 from gateway.supervisor import Line
 from support.clock import LoopClock
+from support.reports import untaken
 from support.virtual_time import run
 
 Step = float | Exception
@@ -99,7 +100,17 @@ def play(
         jobs = [Job(name, tuple(f"{name}.p{i}" for i in range(points)), interval_s) for name in scripts]
         gate = QualityGate({p: Point(p, ValueKind.NUMBER, Text("x", "x"), 1.0) for job in jobs for p in job.points})
         line = Line(
-            "L1", connection, drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None, stall_s
+            "L1",
+            connection,
+            drivers,
+            jobs,
+            publish,
+            clock,
+            random.Random(7),
+            gate,
+            lambda change: None,
+            untaken,
+            stall_s=stall_s,
         )
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -287,6 +298,7 @@ def register(values: list[Step], seconds: float) -> tuple[list[tuple[float | Non
             random.Random(7),
             QualityGate({"d.e": point}),
             changes.append,
+            untaken,
         )
         task = asyncio.create_task(line.run())
         await asyncio.sleep(seconds)
@@ -330,7 +342,9 @@ def test_a_long_job_gives_way_to_a_frequent_one_between_two_exchanges() -> None:
         drivers = {name: ScriptedDriver(name, [], clock) for name in ("long", "fast")}
         jobs = [Job("long", tuple(f"long.p{i}" for i in range(30)), 60.0), Job("fast", ("fast.p",), 1.0)]
         gate = QualityGate({p: Point(p, ValueKind.NUMBER, Text("x", "x"), 1.0) for job in jobs for p in job.points})
-        line = Line("L", FakeLine(), drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None)
+        line = Line(
+            "L", FakeLine(), drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None, untaken
+        )
         task = asyncio.create_task(line.run())
         await asyncio.sleep(5.0)
         task.cancel()
@@ -378,7 +392,9 @@ def test_the_achieved_period_is_that_of_one_job_even_where_two_have_the_same_int
         jobs = [Job("d", ("d.spare",), 10.0, spare=True), Job("d", ("d.p",), 10.0), Job("d", ("d.slow",), 60.0)]
         gate = QualityGate({p: Point(p, ValueKind.NUMBER, Text("x", "x"), 1.0) for job in jobs for p in job.points})
         drivers = {"d": ScriptedDriver("d", [], clock)}
-        line = Line("L", FakeLine(), drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None)
+        line = Line(
+            "L", FakeLine(), drivers, jobs, publish, clock, random.Random(7), gate, lambda change: None, untaken
+        )
         task = asyncio.create_task(line.run())
         await asyncio.sleep(300.0)
         task.cancel()

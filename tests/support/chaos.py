@@ -38,6 +38,7 @@ from gateway.sim.tcp import ModbusUnits, SimStream, converter
 from gateway.supervisor import Line
 from support.clock import LoopClock
 from support.copper import MemoryLink
+from support.reports import untaken
 
 TICK_S = 0.05
 MOMENTS = 100_000
@@ -504,6 +505,7 @@ def _near_end(
         random.Random(verdict.seed),
         QualityGate(points),
         lambda change: None,
+        untaken,
         links=links,
     )
     return Field(kind, list(drivers), board, line, verdict, timeout_s, link)

@@ -127,7 +127,7 @@ def test_late_is_a_fifth_more_than_configured(p50_s: float | None, late: bool) -
 
 
 def test_a_port_is_written_as_people_write_it() -> None:
-    tcp = {"id": "pumps", "serial": None, "tcp": "192.0.2.1:502", "format": None}
+    tcp = {"id": "pumps", "where": "192.0.2.1:502", "format": None}
     lines = {"bus": line(), "pumps": line(), "new": line()}
     shown = view.overview(CATALOG, status(lines=lines), [*PORTS, tcp])["lines"]
     assert [each["port"] for each in shown] == ["/dev/ttyS1 2400 8E1", "192.0.2.1:502", ""]

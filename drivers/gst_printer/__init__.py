@@ -1,0 +1,1 @@
+"""What GST9000 fire alarm panels send to their printer."""
