@@ -6,7 +6,7 @@ from typing import Any
 
 from drivers.base import Decoded, DecodedFrame, Fault, Field
 from drivers.ocpp import schema
-from drivers.ocpp.frame import Call, FrameError, Result, parse
+from drivers.ocpp.message import Call, FrameError, Result, parse
 
 _PERSONAL = ("idTag", "parentIdTag")
 

@@ -1,6 +1,6 @@
 """The central system of the compound's own chargers.
 
-charger ══ WebSocket ══▶ server.py: limits, password ──▶ frame, schema ──▶ meaning, ledger ──▶ Report ──▶ core
+charger ══ WebSocket ══▶ server.py: limits, password ──▶ message, schema ──▶ meaning, ledger ──▶ Report ──▶ core
 charger ◀══ the answer ══ stored(): it is on disk        Heartbeat, Boot, Authorize: answered at once
 """
 
@@ -28,9 +28,9 @@ from drivers.hub import Inbox, Strangers, parse_host_port
 from drivers.ocpp import schema
 from drivers.ocpp.config import UNITS, DeviceOptions, HubOptions, PointOptions
 from drivers.ocpp.connector import Connector
-from drivers.ocpp.frame import Call, Error, FrameError, Message, Result, parse
 from drivers.ocpp.ledger import CONNECTORS, Ledger, key_of
 from drivers.ocpp.meaning import instant_ms, measured, said, samples, word_of
+from drivers.ocpp.message import Call, Error, FrameError, Message, Result, parse
 from drivers.ocpp.server import WebSocketServer
 from gateway.clock import Clock
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost, ProtocolError

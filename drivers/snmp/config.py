@@ -42,11 +42,10 @@ def _oid(written: str) -> str:
     return written
 
 
-def _index(written: object) -> object:
-    text = str(written) if isinstance(written, int) and not isinstance(written, bool) else written
-    if not isinstance(text, str) or not _INDEX.fullmatch(text):
+def _index(written: int | str) -> str:
+    if not _INDEX.fullmatch(str(written)):
         raise ValueError("a row's number, or several with dots: 3, 1.3")
-    return text
+    return str(written)
 
 
 def with_port(written: str, port: int) -> HostPort:
@@ -68,7 +67,7 @@ MapKey = Annotated[int | str, BeforeValidator(_key)]
 OidText = Annotated[str, AfterValidator(_oid)]
 AgentAddress = Annotated[str, AfterValidator(_agent)]
 Mapped: TypeAlias = bool | str
-Version = Literal["1", "2c", "3"]
+Version = Annotated[Literal["1", "2c", "3", 1, 3], AfterValidator(str)]
 
 
 class Options(BaseModel):
@@ -83,7 +82,7 @@ class HubOptions(Options):
 class DeviceOptions(Options):
     address: AgentAddress
     """Host, and its port where it is not 161."""
-    version: Annotated[Version, BeforeValidator(lambda written: str(written) if written in (1, 3) else written)] = "2c"
+    version: Version = "2c"
     community_file: Path | None = None
     """Versions 1 and 2c: a file that holds the read community."""
     user: str = Field(default="", max_length=32)
@@ -122,7 +121,7 @@ class DeviceOptions(Options):
 
 class PointOptions(Options):
     oid: OidText
-    index: Annotated[str | None, BeforeValidator(lambda written: None if written is None else _index(written))] = None
+    index: Annotated[int | str, AfterValidator(_index)] | None = None
     """Appended to *oid*: the row of a table (``3``, ``1.3``).  A scalar's 0 is part of *oid*."""
     scale: float = Field(default=1.0, allow_inf_nan=False)
     offset: float = Field(default=0.0, allow_inf_nan=False)
@@ -141,7 +140,7 @@ class PointOptions(Options):
     @property
     def place(self) -> Oid:
         """What is asked for: the object's instance, or the column of *contains*."""
-        return parse_oid(self.oid) + (tuple(map(int, self.index.split("."))) if self.index else ())
+        return parse_oid(self.oid) + (tuple(map(int, str(self.index).split("."))) if self.index is not None else ())
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -221,7 +221,7 @@ class _Flood:
 def read_credentials(options: DeviceOptions) -> Credentials:
     """Raises OSError, ValueError (with the file, never with what it holds)."""
     if options.version != "3":
-        return Credentials(options.version, community=_secret(options.community_file, 1))
+        return Credentials(str(options.version), community=_secret(options.community_file, 1))
     return Credentials(
         "3",
         user=options.user,

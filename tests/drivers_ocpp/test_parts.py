@@ -16,9 +16,9 @@ from drivers.base import DeviceSpec, PointSpec
 from drivers.ocpp import schema
 from drivers.ocpp.config import DeviceOptions, HubOptions, PointOptions
 from drivers.ocpp.decode import decode
-from drivers.ocpp.frame import Call, Error, FrameError, Result, parse
 from drivers.ocpp.ledger import CONNECTORS, LAST_NUMBER, MOST_SEEN, MOST_STARTS, Ledger, key_of
 from drivers.ocpp.meaning import AHEAD_MS, BEHIND_MS, instant_ms, measured, said, samples, word_of
+from drivers.ocpp.message import Call, Error, FrameError, Result, parse
 from gateway.model import Point, Reason, Text, ValueKind
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
