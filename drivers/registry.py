@@ -18,6 +18,9 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
+    "snmp": "drivers.snmp.hub:SNMP",
+    "ocpp16": "drivers.ocpp.hub:OCPP16",
+    "onvif": "drivers.onvif.hub:ONVIF",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "cap": "drivers.cap.hub:CAP",
     "http-speaker": "drivers.http_output.outputs:SPEAKER",
@@ -43,6 +46,9 @@ _DECODERS = {
     "plate-camera": "drivers.plate_camera.decode:decode",
     "cap": "drivers.cap.decode:decode",
     "onbon": "drivers.led_display.decode:decode",
+    "snmp": "drivers.snmp.decode:decode",
+    "ocpp16": "drivers.ocpp.decode:decode",
+    "onvif": "drivers.onvif.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
     "gst-printer": "drivers.gst_printer.decode:decode",
     "uhppote": "drivers.uhppote.decode:decode",
@@ -74,6 +80,7 @@ def hub_protocols() -> list[str]:
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
 _EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
 _EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field", "http-speaker": "field", "webhook": "field"}
+_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "uhppote": "field"}
 
 
 class PackagesMissing(Exception):
