@@ -152,7 +152,7 @@ def test_a_site_with_one_of_each_passes_the_check(tmp_path: Path) -> None:
     for number, name in enumerate(NAMES, 1):
         for protocol in KEYS.keys() & load(name).types.keys():
             said = KEYS[protocol].format(number=number)
-            devices.append(f"- {{id: d{number}, profile: {name}, line: {protocol}, {said}}}")
+            devices.append(f"- {{id: d{number}, profile: {name}, line: {protocol}, place: {{site: true}}, {said}}}")
     assert len(devices) >= 36
     head = "format: site/1\nsite: {id: all, name: {zh: 全部, en: All}}\ngateway: {id: gw1}\n"
     text = head + "\n".join(["lines:", *lines, "devices:", *devices, ""])
