@@ -78,9 +78,16 @@ def hub_protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
-_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field", "http-speaker": "field", "webhook": "field"}
-_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "uhppote": "field"}
+_EXTRAS: dict[str, str] = {
+    "uhppote": "field",
+    "cap": "field",
+    "http-speaker": "field",
+    "webhook": "field",
+    "plate-camera": "field",
+    "snmp": "field",
+    "ocpp16": "field",
+    "onvif": "field",
+}
 
 
 class PackagesMissing(Exception):
@@ -94,7 +101,6 @@ class PackagesMissing(Exception):
 def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
-        found = _with_packages(name, _OURS[name])
         found = _load(_OURS[name], name)
     else:
         found = (
@@ -117,16 +123,6 @@ def line_decoders() -> list[str]:
 
 def decoder(name: str) -> Callable[[bytes], Decoded]:
     """Raises KeyError for a name that is not in ``decoders()``, PackagesMissing."""
-    return cast(Callable[[bytes], Decoded], _with_packages(name, _DECODERS[name]))
-
-
-def _with_packages(name: str, reference: str) -> object:
-    try:
-        return _load(reference)
-    except ModuleNotFoundError as exc:
-        if name not in _EXTRAS:
-            raise
-        raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
     return cast(Callable[[bytes], Decoded], _load(_DECODERS[name], name))
 
 
