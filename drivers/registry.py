@@ -18,7 +18,14 @@ _OURS = {
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
     "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
+    "snmp": "drivers.snmp.hub:SNMP",
+    "ocpp16": "drivers.ocpp.hub:OCPP16",
+    "onvif": "drivers.onvif.hub:ONVIF",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "cap": "drivers.cap.hub:CAP",
+    "http-speaker": "drivers.http_output.outputs:SPEAKER",
+    "webhook": "drivers.http_output.outputs:WEBHOOK",
+    "onbon": "drivers.led_display.driver:ONBON",
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
     "osdp": "drivers.osdp.driver:OSDP",
@@ -37,6 +44,11 @@ _DECODERS = {
     "mbus": "drivers.mbus.decode:decode",
     "plate": "drivers.plate_camera.decode:decode_plate",
     "plate-camera": "drivers.plate_camera.decode:decode",
+    "cap": "drivers.cap.decode:decode",
+    "onbon": "drivers.led_display.decode:decode",
+    "snmp": "drivers.snmp.decode:decode",
+    "ocpp16": "drivers.ocpp.decode:decode",
+    "onvif": "drivers.onvif.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
     "gst-printer": "drivers.gst_printer.decode:decode",
     "uhppote": "drivers.uhppote.decode:decode",
@@ -59,12 +71,16 @@ def ours() -> list[str]:
 
 
 def hub_protocols() -> list[str]:
-    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
-    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder, or its
+    ``outputs.py`` where nothing is heard from it."""
+    modules = {name: reference.partition(":")[0] for name, reference in _OURS.items()}
+    return sorted(name for name, module in modules.items() if module.endswith((".hub", ".outputs")))
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
 _EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
+_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field", "http-speaker": "field", "webhook": "field"}
+_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "uhppote": "field"}
 
 
 class PackagesMissing(Exception):
@@ -78,6 +94,7 @@ class PackagesMissing(Exception):
 def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
+        found = _with_packages(name, _OURS[name])
         found = _load(_OURS[name], name)
     else:
         found = (
@@ -92,8 +109,24 @@ def decoders() -> list[str]:
     return sorted(_DECODERS)
 
 
+def line_decoders() -> list[str]:
+    """Of what is asked on a line: frames that check themselves, so that one can be told among other bytes."""
+    hubs = hub_protocols()
+    return [name for name in decoders() if name in _OURS and name not in hubs]
+
+
 def decoder(name: str) -> Callable[[bytes], Decoded]:
     """Raises KeyError for a name that is not in ``decoders()``, PackagesMissing."""
+    return cast(Callable[[bytes], Decoded], _with_packages(name, _DECODERS[name]))
+
+
+def _with_packages(name: str, reference: str) -> object:
+    try:
+        return _load(reference)
+    except ModuleNotFoundError as exc:
+        if name not in _EXTRAS:
+            raise
+        raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
     return cast(Callable[[bytes], Decoded], _load(_DECODERS[name], name))
 
 

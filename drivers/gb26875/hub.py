@@ -242,10 +242,12 @@ class Gb26875Hub:
                 self._forget(frame, sender[0])
 
     def _forget(self, frame: Frame, peer: str) -> None:
-        """Only part of its reports found room: when it comes again it is no repetition."""
+        """Only part of its reports found room: when it comes again it is no repetition, and everything is told anew."""
         source = self._source_of(frame, peer)
         if source is not None:
             source.seen.pop(frame.serial, None)
+            for device in source.devices:
+                device.told_at_s = None
 
     def _source_of(self, frame: Frame, peer: str) -> _Source | None:
         address = text_of(frame.source)

@@ -158,7 +158,7 @@ class Panel:
         if record.bits & (_PRESSED_RESET | _PRESSED_CLEARED):
             device = self.device if self.device is None or not on_device else self.device & ~_DEVICE_FIRE
             after = replace(self, pressed=self.pressed - {key}, device=device)
-        if record.bits & _PRESSED_RESET and not on_device:
+        if record.bits & _PRESSED_RESET:
             after = after._reset(key)
         if record.bits & _PRESSED_ALARM:
             after = replace(after, pressed=after.pressed | {key})

@@ -10,7 +10,7 @@ packet id and digest (``memory.py``), over restarts too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -32,7 +32,7 @@ from drivers.mqtt_south.config import (
 )
 from drivers.mqtt_south.dialect import Command, Dialect, Said, Stranger
 from drivers.mqtt_south.mapped import Mapped
-from drivers.mqtt_south.memory import Memory, from_bytes
+from drivers.mqtt_south.memory import Key, Memory, from_bytes, key_of
 from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.payload import clean
 from drivers.mqtt_south.session import Dial, Session, Ticket, Tls
@@ -77,6 +77,30 @@ class _Allowance:
         return True
 
 
+@dataclass(slots=True)
+class _Delivered:
+    """What the broker has sent of one device in this session."""
+
+    tickets: dict[Key, Ticket] = field(default_factory=dict)
+    first_new: Ticket | None = None
+    """Of the first message that was no repetition: all that are come before it, so those of earlier sessions that are
+    not among them will not be repeated."""
+
+    def note(self, message: Message, ticket: Ticket) -> None:
+        key = key_of(message)
+        if key is not None:
+            self.tickets[key] = ticket
+            if self.first_new is None and not message.again:
+                self.first_new = ticket
+
+    def settled(self, key: Key) -> bool:
+        ticket = self.tickets.get(key, self.first_new)
+        return ticket is not None and ticket.confirmed
+
+    def forget(self, taken: Collection[Key]) -> None:
+        self.tickets = {key: self.tickets[key] for key in taken if key in self.tickets}
+
+
 class MqttHub:
     """A broker's subscription; the dialect knows what the messages mean."""
 
@@ -90,6 +114,7 @@ class MqttHub:
         """As of the last report that the core has taken."""
         self._memory = dict(self._handed)
         """As of the last report that is in the inbox."""
+        self._delivered = {device: _Delivered() for device in spec.devices}
         self._allowances = {device: _Allowance(burst, burst) for device in spec.devices}
         self._waiting: dict[asyncio.Future[None], Callable[[Message], bool]] = {}
         self._pulses: dict[PointId, asyncio.TimerHandle] = {}
@@ -99,6 +124,7 @@ class MqttHub:
     async def __aenter__(self) -> Self:
         self._inbox.open()
         self._memory = dict(self._handed)
+        self._delivered = {device: _Delivered() for device in self._spec.devices}
         session = Session(_dial(self._spec, self._dialect))
         await session.__aenter__()
         self._session = session
@@ -184,6 +210,8 @@ class MqttHub:
     async def _heard(self, message: Message, ticket: Ticket) -> None:
         self._confirm(message)
         device = self._dialect.device_of(message.topic)
+        if device is not None:
+            self._delivered[device].note(message, ticket)
         if device is not None and self._memory[device].has_taken(message):
             ticket.done()
         elif device is None or self._may_speak(device, message, ticket):
@@ -207,7 +235,8 @@ class MqttHub:
 
     def _report(self, said: Said, message: Message | None, ticket: Ticket, now_ms: int) -> Report:
         before = self._memory[said.device]
-        memory = before if message is None else before.with_taken(message)
+        memory = before if message is None else before.with_taken(message, self._delivered[said.device].settled)
+        self._delivered[said.device].forget(memory.taken)
         if said.notes is not None:
             memory = replace(memory, notes=said.notes)
         memory = replace(memory, pulses=self._pulsing(said, memory.pulses, now_ms))

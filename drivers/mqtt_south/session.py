@@ -3,6 +3,7 @@
     broker ══ TCP or TLS ══▶ run(): one packet after the other ──▶ heard(message, ticket)
            ◀══ PUBACK, in the order in which the messages came, as far as their tickets are done ── ticket.done()
 
+After acknowledgements a PINGREQ is sent: packets are handled in order, so its answer says that they were seen.
 A ``Ticket`` is done when what its message said is on disk.  A message that was not acknowledged is sent again by the
 broker to the next session of the same client id.
 """
@@ -25,6 +26,7 @@ from gateway.errors import DeviceUnreachable, LineLost
 
 DIAL_S = 10.0
 ANSWER_S = 10.0
+PART_S = 0.5
 KEEPALIVE_S = 30
 MOST_TOPIC_BYTES = 1024
 _SKIP_BYTES = 65536
@@ -70,6 +72,8 @@ class Ticket:
     packet_id: int | None
     open: int = 0
     finished: bool = field(default=False)
+    confirmed: bool = field(default=False)
+    """The broker is known to have seen the acknowledgement; it will not send the message again."""
 
     def done(self) -> None:
         """One of its reports is on disk, or there are none.  Of an earlier session: nobody waits for it any more."""
@@ -92,6 +96,10 @@ class Session:
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
         self._tickets: deque[Ticket] = deque()
+        self._acknowledged: list[Ticket] = []
+        """Since the last PINGREQ."""
+        self._pings: deque[list[Ticket]] = deque()
+        """Of each PINGREQ without an answer: what was acknowledged before it, and after the one before."""
         self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._last_id = 0
         self._listening_s: float | None = None
@@ -115,9 +123,23 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(packet.DISCONNECT)
-        await self._close(LINGER_S)
+        try:
+            await self._part()
+        finally:
+            await self._close(LINGER_S)
+
+    async def _part(self) -> None:
+        """Until the broker closes: closing while its bytes are unread would reset the connection, and what we have said
+        last might never be read."""
+        if self._writer is None or self._writer.is_closing():
+            return
+        self._writer.write(packet.DISCONNECT)
+        try:
+            async with asyncio.timeout(PART_S):
+                while await self._reader.read(_SKIP_BYTES):
+                    pass
+        except (OSError, TimeoutError):
+            return
 
     # ------------------------------------------------------------------ opening
 
@@ -226,6 +248,8 @@ class Session:
         if length > MOST_TOPIC_BYTES:
             raise Malformed(f"a packet of type {first >> 4} with {length} bytes")
         body = await self._reader.readexactly(length)
+        if first >> 4 == Kind.PINGRESP:
+            self._answered()
         if first >> 4 in (Kind.PUBACK, Kind.SUBACK):
             number, codes = packet.parse_acknowledgement(body)
             answer = self._answers.get(number)
@@ -277,11 +301,26 @@ class Session:
         """Everything that is done, as far as it came before what is not [4.6.0-2]."""
         ready = bytearray()
         while self._tickets and self._tickets[0].finished:
-            number = self._tickets.popleft().packet_id
-            assert number is not None
-            ready += packet.puback(number)
+            ticket = self._tickets.popleft()
+            assert ticket.packet_id is not None
+            ready += packet.puback(ticket.packet_id)
+            self._acknowledged.append(ticket)
         if ready and self._writer is not None and not self._writer.is_closing():
             self._writer.write(bytes(ready))
+            if not self._pings:
+                self._ping()
+
+    def _ping(self) -> None:
+        assert self._writer is not None
+        self._writer.write(packet.PINGREQ)
+        self._pings.append(self._acknowledged)
+        self._acknowledged = []
+
+    def _answered(self) -> None:
+        for ticket in self._pings.popleft() if self._pings else ():
+            ticket.confirmed = True
+        if self._acknowledged and not self._pings and self._writer is not None and not self._writer.is_closing():
+            self._ping()
 
     def _tick(self) -> None:
         """Says that we live, and sees whether the broker does."""
@@ -293,7 +332,7 @@ class Session:
             self._why = f"nothing from the broker for {silent_s:.0f} s"
             self._writer.transport.abort()
         else:
-            self._writer.write(packet.PINGREQ)
+            self._ping()
 
     # ------------------------------------------------------------------ saying
 

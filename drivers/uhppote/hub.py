@@ -261,10 +261,9 @@ class UhppoteHub:
         settings_s = loop.time()
         pause_s = 1.0
         while True:
+            if loop.time() >= settings_s:
+                settings_s = loop.time() + (SETTINGS_EVERY_S if await self._settles(controller) else EVERY_S)
             try:
-                if loop.time() >= settings_s:
-                    await self._settle(controller)
-                    settings_s = loop.time() + SETTINGS_EVERY_S
                 hint, controller.hint = controller.hint, 0
                 controller.wake.clear()
                 assert controller.follower is not None
@@ -282,6 +281,14 @@ class UhppoteHub:
         """A task that ends by itself has met a bug: the line must not look alive."""
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._inbox.lose(f"{type(exc).__name__}: {exc}")
+
+    async def _settles(self, controller: Controller) -> bool:
+        """What goes wrong with a setting (old firmware knows no listener) must not keep events from being fetched."""
+        try:
+            await self._settle(controller)
+        except DriverError:
+            return False
+        return True
 
     async def _settle(self, controller: Controller) -> None:
         """Where it pushes to, and its clock, are as the site says.  Raises DriverError."""

@@ -116,6 +116,7 @@ def test_a_fault_of_the_way_to_the_panel_is_a_fault() -> None:
 
 def test_more_components_than_are_counted_are_still_in_fire() -> None:
     panel = after(*(component(FIRE, number) for number in range(MOST_COMPONENTS + 50)))
+    panel = after(component(FAULT, MOST_COMPONENTS + 50), panel=panel)
     assert len(panel.components) == MOST_COMPONENTS + 1
     panel = after(*(component(NORMAL, number) for number in range(MOST_COMPONENTS)), panel=panel)
     assert panel.points()["fire"] is True

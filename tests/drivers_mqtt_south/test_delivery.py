@@ -74,6 +74,7 @@ async def test_what_is_on_disk_and_was_not_acknowledged_is_not_reported_twice() 
             await meter.say({"energy": 1})  # the same words again, and meant
             await meter.say({"energy": 2})
             assert energies(await collect(next_, lambda got: len(got) >= 2)) == [1, 2]
+        await until(lambda: "Received DISCONNECT from compound-gateway-south" in running.log.rpartition("PUBACK")[2])
         assert running.log.count("Received PUBACK from compound-gateway-south") == 3
 
 
@@ -116,6 +117,18 @@ async def test_reports_that_were_taken_before_the_line_broke_are_not_doubled_by_
             await hub.stored(taken)  # too late to acknowledge it
             await meter.say({"energy": 2})
             assert energies(await collect(hub, lambda got: len(got) >= 1)) == [2]
+
+
+@asynchronous
+async def test_what_waited_in_the_hub_when_it_was_closed_is_said_again() -> None:
+    async with metered() as (running, meter):
+        hub = make(ZIGBEE2MQTT, running.port, METER)
+        async with hub:
+            await meter.say({"energy": 1})
+            await meter.publish("zigbee2mqtt/nobody", b"{}")
+            await until(lambda: "nobody" in hub.strangers)  # so the one before has been heard, too
+        async with hub:
+            assert energies(await collect(hub, lambda got: len(got) >= 1)) == [1]
 
 
 @asynchronous
@@ -163,6 +176,23 @@ async def test_a_device_that_says_too_much_keeps_its_newest_and_says_so_and_the_
             heard = len(energies(reports)) - 1
             assert told[0].attributes == {"dropped": 30 - heard}
             assert 4 <= heard < 30
+
+
+@asynchronous
+async def test_what_was_held_back_when_the_hub_was_closed_is_said_again_and_once() -> None:
+    async with metered() as (running, meter):
+        spec = hub_spec(ZIGBEE2MQTT, running.port, METER)
+        hub = MqttHub(spec, ManualClock(), Zigbee2Mqtt(spec), burst=1)
+        async with hub:
+            await meter.say({"energy": 1})
+            await meter.say({"energy": 2})
+            await meter.publish("zigbee2mqtt/nobody", b"{}")
+            await until(lambda: "nobody" in hub.strangers)
+            assert energies(await collect(hub, lambda got: len(got) >= 1)) == [1]
+        async with hub:
+            assert energies(await collect(hub, lambda got: len(got) >= 1)) == [2]
+            await meter.say({"energy": 3})
+            assert energies(await collect(hub, lambda got: len(got) >= 1)) == [3]
 
 
 @asynchronous

@@ -94,10 +94,10 @@ async def test_a_person_appears_in_nothing_but_personal() -> None:
 @asynchronous
 async def test_a_retained_event_is_old_and_a_retained_state_uncertain() -> None:
     async with site() as (boxes, hub):
-        await boxes.event("L1", {"type": "open", "cell": 12}, retained=True)
-        await boxes.status("L1", {"limit": 5}, retained=True)
+        await boxes.event("L1", {"type": "open", "cell": 12, "limit": 5}, retained=True)
         async with hub:
             report = await one(hub)
+            assert report.happenings == []
             (reading,) = report.readings
             assert (reading.value, reading.quality) == (0.5, Quality.UNCERTAIN)
             await boxes.status("L1", {"limit": 6, "t": NOW_MS - 1000}, retained=False)

@@ -259,6 +259,12 @@ def test_a_status_that_the_table_does_not_have_is_no_value_and_stays_raw() -> No
     assert read(said)["status_raw"] == 21
 
 
+def test_a_personal_value_that_does_not_fit_is_not_kept_as_raw_bytes() -> None:
+    _, hub = hub_of("json_smart_home", address="h")
+    (reading,) = hear(hub, "home/h/state", {"id": "h", "door": "somebody is at home"}).readings
+    assert (reading.quality, reading.raw) == (Quality.BAD, b"")
+
+
 def test_the_box_is_believed_about_the_time_only_near_ours() -> None:
     _, hub = hub_of("lift_box_a", address="L-07")
     record = bytearray(base64.b64decode(VECTORS[1]["input"]))

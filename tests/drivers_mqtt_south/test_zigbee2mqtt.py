@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from drivers.mqtt_south.hub import ZIGBEE2MQTT, MqttHub
+from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.simulator import SimBridge
 from drivers_mqtt_south.site import NOW_MS, asynchronous, collect, device, local_broker, make, until, values
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost
@@ -104,6 +105,29 @@ async def test_offline_makes_all_points_bad_at_once(plain: bool) -> None:
         await bridge.available("plug", True, plain=plain)
         (alive,) = await collect(hub, lambda got: len(got) >= 1)
         assert (alive.device, alive.readings) == ("p1", ())
+
+
+@asynchronous
+async def test_a_retained_online_is_no_sign_of_life() -> None:
+    async with site() as (bridge, hub):
+        await bridge.available("plug", True)
+        async with hub:
+            await bridge.say("plug", {"power": 1})
+            reports = await collect(hub, lambda got: len(got) >= 1)
+    assert [values([report]) for report in reports] == [{"p1.power": 1}]
+
+
+@asynchronous
+async def test_a_retained_state_confirms_no_command() -> None:
+    async with site() as (bridge, hub), hub:
+        bridge.deaf = True
+        writing = asyncio.create_task(hub.carry_out("p1", "p1.relay", "open", 5.0))
+        await until(lambda: len(bridge.heard) == 1)
+        hub._confirm(Message("zigbee2mqtt/plug", b'{"state": "OFF"}', retained=True))
+        await asyncio.sleep(0)
+        assert not writing.done()
+        hub._confirm(Message("zigbee2mqtt/plug", b'{"state": "OFF"}'))
+        await writing
 
 
 @asynchronous

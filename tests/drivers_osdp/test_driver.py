@@ -268,6 +268,26 @@ def test_after_eight_seconds_the_reader_is_offline_and_then_online_again() -> No
     on(SimReader(3), check)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        frame.reply(3, frame.PDID, bytes(12), 1),
+        frame.reply(4, frame.PDID, bytes(12), 0),
+        frame.command(3, frame.ID, b"\0", 0),
+        frame.Frame(3, frame.PDID, bytes(12), 0x0C, True, bytes((2, 0x16)), bytes(4)),
+    ],
+    ids=["another-sequence", "another-reader", "the-question-itself", "of-a-channel-there-is-not"],
+)
+def test_what_does_not_answer_the_question_is_no_answer(answer: Frame) -> None:
+    async def main() -> None:
+        async with MemoryLine(lambda request: [Chunk(0.01, answer.to_bytes())]) as wire:
+            with pytest.raises((ProtocolError, DeviceUnreachable)):
+                await OsdpReader(spec(), wire, LoopClock()).poll(POLLED)
+            assert len(wire.requests) == 1
+
+    run(main())
+
+
 def test_bytes_that_name_a_card_stand_in_no_error() -> None:
     async def main() -> None:
         answer = bytearray(frame.reply(3, frame.RAW_CARD, bytes.fromhex("00011A002D012200"), 0).to_bytes())

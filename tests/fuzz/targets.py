@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import drivers_led_display.rig
 from drivers.base import Decoded, DeviceSpec, PointSpec, SerialFormat
 from drivers.mbus import records
 from drivers.mbus.frame import ACK
@@ -44,6 +45,7 @@ def targets() -> Mapping[str, Target]:
     for kind in KINDS.values():
         found[f"driver:{kind.name}"] = _driver(kind)
         found[f"sim:{kind.name}"] = _simulator(kind)
+    found["driver:onbon"] = _display
     found["driver:osdp"] = _osdp_reader
     return found
 
@@ -178,6 +180,19 @@ def _driver(kind: Kind) -> Target:
             assert [reading.point for reading in readings] == list(batch)
 
     return check
+
+
+def _display(data: bytes) -> None:
+    """Its readings are words, so it is no ``Kind``."""
+    line: Any = _OneAnswer()
+    line.data = data
+    display = drivers_led_display.rig.display(line)
+    for batch in display.batches(["d.online", "d.notice", "d.state"]):
+        try:
+            readings = _finished(display.poll(batch))
+        except DriverError:
+            continue
+        assert [reading.point for reading in readings] == list(batch)
 
 
 def _osdp_reader(data: bytes) -> None:
