@@ -78,9 +78,16 @@ def hub_protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"plate-camera": "field", "uhppote": "field"}
-_EXTRAS: dict[str, str] = {"uhppote": "field", "cap": "field", "http-speaker": "field", "webhook": "field"}
-_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "uhppote": "field"}
+_EXTRAS: dict[str, str] = {
+    "cap": "field",
+    "http-speaker": "field",
+    "ocpp16": "field",
+    "onvif": "field",
+    "plate-camera": "field",
+    "snmp": "field",
+    "uhppote": "field",
+    "webhook": "field",
+}
 
 
 class PackagesMissing(Exception):
@@ -95,7 +102,6 @@ def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
         found = _with_packages(name, _OURS[name])
-        found = _load(_OURS[name], name)
     else:
         found = (
             next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None
@@ -127,14 +133,8 @@ def _with_packages(name: str, reference: str) -> object:
         if name not in _EXTRAS:
             raise
         raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
-    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name], name))
 
 
-def _load(reference: str, protocol_name: str) -> object:
+def _load(reference: str) -> object:
     module, _, name = reference.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as exc:
-        if protocol_name not in _EXTRAS:
-            raise
-        raise PackagesMissing(protocol_name, _EXTRAS[protocol_name], exc.name or "") from exc
+    return getattr(importlib.import_module(module), name)
