@@ -147,6 +147,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     ),
     "gateway.risk_watch": (*VOCABULARY, "rules.alarm", "rules.risk", "gateway.ids", "gateway.local_api"),
     "gateway.vehicles": (*VOCABULARY, "gateway.plates", "gateway.vehicles"),
+    "gateway.vehicles.watch": (*VOCABULARY, "drivers.base", "gateway.ids", "gateway.plates", "gateway.vehicles"),
     "gateway.vehicles.load": (*VOCABULARY, "gateway.config", "gateway.vehicles"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (

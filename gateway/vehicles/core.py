@@ -76,6 +76,8 @@ class Outcome:
     time_ms: int
     camera: str | None
     pseudonym: str | None
+    name: str | None
+    """What events call the vehicle, as ``seen`` was told."""
     attributes: Mapping[str, Value | None]
     values: Mapping[str, Value]
 
@@ -89,6 +91,7 @@ class _Stay:
     since_ms: int
     gate: str
     word: Word
+    name: str
     told: bool = False
     """That it has stayed too long."""
 
@@ -100,6 +103,7 @@ class _Sighting:
     gate: Gate
     way: Way | None
     pseudonym: str | None
+    name: str | None
     word: Word
     sure: bool
     alike: Sequence[str]
@@ -134,12 +138,14 @@ class Vehicles:
         alike: Sequence[str] = (),
         *,
         fake: bool = False,
+        name: str | None = None,
     ) -> list[Outcome]:
         """A vehicle before a camera; nothing comes of it where no gate has this camera, or of a repetition.
 
         pseudonym: None for a vehicle without a plate.
         alike: pseudonyms of ``gateway.plates.variants`` of the plate.
         fake: the camera took it for a picture of a plate.
+        name: what events call it; by default its pseudonym.
         """
         gate = self._settings.gates.get(camera)
         if gate is None:
@@ -163,7 +169,7 @@ class Vehicles:
             attributes["repeated"] = True
         if word is Word.UNKNOWN and (like := self._looks_like(alike, time_ms)) is not None:
             attributes["looks_like"] = like.value
-        sighting = _Sighting(time_ms, camera, gate, way, pseudonym, word, sure, alike, attributes)
+        sighting = _Sighting(time_ms, camera, gate, way, pseudonym, name or pseudonym, word, sure, alike, attributes)
         moved = [] if again else self._move(sighting)
         return [*self._judge(sighting), *moved] or [self._outcome("vehicle.known", sighting, {})]
 
@@ -178,7 +184,9 @@ class Vehicles:
             elif limit_ms is not None and stayed_ms >= limit_ms and not stay.told:
                 stay.told = True
                 attributes = {"area": area, "gate": stay.gate, "list": stay.word.value, "dwell_s": stayed_ms // 1000}
-                found.append(Outcome("vehicle.overstay", now_ms, None, pseudonym, attributes, self._inside(area)))
+                found.append(
+                    Outcome("vehicle.overstay", now_ms, None, pseudonym, stay.name, attributes, self._inside(area))
+                )
         return found
 
     def values(self) -> Mapping[str, Value]:
@@ -224,7 +232,7 @@ class Vehicles:
             **self._inside(sighting.gate.area),
         }
         attributes = {**sighting.attributes, **more}
-        return Outcome(kind, sighting.time_ms, sighting.camera, sighting.pseudonym, attributes, values)
+        return Outcome(kind, sighting.time_ms, sighting.camera, sighting.pseudonym, sighting.name, attributes, values)
 
     def _inside(self, area: str) -> dict[str, Value]:
         inside, capacity = self.inside(area), self._settings.capacity.get(area)
@@ -251,7 +259,7 @@ class Vehicles:
             return self._outcome("vehicle.entered", sighting, {"late": True})
         more: dict[str, Value | None] = {"missed": "left"} if key in self._stays else {}
         self._stays.pop(key, None)
-        self._stays[key] = _Stay(sighting.time_ms, sighting.gate.name, sighting.word)
+        self._stays[key] = _Stay(sighting.time_ms, sighting.gate.name, sighting.word, sighting.name or pseudonym)
         _shorten(self._stays, self._settings.most)
         self._pass(key, sighting.time_ms)
         return self._outcome("vehicle.entered", sighting, more)
@@ -294,7 +302,9 @@ class Vehicles:
     def to_bytes(self) -> bytes:
         document = {
             "version": _VERSION,
-            "stays": [[*key, stay.since_ms, stay.gate, stay.word, stay.told] for key, stay in self._stays.items()],
+            "stays": [
+                [*key, stay.since_ms, stay.gate, stay.word, stay.name, stay.told] for key, stay in self._stays.items()
+            ],
             "passed": [[*key, time_ms] for key, time_ms in self._passed.items()],
             "anonymous": self._anonymous,
             "recent": [[*key, *last] for key, last in self._recent.items()],
@@ -309,9 +319,10 @@ class Vehicles:
         if not isinstance(document, dict) or document.get("version") != _VERSION:
             return
         most = self._settings.most
-        for area, pseudonym, since_ms, gate, word, told in _rows(document, "stays", (str, str, int, str, str, bool)):
+        stay_types = (str, str, int, str, str, str, bool)
+        for area, pseudonym, since_ms, gate, word, name, told in _rows(document, "stays", stay_types):
             if is_pseudonym(pseudonym) and word in list(Word):
-                self._stays[area, pseudonym] = _Stay(since_ms, gate, Word(word), told)
+                self._stays[area, pseudonym] = _Stay(since_ms, gate, Word(word), name, told)
         for area, pseudonym, time_ms in _rows(document, "passed", (str, str, int)):
             self._passed[area, pseudonym] = time_ms
         for gate, way, pseudonym, time_ms, sure in _rows(document, "recent", (str, str, str, int, bool)):

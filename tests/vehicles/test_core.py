@@ -205,11 +205,12 @@ def test_a_camera_that_sees_both_ways() -> None:
 
 def test_who_stays_too_long_is_told_once() -> None:
     site = vehicles()
-    seen(site, T, "in", GUEST)
+    seen(site, T, "in", GUEST, name="p-guest")
     seen(site, T, "in", HOME)
     assert site.tick(T + 24 * H - 1) == []
     [outcome] = site.tick(T + 24 * H)
     assert (outcome.kind, outcome.pseudonym, outcome.camera) == ("vehicle.overstay", GUEST, None)
+    assert outcome.name == "p-guest"
     assert outcome.attributes == {"area": "garage", "gate": "north", "list": "visitor", "dwell_s": 86400}
     assert site.tick(T + 25 * H) == []
     assert vehicles(site.to_bytes()).tick(T + 25 * H) == []
@@ -252,9 +253,9 @@ def test_what_is_kept_names_no_plate() -> None:
         b'{"version": 2}',
         b"[" * 100_000,
         b'{"version": 1, "stays": 5, "passed": [[]], "anonymous": [], "recent": [[1, 2]]}',
-        b'{"version": 1, "stays": [["garage", "v-1", 5, "north", "allow", false]], "anonymous": {"garage": -4}}',
-        json.dumps({"version": 1, "stays": [["garage", HOME, True, "north", "allow", False]]}).encode(),
-        json.dumps({"version": 1, "stays": [["garage", HOME, 5, "north", "else", False]]}).encode(),
+        b'{"version": 1, "stays": [["garage", "v-1", 5, "north", "allow", "x", false]], "anonymous": {"garage": -4}}',
+        json.dumps({"version": 1, "stays": [["garage", HOME, True, "north", "allow", "x", False]]}).encode(),
+        json.dumps({"version": 1, "stays": [["garage", HOME, 5, "north", "else", "x", False]]}).encode(),
     ],
 )
 def test_what_cannot_be_read_is_as_if_it_were_not_there(kept: bytes) -> None:
