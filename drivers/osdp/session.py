@@ -132,7 +132,8 @@ class Session:
 
     # ------------------------------------------------------------------ bringing it up
 
-    async def _bring_up(self) -> None:
+    async def _bring_up(self, again: bool = False) -> None:
+        """*again*: the reader has just been given its key."""
         keys = self._keys()
         for at, (key, kind) in enumerate(keys):
             self.reset()
@@ -151,7 +152,7 @@ class Session:
                 break
         self.up = True
         if kind == 0 and len(keys) > 1:
-            await self._install(keys[0][0])
+            await self._install(keys[0][0], again)
 
     def _keys(self) -> Sequence[tuple[bytes | None, int]]:
         """What may be tried, in order: the key, and 1 for the reader's own, 0 for the installation key."""
@@ -187,12 +188,15 @@ class Session:
             raise ProtocolError("the reader does not confirm the session")
         self._channel = Channel(keys, first)
 
-    async def _install(self, key: bytes | None) -> None:
+    async def _install(self, key: bytes | None, again: bool) -> None:
         """Put the key of its own into a reader that still has the installation key, and begin anew with it."""
         assert key is not None
+        if again:
+            self.reset()
+            raise ProtocolError("读头没有保存密钥 / the reader has not kept its key")
         await self.ask(frame.KEYSET, bytes((1, secure.KEY_BYTES)) + key, once=True)
         self.reset()
-        await self._bring_up()
+        await self._bring_up(again=True)
 
     async def _plain(self, code: int, data: bytes, block: bytes = b"") -> Answer:
         return self._checked(await self._exchange(self._packet(code, data, block, once=False)))

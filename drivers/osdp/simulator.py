@@ -38,6 +38,8 @@ class SimReader:
     key: bytes | None = None
     installing: bool = False
     """Takes the installation key, until it has got one of its own."""
+    forgetful: bool = False
+    """Says that it has taken a key, and has not."""
     tampered: bool = False
     power_failed: bool = False
     inputs: list[bool] | None = None
@@ -163,7 +165,8 @@ class SimReader:
                 self.outputs[data[0]] = data[1] in (2, 4, 5)
                 return frame.OSTATR, bytes(self.outputs)
             case frame.KEYSET if self._channel is not None and data[:2] == b"\x01\x10":
-                self.key, self.installing = data[2:18], False
+                if not self.forgetful:
+                    self.key, self.installing = data[2:18], False
                 return frame.ACK, b""
         raise _Refused(3)
 

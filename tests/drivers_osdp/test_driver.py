@@ -370,6 +370,15 @@ def test_commissioning_puts_the_key_into_a_new_reader(key_file: Path) -> None:
     on(SimReader(3, None, installing=True), check, key_file=key_file, commissioning=True)
 
 
+def test_a_reader_that_does_not_keep_its_key_is_given_it_once_a_poll(key_file: Path) -> None:
+    async def check(driver: OsdpReader, reader: SimReader, wire: MemoryLine) -> None:
+        with pytest.raises(ProtocolError, match="not kept its key"):
+            await driver.poll(["r.secure"])
+        assert reader.asked.count(frame.KEYSET) == 1
+
+    on(SimReader(3, None, installing=True, forgetful=True), check, key_file=key_file, commissioning=True)
+
+
 def test_an_entry_says_how_the_line_is_protected() -> None:
     for options in ({}, {"plaintext": True, "commissioning": True}, {"plaintext": True, "key_file": "key"}):
         with pytest.raises(ValueError, match="plaintext"):
