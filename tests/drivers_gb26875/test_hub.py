@@ -24,7 +24,18 @@ from drivers.gb26875.simulator import (
     system_state,
     vendor,
 )
-from drivers_gb26875.plant import PANEL, SOURCE, Core, analog_point, device, hub_spec, running, shipped_points
+from drivers.hub import TcpServer
+from drivers_gb26875.plant import (
+    PANEL,
+    SOURCE,
+    Core,
+    analog_point,
+    device,
+    free_port,
+    hub_spec,
+    running,
+    shipped_points,
+)
 from drivers_gb26875.test_frame import RAW
 from gateway.clock import ClockState
 from support.clock import LoopClock, ManualClock
@@ -422,6 +433,35 @@ def test_a_connection_on_which_nothing_comes_is_ended() -> None:
             assert loop.time() - began_s == pytest.approx(hub_module.IDLE_S, rel=0.01)
 
     run(scenario())
+
+
+class _Accepted:
+    """A connection that was accepted in the very turn in which the server is closed."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.aborted = False
+
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return ("192.0.2.1", 1)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_connection_that_was_never_served_is_closed_with_the_server() -> None:
+    async def never(*_: object) -> None:
+        raise AssertionError("it was cancelled before it began")
+
+    async def scenario() -> None:
+        accepted = _Accepted()
+        server = TcpServer(("127.0.0.1", free_port()), never)
+        async with server:
+            server._accept(asyncio.StreamReader(), accepted)  # type: ignore[arg-type]
+        assert accepted.aborted
+        assert not server._open
+
+    asyncio.run(scenario())
 
 
 def test_a_peer_that_takes_no_confirmations_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
