@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from drivers.hub import Address
 from drivers.mqtt_south.payload import steps
@@ -218,6 +218,11 @@ _INTEGERS = frozenset({Type.U8, Type.S8, Type.U16, Type.S16, Type.U24, Type.S24,
 Meta = Literal["rssi", "snr", "fcnt", "battery", "margin", "external_power", "fport"]
 
 
+_PORT = {"type": "integer", "minimum": 1, "maximum": 255}
+_PORTS = {"anyOf": [_PORT, {"type": "array", "items": _PORT, "maxItems": 16}]}
+"""One, or a list of them: how it is written."""
+
+
 class ChirpstackPointOptions(RecordOptions):
     path: Path_ | None = None
     """In ``object``, which a codec in ChirpStack has made."""
@@ -225,7 +230,7 @@ class ChirpstackPointOptions(RecordOptions):
     """What the network server itself knows: rssi (dBm, of the best gateway), snr (dB), battery (%), margin (dB) ..."""
     tag: Tag | None = None
     """``byte`` counts within the value of this channel and type; see ``tags`` of the device."""
-    fport: Annotated[tuple[Port, ...], BeforeValidator(_listed), Field(max_length=16)] = ()
+    fport: Annotated[tuple[Port, ...], BeforeValidator(_listed), Field(max_length=16), WithJsonSchema(_PORTS)] = ()
     """Only of uplinks to these ports.  Downlinks of a writable point go to the first."""
     down: Codes = {}
     """Of a writable point: its value -> the bytes of the downlink, as hex."""
