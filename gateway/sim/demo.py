@@ -33,6 +33,7 @@ from gateway.sim.process import Child
 from gateway.sim.relay import Relay
 from gateway.sim.scenarios import Scenario
 from gateway.sim.summary import ActiveAlarm, Sample, Snapshot
+from gateway.sim.systems.town import Town
 from gateway.sim.world import Layout
 from gateway.store import reader
 from gateway.store.lanes import StoreStats
@@ -117,6 +118,7 @@ class _Stage:
     """The parts that a scenario turns (scenarios.Stage)."""
 
     compound: Compound
+    town: Town
     broker: Broker
     relay: Relay
     subscriber: Subscriber
@@ -166,7 +168,8 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
         directory = stack.enter_context(_directory(program.keep))
         broker = await stack.enter_async_context(Broker(program.broker, directory / "broker"))
         relay = await stack.enter_async_context(Relay(broker.host, broker.port))
-        compound = await stack.enter_async_context(Compound(program.layout, seed=program.seed))
+        town = Town()
+        compound = await stack.enter_async_context(Compound(program.layout, seed=program.seed, systems=town.systems))
         ledger = Ledger()
         subscriber = await stack.enter_async_context(
             Subscriber(broker.host, broker.port, broker.kind.mqtt, site.ROOT, ledger, name="demo-ledger")
@@ -183,7 +186,7 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
             len(site.devices(compound)),
         )
         site.write(compound, facts.config, facts.store, site.UplinkTarget("127.0.0.1", relay.port, broker.kind.mqtt))
-        stage = _Stage(compound, broker, relay, subscriber)
+        stage = _Stage(compound, town, broker, relay, subscriber)
         async with Child(_gateway("run", facts), facts.log) as daemon, AsyncExitStack() as beside:
             show.started(replace(facts, **await _page(beside, facts)))
             await _online(ledger, daemon, stop)

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.model import Text
+from gateway.sim.systems.town import Town
 
 
 class Stage(Protocol):
     """What a scenario may turn.  Every act is harmless when it changes nothing."""
+
+    @property
+    def town(self) -> Town:
+        """What there is beside meters, gas and pumps."""
 
     async def leak_gas(self, channel: int, peak_lel: float, rise_s: float, hold_s: float, fall_s: float) -> None: ...
 
@@ -48,6 +53,18 @@ _ALL = (
         "gas_leak",
         Text("燃气泄漏，随后散去", "gas leaks, and is gone again later"),
         (Act(6.0, Text("1 号探头附近开始漏气（约 24 秒）", "gas leaks near detector 1 (for about 24 s)"), _leak),),
+    ),
+    Scenario(
+        "fire",
+        Text("楼道起火，控制室复位", "a fire in a corridor; the panel is reset later"),
+        (
+            Act(
+                6.0,
+                Text("1 号楼 2 层走廊感烟探测器报警", "a smoke detector in building 1, 2nd floor, reports fire"),
+                lambda stage: stage.town.fire.burn(1, 7, "1号楼2层走廊"),
+            ),
+            Act(25.0, Text("控制室复位火灾报警控制器", "the panel is reset"), lambda stage: stage.town.fire.reset()),
+        ),
     ),
     Scenario(
         "broker_outage",

@@ -14,8 +14,9 @@ class System(Protocol):
     read while it is open only: ports are in it.
     """
 
-    packs: Sequence[str]
-    """Of the rule library: who watches it."""
+    @property
+    def packs(self) -> Sequence[str]:
+        """Of the rule library: who watches it."""
 
     async def __aenter__(self) -> Self: ...
 
