@@ -21,6 +21,7 @@ _OURS = {
     "ocpp16": "drivers.ocpp.hub:OCPP16",
     "onvif": "drivers.onvif.hub:ONVIF",
     "bacnet": "drivers.bacnet.hub:BACNET",
+    "knx": "drivers.knx.hub:KNX",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
@@ -63,7 +64,7 @@ def hub_protocols() -> list[str]:
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "uhppote": "field"}
+_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "knx": "knx", "uhppote": "field"}
 
 
 class PackagesMissing(Exception):
