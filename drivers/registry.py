@@ -17,15 +17,23 @@ _OURS = {
     "dlt645": "drivers.dlt645.driver:DLT645",
     "cjt188": "drivers.cjt188.driver:CJT188",
     "mbus": "drivers.mbus.driver:MBUS",
+    "plate-camera": "drivers.plate_camera.hub:PLATE_CAMERA",
     "snmp": "drivers.snmp.hub:SNMP",
     "ocpp16": "drivers.ocpp.hub:OCPP16",
     "onvif": "drivers.onvif.hub:ONVIF",
     "bacnet": "drivers.bacnet.hub:BACNET",
     "knx": "drivers.knx.hub:KNX",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
+    "cap": "drivers.cap.hub:CAP",
+    "http-speaker": "drivers.http_output.outputs:SPEAKER",
+    "webhook": "drivers.http_output.outputs:WEBHOOK",
+    "onbon": "drivers.led_display.driver:ONBON",
     "gb26875": "drivers.gb26875.hub:GB26875",
     "gst-printer": "drivers.gst_printer.hub:GST_PRINTER",
     "osdp": "drivers.osdp.driver:OSDP",
+    "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
+    "chirpstack": "drivers.mqtt_south.hub:CHIRPSTACK",
+    "mqtt-json": "drivers.mqtt_south.hub:MQTT_JSON",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -36,6 +44,10 @@ _DECODERS = {
     "dlt645": "drivers.dlt645.decode:decode",
     "cjt188": "drivers.cjt188.decode:decode",
     "mbus": "drivers.mbus.decode:decode",
+    "plate": "drivers.plate_camera.decode:decode_plate",
+    "plate-camera": "drivers.plate_camera.decode:decode",
+    "cap": "drivers.cap.decode:decode",
+    "onbon": "drivers.led_display.decode:decode",
     "snmp": "drivers.snmp.decode:decode",
     "ocpp16": "drivers.ocpp.decode:decode",
     "onvif": "drivers.onvif.decode:decode",
@@ -45,6 +57,9 @@ _DECODERS = {
     "uhppote": "drivers.uhppote.decode:decode",
     "osdp": "drivers.osdp.decode:decode",
     "wiegand": "drivers.wiegand:decode",
+    "zigbee2mqtt": "drivers.mqtt_south.decode:decode",
+    "chirpstack": "drivers.mqtt_south.decode:decode",
+    "mqtt-json": "drivers.mqtt_south.decode:decode",
 }
 
 
@@ -59,12 +74,24 @@ def ours() -> list[str]:
 
 
 def hub_protocols() -> list[str]:
-    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder."""
-    return sorted(name for name, reference in _OURS.items() if reference.partition(":")[0].endswith(".hub"))
+    """What ``protocol:`` of a line may name, as far as it is ours: each hub is the ``hub.py`` of its folder, or its
+    ``outputs.py`` where nothing is heard from it."""
+    modules = {name: reference.partition(":")[0] for name, reference in _OURS.items()}
+    return sorted(name for name, module in modules.items() if module.endswith((".hub", ".outputs")))
 
 
 # protocol -> the extra of pyproject.toml that brings its libraries; the others need none
-_EXTRAS: dict[str, str] = {"snmp": "field", "ocpp16": "field", "onvif": "field", "knx": "knx", "uhppote": "field"}
+_EXTRAS: dict[str, str] = {
+    "uhppote": "field",
+    "cap": "field",
+    "http-speaker": "field",
+    "webhook": "field",
+    "plate-camera": "field",
+    "snmp": "field",
+    "ocpp16": "field",
+    "onvif": "field",
+    "knx": "knx",
+}
 
 
 class PackagesMissing(Exception):
@@ -78,12 +105,7 @@ class PackagesMissing(Exception):
 def protocol(name: str) -> ProtocolType:
     """Raises KeyError for a name that is not in ``protocols()``, PackagesMissing."""
     if name in _OURS:
-        try:
-            found = _load(_OURS[name])
-        except ModuleNotFoundError as exc:
-            if name not in _EXTRAS:
-                raise
-            raise PackagesMissing(name, _EXTRAS[name], exc.name or "") from exc
+        found = _load(_OURS[name], name)
     else:
         found = (
             next(e for e in entry_points(group="gateway.drivers", name=name)).load() if name in protocols() else None
@@ -97,11 +119,22 @@ def decoders() -> list[str]:
     return sorted(_DECODERS)
 
 
+def line_decoders() -> list[str]:
+    """Of what is asked on a line: frames that check themselves, so that one can be told among other bytes."""
+    hubs = hub_protocols()
+    return [name for name in decoders() if name in _OURS and name not in hubs]
+
+
 def decoder(name: str) -> Callable[[bytes], Decoded]:
-    """Raises KeyError for a name that is not in ``decoders()``."""
-    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name]))
+    """Raises KeyError for a name that is not in ``decoders()``, PackagesMissing."""
+    return cast(Callable[[bytes], Decoded], _load(_DECODERS[name], name))
 
 
-def _load(reference: str) -> object:
+def _load(reference: str, protocol_name: str) -> object:
     module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as exc:
+        if protocol_name not in _EXTRAS:
+            raise
+        raise PackagesMissing(protocol_name, _EXTRAS[protocol_name], exc.name or "") from exc

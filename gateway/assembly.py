@@ -181,6 +181,7 @@ def _uplink(model: UplinkModel, config: Configuration, sight: Sight, voice: Voic
         clock=voice.clock,
         started_ms=voice.started,
         reported=(lambda: None) if configuring is None else configuring.reported,
+        places=view.places(config.places),
     )
     return MqttUplink(
         model,

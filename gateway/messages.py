@@ -151,6 +151,22 @@ class CatalogPoint(TypedDict):
     states: NotRequired[Annotated[list[str], Is("the words a state may take")]]
 
 
+class DivisionItem(TypedDict):
+    """A district or a community."""
+
+    name: TextItem
+    code: NotRequired[Annotated[str, Is("statistical division: 6 or 12 digits", pattern="^[0-9]{6}([0-9]{6})?$")]]
+
+
+class CatalogPlace(TypedDict):
+    """What is known of one place that devices name: a grid cell, a building, an entrance, a room."""
+
+    level: Annotated[str, Is("the smallest level of place", known=("grid", "building", "unit", "room"))]
+    place: PlaceItem
+    name: NotRequired[TextItem]
+    address_code: NotRequired[Annotated[str, Is("of the official standard addresses, as the authority writes it")]]
+
+
 class CatalogDevice(TypedDict):
     """One field device."""
 
@@ -171,6 +187,9 @@ class CatalogMessage(TypedDict):
     config: Digest
     destinations: Annotated[list[str], Is("ids of the uplinks that receive the points' data")]
     devices: list[CatalogDevice]
+    district: NotRequired[DivisionItem]
+    community: NotRequired[DivisionItem]
+    places: NotRequired[Annotated[list[CatalogPlace], Is("those of the devices above that have a name or a code")]]
 
 
 # ---------------------------------------------------------------------- envelopes

@@ -54,6 +54,8 @@ FRAME_S = 10.0
 IDLE_S = 1800.0
 """So is one on which nothing has come for so long; a device that has gone without a word is found out sooner, by the
 system's keep-alive."""
+MOST_PEERS, MOST_OF_ONE = 256, 64
+"""Connections, in all and from one address: behind a router many devices have the same."""
 MOST_GARBAGE = 8192
 """Bytes on end that belong to no frame."""
 MOST_UNSENT = 65536
@@ -133,7 +135,11 @@ class Gb26875Hub:
         self._sources: dict[tuple[str, str | None], _Source] = {}
         self._turn = asyncio.Lock()
         """Held from taking a frame to handing on its reports, so that they are in the order of what they say."""
-        self._tcp = TcpServer(parse_host_port(options.listen), self._serve) if options.listen else None
+        self._tcp = (
+            TcpServer(parse_host_port(options.listen), self._serve, most=MOST_PEERS, most_of_one=MOST_OF_ONE)
+            if options.listen
+            else None
+        )
         self._udp = UdpServer(parse_host_port(options.listen_udp), self._datagram) if options.listen_udp else None
         self._asked_by_udp: set[str] = set()
         """Datagrams know no connection: a source is asked once after the hub has opened."""
@@ -236,10 +242,12 @@ class Gb26875Hub:
                 self._forget(frame, sender[0])
 
     def _forget(self, frame: Frame, peer: str) -> None:
-        """Only part of its reports found room: when it comes again it is no repetition."""
+        """Only part of its reports found room: when it comes again it is no repetition, and everything is told anew."""
         source = self._source_of(frame, peer)
         if source is not None:
             source.seen.pop(frame.serial, None)
+            for device in source.devices:
+                device.told_at_s = None
 
     def _source_of(self, frame: Frame, peer: str) -> _Source | None:
         address = text_of(frame.source)

@@ -83,8 +83,7 @@ class Panel:
         if isinstance(record, Operation):
             return self._operation(record)
         if isinstance(record, DeviceState):
-            pressed = self.pressed if record.state & _DEVICE_FIRE else self.pressed - {_ON_DEVICE}
-            return replace(self, device=record.state, pressed=pressed)
+            return self._device(record)
         return self
 
     # ------------------------------------------------------------------ what is told
@@ -124,14 +123,14 @@ class Panel:
     def _system(self, record: SystemState) -> Panel:
         key = (record.system_type, record.system_address)
         after = self._reset(key) if record.state & _RESET else self
-        components = after.components
+        components, pressed = after.components, after.pressed
         if self.system_clears:
+            pressed = pressed if record.state & _FIRE else pressed - {key}
             components = {
                 each: kept
                 for each, component in components.items()
                 if (kept := _under(record, component) if each[:2] == key else component).bits
             }
-        pressed = after.pressed if record.state & _FIRE else after.pressed - {key}
         systems = {**after.systems, key: record.state & ~_RESET}
         return replace(after, systems=systems, components=components, pressed=pressed)
 
@@ -147,6 +146,11 @@ class Panel:
             components[key] = Component(bits, _stamp(record.time))
         return replace(self, components=components)
 
+    def _device(self, record: DeviceState) -> Panel:
+        """A heartbeat that never said fire does not end the alarm that was pressed: not every device tells it there."""
+        over = (self.device or 0) & ~record.state & _DEVICE_FIRE
+        return replace(self, device=record.state, pressed=self.pressed - {_ON_DEVICE} if over else self.pressed)
+
     def _operation(self, record: Operation) -> Panel:
         on_device = record.system_type is None or record.system_address is None
         key = _ON_DEVICE if on_device else (record.system_type or 0, record.system_address or 0)
@@ -154,7 +158,7 @@ class Panel:
         if record.bits & (_PRESSED_RESET | _PRESSED_CLEARED):
             device = self.device if self.device is None or not on_device else self.device & ~_DEVICE_FIRE
             after = replace(self, pressed=self.pressed - {key}, device=device)
-        if record.bits & _PRESSED_RESET and not on_device:
+        if record.bits & _PRESSED_RESET:
             after = after._reset(key)
         if record.bits & _PRESSED_ALARM:
             after = replace(after, pressed=after.pressed | {key})

@@ -87,7 +87,7 @@ def vendor(kind: int, body: bytes) -> tuple[int, bytes]:
 
 
 class Transmitter(asyncio.DatagramProtocol):
-    """Connects when it is entered.  *answers_61*: the state with which it answers who asks for it."""
+    """Connects when it is entered, and anew before it sends.  *answers_61*: what it says when asked for its state."""
 
     def __init__(
         self,
@@ -120,18 +120,13 @@ class Transmitter(asyncio.DatagramProtocol):
         if self._udp:
             self._datagrams, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
         else:
-            reader, self._writer = await asyncio.open_connection(*self._address)
-            self._reading = asyncio.create_task(self._read(reader))
+            await self._connect()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        if self._writer is not None:
-            self._writer.transport.abort()
+        await self._hang_up()
         if self._datagrams is not None:
             self._datagrams.abort()
         await asyncio.sleep(0)  # transports tell their end in the loop's next turn
@@ -182,10 +177,30 @@ class Transmitter(asyncio.DatagramProtocol):
             self._serial = (self._serial + 1) % 65536
         return self._serial
 
+    async def _connect(self) -> None:
+        """Nothing comes of it while the centre does not listen."""
+        await self._hang_up()
+        try:
+            reader, self._writer = await asyncio.open_connection(*self._address)
+        except OSError:
+            self.closed.set()
+            return
+        self.closed.clear()
+        self._reading = asyncio.create_task(self._read(reader))
+
+    async def _hang_up(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.transport.abort()
+
     async def _deliver(self, serial: int, frame: bytes) -> bool:
         confirmed = self._waiting[serial] = asyncio.get_running_loop().create_future()
         try:
             for _ in range(1 + self.habits.resends):
+                if self.closed.is_set():
+                    await self._connect()
                 self.say(frame)
                 done, _ = await asyncio.wait([confirmed], timeout=self.habits.resend_s)
                 if done:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from drivers.base import SerialFormat
+
+_FORMAT = re.compile(r"([0-9]{3,6}) ([78])([NEO])([12])")
+
+
+def serial_format(written: str) -> SerialFormat:
+    """``9600 8N1``.  Raises ValueError."""
+    parts = _FORMAT.fullmatch(written)
+    if parts is None or not 300 <= int(parts[1]) <= 115200:
+        raise ValueError("串口格式写作 9600 8N1（300–115200）/ a serial format is written 9600 8N1, 300 to 115200 baud")
+    return SerialFormat(int(parts[1]), parts[3], int(parts[2]), int(parts[4]))
+
+
+def _checked(written: str) -> str:
+    serial_format(written)
+    return written
 
 
 class GstPrinterHubOptions(BaseModel):
@@ -14,10 +32,8 @@ class GstPrinterHubOptions(BaseModel):
 
     port: str = Field(pattern=r"^/.+")
     """A path that survives replugging: /dev/serial/by-id/..."""
-    baud: int = Field(default=9600, ge=300, le=115200)
-    parity: Literal["none", "even", "odd"] = "none"
-    data_bits: Literal[7, 8] = 8
-    stop_bits: Literal[1, 2] = 1
+    serial_format: Annotated[str, AfterValidator(_checked)] = "9600 8N1"
+    """Baud rate, data bits, parity, stop bits.  In one key: those of a bus are not for this kind of line."""
 
 
 class GstPrinterOptions(BaseModel):

@@ -20,7 +20,12 @@ from typing import Any, Self
 import serial
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
-from drivers.gst_printer.config import GstPrinterHubOptions, GstPrinterOptions, GstPrinterPointOptions
+from drivers.gst_printer.config import (
+    GstPrinterHubOptions,
+    GstPrinterOptions,
+    GstPrinterPointOptions,
+    serial_format,
+)
 from drivers.gst_printer.panel import Panel, from_memory
 from drivers.gst_printer.printout import OTHER, Printed, Printout
 from drivers.hub import Inbox, Strangers
@@ -32,7 +37,6 @@ LIFE_S = 20.0
 """How often the open port is a sign of life: a panel that has nothing to say prints nothing for weeks."""
 UNFINISHED_S = 3.0
 """A record whose end does not come is told after this; a printer pauses between lines, not inside a record."""
-_PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
 
 class GstPrinterHub:
@@ -105,13 +109,14 @@ class GstPrinterHub:
 
     def _opened(self) -> serial.Serial:
         options = self._options
+        wanted = serial_format(options.serial_format)
         try:
             return serial.Serial(
                 options.port,
-                baudrate=options.baud,
-                bytesize=options.data_bits,
-                parity=_PARITIES[options.parity],
-                stopbits=options.stop_bits,
+                baudrate=wanted.baud,
+                bytesize=wanted.data_bits,
+                parity=wanted.parity,
+                stopbits=wanted.stop_bits,
                 timeout=0,
                 exclusive=True,
             )

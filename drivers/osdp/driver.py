@@ -103,13 +103,13 @@ class OsdpReader:
 
     async def _begin(self) -> None:
         """Raises DriverError, and says once that the reader is gone."""
-        was_up = self._session.up
         try:
             late = await self._session.begin()
         except DeviceUnreachable:
-            if was_up and self._session.silent:
+            silence_s = self._session.silence_s()
+            if not self._offline and silence_s is not None and self._session.silent:
                 self._offline = True
-                self._happened("access.offline", {"silent_s": self._session.silence_s()})
+                self._happened("access.offline", {"silent_s": silence_s})
             raise
         if late is not None:
             self._heard(late)

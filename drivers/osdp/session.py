@@ -111,7 +111,7 @@ class Session:
         late = None
         if self._pending is not None:
             if self._pending.once or not self.up:
-                self.reset()
+                self.reset()  # nobody knows what became of it
             else:
                 late = self._checked(await self._exchange(self._pending))
         if not self.up:
@@ -123,12 +123,7 @@ class Session:
         block = b""
         if self._channel is not None:
             block = bytes((2, secure.COMMAND_DATA if data else secure.COMMAND_MAC))
-        try:
-            return self._checked(await self._exchange(self._packet(code, data, block, once)))
-        except (DeviceUnreachable, ProtocolError):
-            if once:
-                self.reset()
-            raise
+        return self._checked(await self._exchange(self._packet(code, data, block, once)))
 
     def reset(self) -> None:
         """The next question begins anew."""

@@ -8,7 +8,8 @@
 **Which device an event belongs to.**  To the entry of its door, so that it has the door's place; where there is none,
 to the controller's entry, else to the first door's.  Every event's report carries the mark of its controller (epoch,
 index, record) as that device's memory; after a start the furthest mark among the controller's devices counts.  That is
-right because reports go to disk in the order in which ``receive`` gave them.
+right because reports go to disk in the order in which ``receive`` gave them.  A hub that is opened again (the disk has
+lost what was said) goes on behind the last report of which ``stored`` was called.
 
 **Fairness.**  Each controller may have ``WINDOW`` events on their way to the disk; so one that has 100,000 to catch up
 with takes turns with all others, and with its own polls, since each question waits only for the one before it.
@@ -32,11 +33,11 @@ from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
 from drivers.hub import HostPort, Inbox, Strangers, UdpServer
 from drivers.uhppote import events, frame
 from drivers.uhppote.config import DeviceOptions, HubOptions, PointOptions, doors_of, parse_target
-from drivers.uhppote.discover import seek
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.follow import Begun, Follower, Lost, Mark, Restarted, Step
 from drivers.uhppote.frame import Frame, Record, Status
 from drivers.uhppote.points import Latch, View, marked, readings
+from drivers.uhppote.seek import seek
 from gateway.clock import Clock, ClockState
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, DriverError, LineLost, ProtocolError
 from gateway.model import PointId, Value
@@ -77,8 +78,8 @@ class Controller:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     hint: int = 0
     follower: Follower | None = None
-    handed: Mark | None = None
-    """Of the last report that was given to the core."""
+    kept: Mark | None = None
+    """Of the last report that is on disk."""
     on_the_way: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)
     latch: Latch = field(default_factory=Latch)
@@ -94,6 +95,8 @@ class Controller:
 class _Receipt:
     controller: Controller
     mark: Mark
+    opening: int
+    """Which opening of the hub it belongs to: what an earlier one had on its way is not on the way any more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +115,7 @@ class UhppoteHub:
         self._options = options
         self._clock = clock
         self._inbox = Inbox()
+        self._opening = 0
         self._strangers = Strangers()
         self.dropped: Counter[str] = Counter()
         """Packets that were not what they should be: ``size``, ``start``, ``function``, ``origin``, ``unasked``."""
@@ -136,13 +140,14 @@ class UhppoteHub:
             await self._listener.__aexit__(None, None, None)
             raise
         self._inbox.open()
+        self._opening += 1
         for each in self._controllers.values():
             each.asking, each.wake, each.room = asyncio.Lock(), asyncio.Event(), asyncio.Event()
             each.room.set()
             each.on_the_way, each.status_s = 0, -math.inf
             each.shown.clear()
             source = _Source(self, each)
-            each.follower = Follower(source, partial(self._emit, each), each.handed, self._options.history)
+            each.follower = Follower(source, partial(self._emit, each), each.kept, self._options.history)
         self._tasks = [asyncio.create_task(self._follow(each)) for each in self._controllers.values()]
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -161,19 +166,20 @@ class UhppoteHub:
             await self._asker.__aexit__(None, None, None)
 
     async def receive(self) -> Sequence[Report]:
-        reports = await self._inbox.take()
-        for report in reports:
-            if isinstance(report.receipt, _Receipt):
-                report.receipt.controller.handed = report.receipt.mark
-        return reports
+        return await self._inbox.take()
 
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if isinstance(report.receipt, _Receipt):
-                controller = report.receipt.controller
-                controller.on_the_way -= 1
-                if controller.on_the_way < WINDOW:
-                    controller.room.set()
+                self._kept(report.receipt)
+
+    def _kept(self, receipt: _Receipt) -> None:
+        controller = receipt.controller
+        if controller.kept is None or receipt.mark > controller.kept:
+            controller.kept = receipt.mark
+        if receipt.opening == self._opening:
+            controller.on_the_way -= 1
+            controller.room.set()
 
     @property
     def strangers(self) -> Mapping[str, str]:
@@ -255,10 +261,9 @@ class UhppoteHub:
         settings_s = loop.time()
         pause_s = 1.0
         while True:
+            if loop.time() >= settings_s:
+                settings_s = loop.time() + (SETTINGS_EVERY_S if await self._settles(controller) else EVERY_S)
             try:
-                if loop.time() >= settings_s:
-                    await self._settle(controller)
-                    settings_s = loop.time() + SETTINGS_EVERY_S
                 hint, controller.hint = controller.hint, 0
                 controller.wake.clear()
                 assert controller.follower is not None
@@ -276,6 +281,14 @@ class UhppoteHub:
         """A task that ends by itself has met a bug: the line must not look alive."""
         if not task.cancelled() and (exc := task.exception()) is not None:
             self._inbox.lose(f"{type(exc).__name__}: {exc}")
+
+    async def _settles(self, controller: Controller) -> bool:
+        """What goes wrong with a setting (old firmware knows no listener) must not keep events from being fetched."""
+        try:
+            await self._settle(controller)
+        except DriverError:
+            return False
+        return True
 
     async def _settle(self, controller: Controller) -> None:
         """Where it pushes to, and its clock, are as the site says.  Raises DriverError."""
@@ -311,7 +324,7 @@ class UhppoteHub:
 
     def _report(self, controller: Controller, step: Step, mark: Mark) -> Report:
         now_ms = self._clock.now_ms()
-        memory, receipt = mark.to_bytes(), _Receipt(controller, mark)
+        memory, receipt = mark.to_bytes(), _Receipt(controller, mark, self._opening)
         if isinstance(step, Record):
             device = controller.doors.get(step.door, controller.main)
             time_ms = events.time_ms(step.time, controller.zone, now_ms, controller.offset_ms)
@@ -522,7 +535,7 @@ def _controller(serial: int, devices: Mapping[str, DeviceSpec], spec: HubSpec, o
         devices=devices,
         doors={door: id_ for door, id_ in doors.items() if door is not None},
         main=doors.get(None) or doors[min(door for door in doors if door is not None)],
-        handed=max(marks, default=None),
+        kept=max(marks, default=None),
     )
 
 

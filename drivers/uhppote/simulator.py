@@ -54,6 +54,8 @@ class SimController:
     listener: tuple[str, int, int] = ("0.0.0.0", 0, 0)
     clock_off: timedelta = timedelta()
     refuses_to_open: bool = False
+    ignores: frozenset[int] = frozenset()
+    """Functions that its firmware does not know."""
     opened: list[int] = field(default_factory=list)
     """Doors that were opened from afar, in order."""
     asked: list[int] = field(default_factory=list)
@@ -116,7 +118,7 @@ class SimController:
         """None for what it does not answer."""
         function = data[1]
         self.asked.append(function)
-        body = self._body(function, data)
+        body = None if function in self.ignores else self._body(function, data)
         return None if body is None else self._packet(function, body)
 
     def status(self) -> bytes:

@@ -14,9 +14,11 @@ from gateway import local_api
 from gateway.cli.alarm_kpi import command as kpi_command
 from gateway.cli.common import FINE, FOUND_WRONG, Shell, command_options
 from gateway.cli.durations import Duration
+from gateway.cli.places import PLACE, by_option, sections, within
 from gateway.cli.site import configuration_of
 from gateway.errors import GatewayError
-from gateway.model import PRIORITY_WORDS
+from gateway.model import PRIORITY_WORDS, Place
+from gateway.places import Places, place_of
 from rules.aliases import named_twice
 
 STATES = {
@@ -48,14 +50,20 @@ def command() -> None:
 
 
 @command.command("list", help="当前报警 / every alarm that is not normal, or that is put aside")
+@by_option()
+@PLACE
 @command_options
-def list_command(shell: Shell) -> None:
-    alarms = _ask(shell, {"op": "alarms"})
+def list_command(shell: Shell, by: str | None, wanted: tuple[Place, ...]) -> None:
+    alarms = [alarm for alarm in _ask(shell, {"op": "alarms"}) if within(place_of(alarm["place"]), wanted)]
     if shell.json:
         shell.document({"alarms": alarms})
         shell.stop(FINE)
-    for alarm in alarms:
-        _print(shell, alarm)
+    places = Places() if by is None else configuration_of(shell).places
+    for heading, found in sections(shell.t, alarms, by, lambda alarm: place_of(alarm["place"]), places):
+        if heading is not None:
+            print(f"== {heading} ({len(found)})")
+        for alarm in found:
+            _print(shell, alarm)
     if not alarms:
         shell.say("没有报警", "no alarms")
     shell.stop(FINE)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from drivers.base import Decoded, DecodedFrame
-from drivers.registry import decoder, decoders
+from drivers.registry import PackagesMissing, decoder, decoders
 from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options, unit_symbol
 from gateway.config.faults import did_you_mean, one_of, quoted
 
@@ -34,7 +34,10 @@ def command(shell: Shell, protocol: str, file: str | None, hex_text: str | None)
             shell, "请给出 --hex 或文件（- 为标准输入），二者择一", "give either --hex or a file (- is standard input)"
         )
     data = _from_hex(shell, hex_text) if hex_text is not None else _from_file(shell, str(file))
-    found = decoder(protocol)(data)
+    try:
+        found = decoder(protocol)(data)
+    except PackagesMissing as exc:
+        _refuse(shell, f"协议 {quoted(protocol)} 所需的程序包未安装：{exc.install}", f"{exc}: {exc.install}")
     if shell.json:
         shell.document(as_json(protocol, found))
     else:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.base import Decoded
-from drivers.registry import decoder, decoders
+from drivers.registry import decoder, decoders, line_decoders
 from gateway.cli.common import Shell
 from gateway.cli.decode import as_json, frame_line
 from gateway.cli.wire import unknown_protocol
@@ -30,7 +30,8 @@ def reader_for(shell: Shell, protocol: str, *, over_tcp: bool) -> Reader:
     known = decoders()
     if protocol not in (AUTO, *known):
         unknown_protocol(shell, protocol, [AUTO, *known])
-    names = [protocol] if protocol != AUTO else [name for name in known if over_tcp or name not in _OVER_TCP_ONLY]
+    names = [name for name in line_decoders() if over_tcp or name not in _OVER_TCP_ONLY]
+    names = names if protocol == AUTO else [protocol]
     return Reader({name: decoder(name) for name in names})
 
 
@@ -75,7 +76,7 @@ class Screen:
             self._advise()
 
     def _advise(self) -> None:
-        everything: Mapping[str, Decode] = {name: decoder(name) for name in decoders()}
+        everything: Mapping[str, Decode] = {name: decoder(name) for name in line_decoders()}
         others = other_protocols(self._rubbish, everything).most_common(1)
         if others:
             self.shell.complain(

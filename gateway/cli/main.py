@@ -24,6 +24,7 @@ _COMMANDS = {
     "page": ("gateway.cli.page", "本地只读页面 / a read-only page in the browser beside the box"),
     "decode": ("gateway.cli.decode", "解释报文 / explain captured frames"),
     "profile": ("gateway.cli.profile", "设备型号 / list, show and check device profiles, try one on a frame"),
+    "plates": ("gateway.cli.plates", "车辆名单 / lists of vehicles: pseudonyms, never plates"),
     "audit": ("gateway.cli.audit", "核验与查看审计 / verify and show who did what"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查、测试、重演报警规则 / check, test and replay alarm rules"),

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from gateway.cli.alarms import PRIORITIES, STATES
 from gateway.cli.common import unit_symbol
+from gateway.cli.places import sections
 from gateway.cli.store import LANES
-from gateway.model import Lane, Point, PointId, Text
+from gateway.model import Lane, Place, Point, PointId, Text
+from gateway.places import NO_PLACES, Places, place_of
 from gateway.terminal import age, aligned, fit, size
+
+T = TypeVar("T")
 
 Item: TypeAlias = Mapping[str, Any]
 WINDOW_S = 60.0
@@ -56,9 +60,17 @@ class Scene:
     device: str | None
     """Only this one, with its points."""
     lang: str
+    where: Mapping[str, Place] = field(default_factory=dict)
+    """Of the devices."""
+    places: Places = NO_PLACES
+    by: str | None = None
+    """The level by which alarms and devices are grouped."""
 
     def t(self, zh: str, en: str) -> str:
         return zh if self.lang == "zh" else en
+
+    def sections(self, items: Sequence[T], place: Callable[[T], Place]) -> Iterator[tuple[str | None, Sequence[T]]]:
+        return sections(self.t, items, self.by, place, self.places)
 
 
 def picture(scene: Scene, history: History, snapshot: Item, points: Sequence[Item] | None) -> list[str]:
@@ -143,14 +155,22 @@ def _alarms(scene: Scene, snapshot: Item) -> Iterator[str]:
     yield f"{scene.t('报警', 'alarms')} {len(alarms)}"
     order = list(PRIORITIES)
     worst_first = sorted(alarms, key=lambda alarm: (order.index(alarm["priority"]), -alarm["since_ms"]))
-    for alarm in worst_first[:MOST_ALARMS]:
-        state = scene.t(*STATES.get(alarm["state"], (alarm["state"],) * 2))
-        name = alarm["rule"] + (f"@{alarm['device']}" if alarm["device"] else "")
-        message = scene.t(alarm["message"]["zh"], alarm["message"]["en"])
-        since = age((snapshot["t"] - alarm["since_ms"]) / 1000, scene.lang)
-        yield f"  [{scene.t(*PRIORITIES[alarm['priority']])}] {name}  {message} ({state}, {since})"
+    for heading, found in scene.sections(
+        worst_first[:MOST_ALARMS], lambda alarm: place_of(alarm.get("place", _NOTHING))
+    ):
+        if heading is not None:
+            yield f" {heading}"
+        yield from (_alarm(scene, snapshot, alarm) for alarm in found)
     if len(alarms) > MOST_ALARMS:
         yield f"  … +{len(alarms) - MOST_ALARMS}"
+
+
+def _alarm(scene: Scene, snapshot: Item, alarm: Item) -> str:
+    state = scene.t(*STATES.get(alarm["state"], (alarm["state"],) * 2))
+    name = alarm["rule"] + (f"@{alarm['device']}" if alarm["device"] else "")
+    message = scene.t(alarm["message"]["zh"], alarm["message"]["en"])
+    since = age((snapshot["t"] - alarm["since_ms"]) / 1000, scene.lang)
+    return f"  [{scene.t(*PRIORITIES[alarm['priority']])}] {name}  {message} ({state}, {since})"
 
 
 def _lines(scene: Scene, history: History, snapshot: Item) -> Iterator[str]:
@@ -203,8 +223,16 @@ def _devices(scene: Scene, history: History, snapshot: Item) -> Iterator[str]:
         for name, device in _of_line(about).items()
         if scene.device in (None, name)
     ]
+    worst_first = sorted(found, key=lambda each: (*_health(each[0]), each[1]))
+    for heading, some in scene.sections(worst_first, lambda each: scene.where.get(each[1], Place())):
+        if heading is not None:
+            yield from ("", heading)
+        yield from _device_table(scene, history, some)
+
+
+def _device_table(scene: Scene, history: History, found: Sequence[tuple[Item, str, str]]) -> Iterator[str]:
     rows = []
-    for device, name, line in sorted(found, key=lambda each: (*_health(each[0]), each[1])):
+    for device, name, line in found:
         cost = history.per_s(lambda each, line=line, name=name: _cost(each, line, name))  # type: ignore[misc]
         silent = device.get("silent_s")
         rows.append(

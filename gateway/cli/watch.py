@@ -19,6 +19,7 @@ import click
 from gateway import local_api
 from gateway.cli.common import FINE, FOUND_WRONG, USAGE, Shell, command_options
 from gateway.cli.picture import History, Scene, cut, picture
+from gateway.cli.places import by_option
 from gateway.cli.site import configuration_of
 from gateway.config.faults import did_you_mean
 from gateway.config.load import Configuration
@@ -36,13 +37,17 @@ _HOME, _END_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 @click.command(help="实时查看：线路、设备、报警、存储、上行 / Live view of the running daemon; q ends it")
 @click.option("--device", default=None, help="设备编号：只看它及其测点 / device id: it alone, with its points")
+@by_option()
 @click.option("--interval", default="1s", show_default=True, help="刷新间隔 / time between two looks")
 @click.option("--once", is_flag=True, help="只看一次 / one picture")
 @command_options
-def command(shell: Shell, device: str | None, interval: str, once: bool) -> None:
+def command(shell: Shell, device: str | None, by: str | None, interval: str, once: bool) -> None:
     config = configuration_of(shell)
     name = config.site.name
-    scene = Scene(Text(name.zh, name.en), config.points, _device(shell, config, device), shell.lang)
+    where = {each.id: each.place for each in config.watched}
+    scene = Scene(
+        Text(name.zh, name.en), config.points, _device(shell, config, device), shell.lang, where, config.places, by
+    )
     watch = Watch(shell, config, scene, _interval_s(shell, interval), once)
     live = sys.stdout.isatty() and not shell.json and not once
     with full_screen(sys.stdin, sys.stdout) if live else _nothing():

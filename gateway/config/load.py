@@ -37,6 +37,7 @@ from gateway.config.models import (
     UplinkModel,
     on_this_machine,
 )
+from gateway.config.places import place_faults, placeless, places_of
 from gateway.config.plan import DevicePlan, LinePlan, Planner, check_unique
 from gateway.config.profiles import Profiles
 from gateway.config.remote import remote_faults
@@ -44,6 +45,7 @@ from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
+from gateway.places import Places
 from gateway.self_watch import own_device
 from rules.risk.definition import Definition
 from rules.rule import Actions, RuleSet
@@ -74,6 +76,7 @@ class Configuration:
     audit: AuditModel
     privacy: PrivacyModel
     risk: Definition | None
+    places: Places
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
@@ -140,7 +143,8 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     report.extend(_overlooked(directory))
     profiles = Profiles(directory, report)
     parts = _Parts.of(site, report)
-    lines = Planner(site, profiles, report, _zone(parts.file)).plan(parts.lines, parts.devices)
+    places = Places() if parts.file is None else places_of(parts.file)
+    lines = Planner(site, profiles, report, _zone(parts.file), places).plan(parts.lines, parts.devices)
     profiles.check_own()
     check_unique("uplinks", parts.uplinks, site, report)
     for index, uplink in parts.uplinks.items():
@@ -149,6 +153,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         report.extend(_timezone_faults(site, parts.file.site))
         report.extend(_store_faults(site, parts.file.store))
         report.extend(_privacy_faults(site, parts.file.privacy))
+        report.extend(place_faults(site, parts.file))
     devices = tuple(plan.device for line in lines for plan in line.devices)
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
@@ -158,6 +163,8 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     rules, rule_bytes = read_rule_files(directory, watched, _sendable(lines), report, complete=not report.failed)
     if parts.file is not None and not rules.site.timezone:
         rules = replace(rules, site=replace(rules.site, timezone=parts.file.site.timezone))
+    if parts.file is not None and not report.failed:  # what is wrong comes first
+        report.extend(placeless(site, parts.file.devices))
     faults = report.in_order()
     if parts.file is None or ourselves is None or report.failed:
         return None, faults
@@ -176,6 +183,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         audit=parts.file.audit,
         privacy=parts.file.privacy,
         risk=risk,
+        places=places,
         digest=_digest(files),
     ), faults
 
@@ -206,7 +214,8 @@ def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
     site, _ = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
     report.extend(site.faults)
     parts = _Parts.of(site, report)
-    lines = Planner(site, Profiles(directory, report), report).plan(parts.lines, parts.devices)
+    places = Places() if parts.file is None else places_of(parts.file)
+    lines = Planner(site, Profiles(directory, report), report, places=places).plan(parts.lines, parts.devices)
     if report.failed or parts.file is None:
         return None
     devices = tuple(plan.device for line in lines for plan in line.devices)

@@ -110,10 +110,67 @@ class PlaceModel(Model):
     room: str | None = None
 
 
+class DevicePlaceModel(PlaceModel):
+    """What ``places`` says of the building, the entrance and the room need not be said again."""
+
+    site: bool = False
+    """It belongs to the site as a whole: a weather station, the main switch."""
+
+
+PlaceWord = Annotated[str, Field(min_length=1, max_length=48)]
+AddressCode = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{6,40}$")]
+"""Of the official standard addresses.  Length and letters differ between authorities, so only the form is checked."""
+
+
+class DistrictModel(Model):
+    name: TextModel
+    code: Annotated[str, Field(pattern=r"^[0-9]{6}([0-9]{6})?$")] | None = None
+    """Statistical division: 6 digits, or the 12 of which the last six are 0."""
+
+
+class CommunityModel(Model):
+    name: TextModel
+    code: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    """Statistical division of the residents' committee: 12 digits."""
+
+
+class NamedPlaceModel(Model):
+    id: PlaceWord
+    """As the devices write it."""
+    name: TextModel | None = None
+    address_code: AddressCode | None = None
+
+
+class RoomModel(NamedPlaceModel):
+    floor: PlaceWord | None = None
+
+
+class EntranceModel(NamedPlaceModel):
+    grid: PlaceWord | None = None
+    """Where it is not the building's."""
+    rooms: list[RoomModel] = []
+
+
+class BuildingModel(NamedPlaceModel):
+    grid: PlaceWord | None = None
+    units: list[EntranceModel] = []
+    rooms: list[RoomModel] = []
+    """Of a building without entrances."""
+
+
+class PlacesModel(Model):
+    """What the places that devices name are called, and where they lie."""
+
+    grids: list[NamedPlaceModel] = []
+    buildings: list[BuildingModel] = []
+
+
 class SiteModel(Model):
     id: Id
     name: TextModel
     timezone: str = "Asia/Shanghai"
+    district: DistrictModel | None = None
+    community: CommunityModel | None = None
 
     @property
     def zone(self) -> tzinfo:
@@ -304,7 +361,7 @@ class DeviceModel(BaseModel):
     """Only needed where the profile allows several and the line does not decide."""
     name: TextModel | None = None
     kind: Kind | None = None
-    place: PlaceModel = PlaceModel()
+    place: DevicePlaceModel = DevicePlaceModel()
     every: Interval | None = None
     silent_after: Silence | None = None
     """Of a device that speaks by itself: out of reach when nothing has come for so long; else three intervals."""
@@ -491,6 +548,7 @@ class SiteFile(Model):
 
     format: Literal["site/1"]
     site: SiteModel
+    places: PlacesModel = PlacesModel()
     gateway: GatewayModel
     store: StoreModel = StoreModel()
     uplinks: list[UplinkModel] = []

@@ -28,11 +28,13 @@ from gateway.config.explain import explain, parse, unknown_keys
 from gateway.config.faults import Report, did_you_mean, no_such_file, one_of, quoted
 from gateway.config.layout import Layout, as_text, identity_check, lay_out
 from gateway.config.models import DeviceModel, LineModel
+from gateway.config.places import device_place
 from gateway.config.profiles import Profile, Profiles
 from gateway.config.yaml12 import Document, Steps
 from gateway.errors import ConfigError
 from gateway.hearing import Sent
 from gateway.model import Device, Place, Point, PointId, Text
+from gateway.places import Places
 from gateway.schedule import Job
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
@@ -103,9 +105,12 @@ class LinePlan:
 class Planner:
     """Joins lines, devices and profiles.  Whatever does not fit goes into the report; the rest is planned."""
 
-    def __init__(self, document: Document, profiles: Profiles, report: Report, zone: tzinfo = UTC) -> None:
-        """*zone*: the site's."""
+    def __init__(
+        self, document: Document, profiles: Profiles, report: Report, zone: tzinfo = UTC, places: Places | None = None
+    ) -> None:
+        """*zone*, *places*: the site's."""
         self._zone = zone
+        self._places = places or Places()
         self._document = document
         self._profiles = profiles
         self._report = report
@@ -269,7 +274,8 @@ class Planner:
         self._report.extend(action_faults(self._document, (*path, "actions"), model.actions, profile.model.points))
         if options is None:
             return None
-        plan = _device_plan(model, profile, type_, options, layout, self._zone)
+        place = self._places.completed(device_place(model))
+        plan = _device_plan(model, profile, type_, options, layout, self._zone, place)
         plan = replace(plan, format=self._own_format(path, model, type_, line))
         own = options.model_dump_json(exclude=set(_ADDRESS_KEYS))
         sort = (profile.model.id, type_.name, own, plan.format, layout.jobs)
@@ -560,7 +566,13 @@ def check_unique(section: str, models: Mapping[int, Any], document: Document, re
 
 
 def _device_plan(
-    model: DeviceModel, profile: Profile, type_: ProtocolType, options: BaseModel, layout: Layout, zone: tzinfo
+    model: DeviceModel,
+    profile: Profile,
+    type_: ProtocolType,
+    options: BaseModel,
+    layout: Layout,
+    zone: tzinfo,
+    place: Place,
 ) -> DevicePlan:
     prefix = f"{model.id}."
     specs = {
@@ -574,7 +586,7 @@ def _device_plan(
         id=model.id,
         kind=model.kind or profile.model.kind,
         label=label,
-        place=Place(**model.place.model_dump()),
+        place=place,
         protocol=type_.name,
         points=(*points, *identity_check(points)),
         roles=dict(model.roles),

@@ -6,6 +6,7 @@
                     ├──▶ SDM630 meters   ──▶ Modbus TCP, one unit id per building
                     ├──▶ gas controller  ──▶ RS-485 line of its own, Modbus RTU, 9600 8N1
                     └──▶ pump room PLC   ──▶ Modbus TCP
+    systems/ (doors, fire ...) ──▶ each on its own sockets, as systems/system.py says
 
 site.py writes the configuration with which a gateway reads all of it.
 """
@@ -50,6 +51,7 @@ from gateway.sim.devices import (
 )
 from gateway.sim.faults import FaultBoard, Forge, honest
 from gateway.sim.line import Responder, SimLine
+from gateway.sim.systems.system import System
 from gateway.sim.world import Home, Layout, Leak, build
 
 _T = TypeVar("_T")
@@ -120,9 +122,17 @@ class Compound:
     """``async with Compound(layout) as compound``: the whole field works until the context ends."""
 
     def __init__(
-        self, layout: Layout, *, seed: int = 1, time_scale: float = TIME_SCALE, served: Served = unserved
+        self,
+        layout: Layout,
+        *,
+        seed: int = 1,
+        time_scale: float = TIME_SCALE,
+        served: Served = unserved,
+        systems: Sequence[System] = (),
     ) -> None:
+        """*systems*: what there is beside meters, gas and pumps."""
         self.layout = layout
+        self.systems = systems
         self.view = View(build(layout, seed), self.time, served)
         self.faults = FaultBoard()
         self.serial: dict[str, SimLine] = {}
@@ -147,6 +157,8 @@ class Compound:
             await self._open_tcp(stack, BUILDINGS, units, {n: f"bm-{n}" for n in units}, moment)
             pumps = _profiled("pumps-1", "pump_room_plc", pump_sheet, moment)
             await self._open_tcp(stack, PUMPS, {1: pumps}, {1: "pumps-1"}, moment)
+            for system in self.systems:
+                await stack.enter_async_context(system)
             self._stack = stack.pop_all()
         return self
 

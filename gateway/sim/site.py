@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+import rules
 from gateway.model import PointId, Text
 from gateway.sim.broker import MqttVersion
 from gateway.sim.compound import (
@@ -33,6 +34,7 @@ SITE, GATEWAY, UPLINK = "demo", "gw-1", "platform"
 ROOT = f"compound/v1/{SITE}/{GATEWAY}"
 """Of all topics of the gateway."""
 _RULES = Path(__file__).parent / "rules.yaml"
+_LIBRARY = Path(rules.__file__).parent / "library"
 _PARITY = {"N": "none", "E": "even", "O": "odd"}
 
 METER_POINTS = ("energy", "voltage", "current", "power")
@@ -103,13 +105,20 @@ def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
 def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget | None) -> None:
     """site.yaml and rules/; the compound must be running, because its ports are written down."""
     (directory / "rules").mkdir(parents=True, exist_ok=True)
-    rules = string.Template(_RULES.read_text(encoding="utf-8")).substitute(
+    own = string.Template(_RULES.read_text(encoding="utf-8")).substitute(
         silent_s=2 * meter_interval_s(compound),
         utility_silent_s=2 * max(water_interval_s(compound.layout), heat_interval_s(compound.layout)),
     )
-    (directory / "rules" / "compound.yaml").write_text(rules, encoding="utf-8")
+    (directory / "rules" / "compound.yaml").write_text(own, encoding="utf-8")
+    for pack in dict.fromkeys(pack for system in compound.systems for pack in system.packs):
+        (directory / "rules" / f"{pack}.yaml").write_text(_signed_off(pack), encoding="utf-8")
     text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
     (directory / "site.yaml").write_text(text, encoding="utf-8")
+
+
+def _signed_off(pack: str) -> str:
+    """A pack of the library as the virtual installer has signed it off: nobody is hurt here."""
+    return (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
 
 
 def document(compound: Compound, store: Path, uplink: UplinkTarget | None) -> Mapping[str, Any]:
@@ -144,6 +153,8 @@ def _lines(compound: Compound) -> Iterator[Mapping[str, Any]]:
         }
     for name, port in compound.tcp.items():
         yield {"id": name, "tcp": f"127.0.0.1:{port}"}
+    for system in compound.systems:
+        yield from system.lines()
 
 
 def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
@@ -192,6 +203,8 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
         "every": "2s",
         "allow_write": ["pump1_start", "pump2_start"],
     }
+    for system in compound.systems:
+        yield from system.devices()
 
 
 def _utilities(layout: Layout) -> Iterator[dict[str, Any]]:

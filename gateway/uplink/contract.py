@@ -13,9 +13,18 @@ from typing import Any
 
 from gateway.clock import ClockState
 from gateway.envelope import VERSION, json_text, place_item, text_item
-from gateway.messages import CatalogDevice, CatalogMessage, CatalogPoint, ReplyMessage, StatusMessage
+from gateway.messages import (
+    CatalogDevice,
+    CatalogMessage,
+    CatalogPlace,
+    CatalogPoint,
+    DivisionItem,
+    ReplyMessage,
+    StatusMessage,
+)
 from gateway.messages import State as State
 from gateway.model import Device, Lane, Point, PointId
+from gateway.places import Division, Named, Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,11 @@ def status_payload(identity: Identity, state: State, epoch: str, since_ms: int, 
 
 
 def catalog_payload(
-    identity: Identity, devices: Iterable[Device], destinations: Sequence[str], commandable: Set[PointId] = frozenset()
+    identity: Identity,
+    devices: Iterable[Device],
+    destinations: Sequence[str],
+    commandable: Set[PointId] = frozenset(),
+    places: Places | None = None,
 ) -> bytes:
     """The data-sharing list.
 
@@ -88,7 +101,34 @@ def catalog_payload(
         "destinations": list(destinations),
         "devices": [_device_item(device, commandable) for device in devices],
     }
+    if places is not None:
+        _add_places(message, places)
     return json_bytes(message)
+
+
+def _add_places(message: CatalogMessage, places: Places) -> None:
+    if places.district is not None:
+        message["district"] = _division_item(places.district)
+    if places.community is not None:
+        message["community"] = _division_item(places.community)
+    if places.named:
+        message["places"] = [_named_item(each) for each in places.named]
+
+
+def _division_item(division: Division) -> DivisionItem:
+    item: DivisionItem = {"name": text_item(division.name)}
+    if division.code is not None:
+        item["code"] = division.code
+    return item
+
+
+def _named_item(named: Named) -> CatalogPlace:
+    item: CatalogPlace = {"level": named.level, "place": place_item(named.place)}
+    if named.name is not None:
+        item["name"] = text_item(named.name)
+    if named.address_code is not None:
+        item["address_code"] = named.address_code
+    return item
 
 
 def _device_item(device: Device, commandable: Set[PointId]) -> CatalogDevice:

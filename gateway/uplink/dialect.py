@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from gateway.clock import Clock
 from gateway.envelope import Envelope
 from gateway.model import Device, Lane, PointId
+from gateway.places import NO_PLACES, Places
 from gateway.uplink.contract import Identity
 
 
@@ -142,6 +143,8 @@ class Subject:
     """When the daemon started, as far as is known now."""
     reported: Callable[[], bytes | None] = lambda: None
     """What has become of the configuration the platform wanted; None where there was none."""
+    places: Places = NO_PLACES
+    """As this platform may see them."""
 
 
 class Dialect(Protocol):

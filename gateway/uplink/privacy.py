@@ -24,6 +24,7 @@ from gateway.config.models import OnlyModel, PlaceModel
 from gateway.envelope import Envelope, json_text, place_item
 from gateway.messages import NOTICE
 from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
+from gateway.places import LEVELS, Places, key_of
 
 Item: TypeAlias = dict[str, Any]
 
@@ -62,6 +63,7 @@ class View:
         self._lanes: frozenset[str] | None = None if only.lanes is None else frozenset(only.lanes)
         self._open = key is None and only == OnlyModel()
         households = frozenset(point.device for point in points.values() if point.personal)
+        self._homes = frozenset(device.place for device in devices if device.id in households)
         allowed = [device for device in devices if _allowed(only, device)]
         self._veiled = frozenset() if key is None else households
         kept = {device.id: self._kept(device, device.id in households) for device in allowed}
@@ -96,6 +98,17 @@ class View:
     def original(self, shown: str) -> str | None:
         """The device or point that the platform means."""
         return self._original.get(shown)
+
+    def places(self, places: Places) -> Places:
+        """Of *places* only where a device lies that this platform sees, as it sees it.
+
+        A household's room, its name and its address code are as personal as the household: whoever is not told of the
+        one is not told of the other, also where some device in the open hangs in the same room.
+        """
+        strict = self._key is not None or not self._only.personal
+        there = {key_of(device.place, level) for device in self._devices for level in LEVELS}
+        homes = {key_of(place, "room") for place in self._homes} if strict else set()
+        return places.kept(lambda named: (key := key_of(named.place, named.level)) in there and key not in homes)
 
     def _name(self, device: str) -> str:
         return pseudonym(self._key, device) if self._key is not None and device in self._veiled else device

@@ -8,6 +8,7 @@ from datetime import UTC, tzinfo
 
 from gateway.config.load import Configuration
 from gateway.model import Device, Point, PointId, Text
+from gateway.places import NO_PLACES, Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Catalog:
     speaking: frozenset[tuple[str, str | None]]
     """Alarms (rule, device) whose message cannot contain the value of a personal point."""
     zone: tzinfo = UTC
+    places: Places = NO_PLACES
 
     @classmethod
     def of(cls, config: Configuration) -> Catalog:
@@ -38,4 +40,5 @@ class Catalog:
                 and not any(points[point].personal for point in watch.shown.values())
             ),
             zone=config.site.zone,
+            places=config.places,
         )

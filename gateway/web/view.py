@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.envelope import place_item
 from gateway.model import ANNOUNCED, Place, Priority
+from gateway.places import key_of, place_of
 from gateway.web.catalog import Catalog
 
 Item = dict[str, Any]
@@ -101,6 +102,7 @@ def _alarm(catalog: Catalog, alarm: Mapping[str, Any]) -> Item:
     return {
         **_only(alarm, "rule", "device", "place", "state", "priority", "count", "since_ms", "known", "shadow"),
         "device_name": _name(catalog, alarm["device"]),
+        "group": _group(catalog, place_of(alarm["place"])),
         "name": alarm["name"],
         "message": alarm["message"] if speaking else alarm["name"],
         "response": alarm["response"],
@@ -136,16 +138,25 @@ def _port(port: Mapping[str, Any] | None) -> str:
 
 def _device(catalog: Catalog, id_: str, figures: Mapping[str, Any], uptime_s: float) -> Item:
     silent, achieved_s = figures["silent_s"] is not None, figures["p50_s"]
+    place = catalog.devices[id_].place if id_ in catalog.devices else Place()
     return {
         "id": id_,
         "name": _name(catalog, id_),
-        "place": place_item(catalog.devices[id_].place if id_ in catalog.devices else Place()),
+        "place": place_item(place),
+        "group": _group(catalog, place),
         **_only(figures, "period_s", "p50_s", "p95_s", "polls", "failures", "cost_s", "wasted_s", "silent_s"),
         "late": bool(not silent and achieved_s and achieved_s > LATE * figures["period_s"]),
         "cost": _share(figures["cost_s"], uptime_s),
         "wasted": _share(figures["wasted_s"], uptime_s),
         "in_vain_s": round(figures["wasted_s"] / figures["failures"], 3) if figures["failures"] else None,
     }
+
+
+def _group(catalog: Catalog, place: Place) -> Item:
+    """Building and entrance, under which the page lists it; the grid cell of what lies in no building."""
+    level = next((each for each in ("unit", "building", "grid") if getattr(place, each) is not None), "unit")
+    key = key_of(place, level)
+    return {"id": "/".join(each or "" for each in key or ()), "name": asdict(catalog.places.text(place, level))}
 
 
 def _share(seconds: float, uptime_s: float) -> float:

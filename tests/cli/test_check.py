@@ -16,7 +16,7 @@ GOOD = """format: site/1
 site: {id: jiayuan, name: {zh: 佳园小区, en: Jiayuan Garden}}
 gateway: {id: gw1}
 lines: [{id: bus1, serial: /dev/ttyS1}]
-devices: [{id: m1, profile: meter, line: bus1, address: "1"}]
+devices: [{id: m1, profile: meter, line: bus1, address: "1", place: {building: "3"}}]
 """
 
 

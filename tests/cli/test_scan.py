@@ -167,7 +167,8 @@ def test_what_is_written_passes_check_and_configured_devices_are_not_repeated(tm
         assert merged != site
         (config / "site.yaml").write_text(merged, encoding="utf-8")
         checked = await call(check_command, "--config", config, "--json")
-        assert (checked.exit_code, json.loads(checked.stdout)["faults"]) == (0, [])
+        left = [fault["code"] for fault in json.loads(checked.stdout)["faults"]]
+        assert (checked.exit_code, left) == (0, ["W-PLACE"]), "where a device hangs no scan can know"
         # the same line by its name; the file is not overwritten unless that is wanted
         again = await call(command, *scan, "--line", "bus")
         assert again.exit_code == 2

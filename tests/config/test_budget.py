@@ -22,7 +22,7 @@ lines:
 devices:
 {devices}
 """
-METER = "- {{id: m{n}, profile: energy_only, line: bus, address: '{n:012d}', every: {every}}}"
+METER = "- {{id: m{n}, profile: energy_only, line: bus, address: '{n:012d}', every: {every}, place: {{site: true}}}}"
 PROFILE = """\
 format: profile/1
 id: energy_only

@@ -331,7 +331,7 @@ def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path, mon
     site(
         tmp_path,
         "lines: [{id: a, tcp: '127.0.0.1:502'}]\ndevices:\n"
-        "- {id: v1, profile: valve, line: a, unit_id: 1, allow_write: [way]}\n",
+        "- {id: v1, profile: valve, line: a, unit_id: 1, place: {site: true}, allow_write: [way]}\n",
     )
     (fault,) = check(tmp_path)
     assert (fault.code, fault.message.en) == ("E-PROTOCOL", 'this version cannot write over protocol "modbus-tcp"')
@@ -339,7 +339,8 @@ def test_a_protocol_whose_driver_cannot_write_allows_nothing(tmp_path: Path, mon
 
 def test_a_devices_password_file_is_found_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "meters.password").write_text("02 000000\n", encoding="utf-8")
-    text = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n- {id: m1, profile: meter, line: a, address: '1', "
+    text = "lines: [{id: a, serial: /dev/ttyS1}]\ndevices:\n"
+    text += "- {id: m1, profile: meter, line: a, address: '1', place: {site: true}, "
     config = loaded(tmp_path, text + "password_file: meters.password}\n")
     assert config.lines[0].devices[0].spec.options.password_file == tmp_path / "meters.password"
     assert not check(site(tmp_path, text + "password_file: meters.password}\n"))

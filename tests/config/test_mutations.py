@@ -15,6 +15,7 @@ from gateway.config.load import examine
 HERE = Path(__file__).parent
 GOOD = """format: site/1
 site: {id: jiayuan, name: {zh: 佳园小区, en: Jiayuan Garden}, timezone: Asia/Shanghai}
+places: {grids: [{id: G1}], buildings: [{id: "3", grid: G1, units: [{id: "1", rooms: [{id: "101", floor: "1"}]}]}]}
 gateway: {id: gw1}
 store: {path: data, budget: 512 MiB}
 uplinks:
@@ -24,7 +25,8 @@ lines:
 - {id: plc, tcp: "192.168.1.20:502"}
 devices:
 - {id: m1, profile: meter, line: bus1, address: "1", every: 5 min, place: {building: "3"}, roles: {pump: p1}}
-- {id: p1, profile: pump, line: plc, protocol: modbus-tcp, unit_id: 5, points: {level: {every: 10s}}}
+- {id: p1, profile: pump, line: plc, place: {site: true}, protocol: modbus-tcp, unit_id: 5,
+   points: {level: {every: 10s}}}
 """
 RULES = """format: rules/1
 rules:

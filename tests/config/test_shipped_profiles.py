@@ -152,7 +152,7 @@ def test_a_site_with_one_of_each_passes_the_check(tmp_path: Path) -> None:
     for number, name in enumerate(NAMES, 1):
         for protocol in KEYS.keys() & load(name).types.keys():
             said = KEYS[protocol].format(number=number)
-            devices.append(f"- {{id: d{number}, profile: {name}, line: {protocol}, {said}}}")
+            devices.append(f"- {{id: d{number}, profile: {name}, line: {protocol}, place: {{site: true}}, {said}}}")
     assert len(devices) >= 36
     head = "format: site/1\nsite: {id: all, name: {zh: 全部, en: All}}\ngateway: {id: gw1}\n"
     text = head + "\n".join(["lines:", *lines, "devices:", *devices, ""])
@@ -188,6 +188,12 @@ def answered(vector: str) -> dict[int, int]:
 
 
 GOLDEN = [
+    Golden(
+        "barrier_io_8ch",
+        {"position": "open", "loop": True, "hit": False, "fault": False, "held_up": True, "raise": False},
+        discrete={0: 1, 1: 1, 4: 1},
+        coil={0: 0},
+    ),
     # captured or printed frames; 4366 3334 is one step above the float32 nearest to the 230.2 V that were noted down
     Golden("eastron_sdm120", {"voltage": 230.200012}, input=answered("mb-sdm-volt")),
     Golden("eastron_sdm230", {"voltage": 230.200012}, input=answered("mb-sdm-volt")),
@@ -298,8 +304,42 @@ GOLDEN = [
         coil={2: 1},
     ),
     Golden("fire_contacts_io_8ch", {"fire": True, "fault": False}, discrete={0: 1, 1: 0}),
+    Golden(
+        "waveshare_modbus_io_8ch_door",
+        {"contact": "closed", "button": False, "lock": True},
+        discrete={0: 1},
+        coil={0: 1},
+    ),
     Golden("pemtech_pt495", {"concentration": 12, "sensor": "lel", "status_bits": 1}, holding={0: 12, 1: 0x0201}),
     Golden("pemtech_pt2008", {"sensor1_reading": 12, "sensor2_battery": 88}, holding={30: 12, 36: 88}),
+    # from the printed scales, types and addresses of the sources
+    Golden(
+        "renke_rs_fsxcs",
+        {"wind_speed": 12.34, "wind_force": 6, "wind_direction": 270, "temperature": -5.5, "noise": 61.2, "pm25": 75},
+        holding={500: 1234, 501: 6, 503: 270, 505: 0x10000 - 55, 506: 612, 507: 75},
+    ),
+    Golden(
+        "renke_rs_fsxcs",
+        {"pressure": 101.3, "illuminance": 65537, "rainfall": 12.5},
+        holding={509: 1013, 510: 1, 511: 1, 513: 125},
+    ),
+    Golden("renke_air_noise", {"pm25": 75, "pm10": 150, "noise": 55.5}, holding={506: 555, 507: 75, 508: 150}),
+    Golden("renke_noise", {"laeq": 55.5}, holding={506: 555}),
+    Golden("campbell_metsens300", {"temperature": 230.200012, "status_code": 1}, holding={4: 0x4366, 5: 0x3334, 11: 1}),
+    Golden("campbell_metsens200", {"gust": 230.200012}, holding={14: 0x4366, 15: 0x3334}),
+    Golden("qdy30a_level", {"level": 123.4, "unit_code": 16, "decimals": 3}, holding={2: 16, 3: 3, 4: 1234}),
+    Golden("qdy30a_level", {"level": -0.2}, holding={4: 0xFFFE}),
+    Golden("dfrobot_sen0676_radar", {"distance": 1234, "level": 56.7}, holding={1: 1234, 3: 567}),
+    Golden("siyb_radar_60ghz", {"level": 56.7, "error_code": 2}, holding={3: 567, 16: 2}),
+    Golden(
+        "relay_gas_kitchen",
+        {"valve": "closed", "fan": False, "position": "closed", "fan_running": False},
+        coil={0: 1},
+        discrete={0: 1},
+    ),
+    Golden("relay_siren_beacon", {"siren": True, "beacon": False}, coil={0: 1}),
+    Golden("gas_alarm_contacts", {"status": "alarm", "health": "normal"}, discrete={0: 1, 1: 1}),
+    Golden("gas_alarm_contacts", {"status": "normal", "health": "fault"}),  # a cable without power
 ]
 
 

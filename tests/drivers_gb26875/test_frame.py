@@ -132,6 +132,15 @@ def test_an_extra_start_byte_and_a_broken_frame_cost_nothing_behind_them() -> No
     assert len(Splitter().feed(b"@" + good + bytes(broken) + b"@@@" + good)) == 2
 
 
+def test_a_frame_inside_anothers_data_is_taken_for_itself_however_the_stream_is_cut() -> None:
+    inner = Frame.from_bytes(RAW["gb26875-stm-hb2"])
+    outer = Frame(1, 2, bytes(6), bytes(6), b"\x80\x01" + inner.to_bytes() + b"\x00")
+    stream = outer.to_bytes() + inner.to_bytes()
+    bytewise = Splitter()
+    found = [frame for byte in stream for frame in bytewise.feed(bytes((byte,)))]
+    assert found == list(Splitter().feed(stream)) == [inner, inner]
+
+
 def test_a_length_that_no_frame_has_is_not_waited_for() -> None:
     splitter = Splitter()
     head = bytearray(RAW["gb26875-stm-hb2"][:27])

@@ -25,6 +25,7 @@ from drivers.gb26875.simulator import (
     vendor,
 )
 from drivers_gb26875.plant import PANEL, SOURCE, Core, analog_point, device, hub_spec, running, shipped_points
+from drivers_gb26875.test_frame import RAW
 from gateway.clock import ClockState
 from support.clock import LoopClock, ManualClock
 from support.virtual_time import run
@@ -204,6 +205,25 @@ def test_a_full_inbox_holds_the_connection_back_and_loses_nothing() -> None:
     run(scenario())
 
 
+def test_a_device_comes_back_and_brings_what_was_not_confirmed() -> None:
+    async def scenario() -> None:
+        hub = Gb26875Hub(hub_spec(), LoopClock())
+        async with hub:
+            panel = await Transmitter("127.0.0.1", hub.port).__aenter__()
+            sending = asyncio.create_task(panel.send(component(FIRE)))
+            assert (await hub.receive())[0].happenings  # and the power fails before it is on disk
+        await panel.closed.wait()
+        async with hub:
+            (report,) = await hub.receive()
+            assert report.happenings
+            await hub.stored([report])
+            assert await sending
+            assert panel.sent == 2
+            await panel.__aexit__(None, None, None)
+
+    run(scenario(), grace_s=0.02)
+
+
 # ---------------------------------------------------------------------- commands
 
 
@@ -244,7 +264,7 @@ def test_the_time_is_told_to_nobody_while_it_is_not_known() -> None:
 
 def test_a_device_is_asked_for_its_state_when_it_connects_if_it_should_be() -> None:
     async def scenario() -> None:
-        asked = device(ask=True, system_type=1, system_address=3)
+        asked = device(ask=True, system_type=1, system_address=2)
         async with running(hub_spec(asked)) as core:
             for _ in range(2):
                 async with connected(core, answers_61=FIRE | NORMAL) as panel:
@@ -253,7 +273,7 @@ def test_a_device_is_asked_for_its_state_when_it_connects_if_it_should_be() -> N
                     await core.until(lambda core: core.values().get("started") is False)
                     assert core.values()["fire"] is True
                     requests = [adu for command, _, adu in panel.received if command == 4]
-                    assert requests == [bytes((61, 1, 1, 3))]
+                    assert requests == [Frame.from_bytes(RAW["gb26875-cannon-state"]).adu]
 
     asyncio.run(scenario())
 
@@ -327,12 +347,17 @@ def test_datagrams_are_confirmed_and_those_that_find_no_room_come_again() -> Non
                 panel.say(panel.frame(number, 2, panel.adu(component(FIRE, number=number))))
                 await asyncio.sleep(0)  # no socket's buffer holds them all
             await refused(core)
+            faulty = panel.frame(2000, 2, panel.adu(component(FAULT, number=2000)))
+            panel.say(faulty)
+            await asyncio.sleep(0.1)
             core.disk.set()
+            assert await panel._deliver(2000, faulty)
+            assert core.values()["fault"] is True
             sending = [panel._deliver(n, panel.frame(n, 2, panel.adu(component(FIRE, number=n)))) for n in (1190, 1199)]
             assert await asyncio.gather(*sending) == [True, True]
             numbers = [each.attributes["number"] for each in core.happenings]
             assert len(numbers) == len(set(numbers))
-            assert {1, 1190, 1199} <= set(numbers)
+            assert {1, 1190, 1199, 2000} <= set(numbers)
 
     run(scenario())
 
@@ -417,7 +442,8 @@ def test_a_peer_that_takes_no_confirmations_is_let_go(monkeypatch: pytest.Monkey
 
 
 async def flood(loop: asyncio.AbstractEventLoop, peer: socket.socket, data: bytes) -> None:
-    while True:
+    """More than all kernel buffers hold, and few enough that a hub without a limit is found out."""
+    for _ in range(1400):
         await loop.sock_sendall(peer, data)
 
 

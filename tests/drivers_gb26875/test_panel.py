@@ -76,13 +76,15 @@ def test_what_does_not_end_a_fire() -> None:
 
 def test_a_manual_alarm_is_a_fire_until_it_is_cleared() -> None:
     assert fire(Operation(4, 1)) is True
-    assert fire(Operation(4, 1), DeviceState(1)) is False
+    assert fire(Operation(4, 1), DeviceState(1)) is True  # not every device tells it in its heartbeat
+    assert fire(Operation(4, 1), DeviceState(2), DeviceState(1)) is False
     assert fire(Operation(4, 1), DeviceState(2)) is True
     assert fire(DeviceState(1), Operation(4, 1), Operation(8, 1)) is False
     assert fire(DeviceState(3), Operation(1, 1)) is False
     assert fire(Operation(4, 1, 1, 1), Operation(8, 1, 1, 1), system(NORMAL)) is False
     assert fire(Operation(4, 1, 1, 1), DeviceState(1)) is True  # it was pressed on the panel
     assert fire(Operation(4, 1, 1, 1), system(NORMAL)) is False
+    assert after(Operation(4, 1, 1, 1), system(NORMAL), panel=Panel(system_clears=False)).points()["fire"] is True
 
 
 def test_a_reset_leaves_what_is_shielded_and_the_power_as_it_was() -> None:
@@ -114,6 +116,7 @@ def test_a_fault_of_the_way_to_the_panel_is_a_fault() -> None:
 
 def test_more_components_than_are_counted_are_still_in_fire() -> None:
     panel = after(*(component(FIRE, number) for number in range(MOST_COMPONENTS + 50)))
+    panel = after(component(FAULT, MOST_COMPONENTS + 50), panel=panel)
     assert len(panel.components) == MOST_COMPONENTS + 1
     panel = after(*(component(NORMAL, number) for number in range(MOST_COMPONENTS)), panel=panel)
     assert panel.points()["fire"] is True

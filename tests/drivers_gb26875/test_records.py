@@ -127,6 +127,13 @@ def test_a_wrong_count_loses_none_that_is_there(said: tuple[int, bytes], record:
             assert adu.odd
 
 
+def test_a_wrong_count_of_objects_without_a_time() -> None:
+    first, second = simulator.component(2, number=1), simulator.component(2, number=2)
+    adu = parse(bytes((2, 9)) + first[1] + second[1])
+    assert [address_parts(each.address)[1] for each in adu.records if isinstance(each, ComponentState)] == [1, 2]
+    assert adu.odd
+
+
 def test_a_time_that_is_none_does_not_move_what_follows() -> None:
     impossible = bytes((99, 99, 99, 99, 99, 99))
     said = simulator.component(2)

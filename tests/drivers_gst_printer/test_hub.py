@@ -66,6 +66,7 @@ def test_an_open_port_is_a_sign_of_life_and_a_lost_one_is_none(tmp_path: Path) -
                 printer.unplug()
                 with pytest.raises(LineLost):
                     await told(hub)
+                assert not hub._reading  # a dead descriptor would be readable for ever
             printer.plug()
             async with hub:
                 printer.reset()
@@ -95,6 +96,7 @@ def test_what_was_printed_before_the_port_was_lost_is_told(tmp_path: Path) -> No
                 await asyncio.sleep(0)
             printer.unplug()
             assert (await told(hub)).happenings[0].attributes["event"] == "fire"
+            assert not hub._reading
             with pytest.raises(LineLost):
                 await hub.receive()
 
@@ -111,6 +113,7 @@ def test_a_core_that_does_not_listen_stops_the_reading_and_loses_nothing(tmp_pat
             for _ in range(20):
                 await asyncio.sleep(0)
             assert len(hub._inbox._reports) == 5
+            assert not hub._reading
             while len(told_numbers) < 60:
                 for report in await hub.receive():
                     told_numbers += [each.attributes["number"] for each in report.happenings]

@@ -98,7 +98,7 @@ class UhppoteRig:
 @asynccontextmanager
 async def rig() -> AsyncIterator[UhppoteRig]:
     async with UhppoteSimulator([SERIAL], local_now()) as network:
-        yield UhppoteRig(hub(network), "d1", network)
+        yield UhppoteRig(hub(network, [device("d1", SERIAL, 1)]), "d1", network)
 
 
 def hub_rigs() -> Iterator[tuple[str, Callable[[], AbstractAsyncContextManager[UhppoteRig]]]]:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from drivers.base import Happening, HubSpec, Report
 from drivers.uhppote import frame
 from drivers.uhppote.config import HubOptions, PointOptions
-from drivers.uhppote.discover import seek
 from drivers.uhppote.doors import UhppoteDevice
 from drivers.uhppote.events import REASONS
 from drivers.uhppote.hub import WINDOW, UhppoteHub, own_address
+from drivers.uhppote.seek import seek
 from drivers.uhppote.simulator import SimController, UhppoteSimulator
 from drivers_uhppote.hub_rig import CLOCK, OTHER, SERIAL, device, devices, hub, local_now
 from gateway.clock import ClockState
@@ -179,6 +179,26 @@ def test_answers_that_get_lost_are_asked_for_again_and_nothing_comes_twice() -> 
     run(check, specs=devices(timeout_s=0.05))
 
 
+def test_an_answer_that_comes_twice_answers_nothing_else() -> None:
+    async def check(core: Core, network: UhppoteSimulator) -> None:
+        say, before = network.say, [b""]
+
+        def stutter(data: bytes, to: tuple[str, int]) -> None:
+            if data[1] == frame.EVENT:
+                say(before[0], to)
+                before[0] = data
+            say(data, to)
+
+        network.say = stutter  # type: ignore[method-assign]
+        for number in range(20):
+            network.controllers[SERIAL].swipe(1, CARD + number)
+        await core.until(lambda: len(core.happenings) == 20)
+        assert [each.personal["card"] for each in core.happenings] == [str(CARD + number) for number in range(20)]
+        assert core.hub.dropped["unasked"] >= 18
+
+    run(check)
+
+
 def test_a_controller_that_has_begun_anew_is_followed_from_its_first_event() -> None:
     async def check(core: Core, network: UhppoteSimulator) -> None:
         controller = network.controllers[SERIAL]
@@ -236,13 +256,32 @@ def test_no_more_than_a_window_of_events_is_fetched_that_nobody_stores() -> None
         got: list[Report] = []
         while len(got) < WINDOW:
             got += [report for report in await core.hub.receive() if report.happenings]
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert len(got) == WINDOW
+        await asyncio.sleep(0.1)
+        assert controller.asked.count(frame.EVENT) <= WINDOW + 1
         await core.hub.stored(got)
         await core.until(lambda: len(core.happenings) == 500 - WINDOW)
 
     run(check)
+
+
+def test_opened_again_it_goes_on_behind_what_is_on_disk() -> None:
+    async def main() -> None:
+        async with UhppoteSimulator([SERIAL], local_now()) as network, asyncio.timeout(20):
+            made, controller = hub(network), network.controllers[SERIAL]
+            async with made:
+                core = Core(made)
+                await core.until(lambda: bool(core.memory))
+                controller.swipe(1, CARD)
+                await core.until(lambda: len(core.happenings) == 1)
+                controller.swipe(1, CARD + 1)
+                while not any(report.happenings for report in await made.receive()):
+                    pass  # given out, and lost by the disk
+            controller.swipe(1, CARD + 2)
+            async with made:
+                await core.until(lambda: len(core.happenings) == 3)
+            assert [each.personal["card"] for each in core.happenings] == [str(CARD + number) for number in range(3)]
+
+    asyncio.run(main())
 
 
 # ---------------------------------------------------------------------- points
@@ -395,6 +434,19 @@ def test_a_listener_of_somebody_else_is_left_alone_where_the_site_says_so() -> N
     run(check, prepare=taken, set_listener=False)
 
 
+def test_firmware_that_knows_no_listener_is_followed_all_the_same() -> None:
+    async def check(core: Core, network: UhppoteSimulator) -> None:
+        controller = network.controllers[SERIAL]
+        controller.swipe(1, CARD, silent=True)
+        network.say(controller.status(), ("127.0.0.1", core.hub.port))
+        await core.until(lambda: len(core.happenings) == 1)
+
+    def old(controller: SimController) -> None:
+        controller.ignores = frozenset((frame.GET_LISTENER, frame.SET_LISTENER))
+
+    run(check, specs=devices(timeout_s=0.1), prepare=old)
+
+
 def test_the_way_to_a_controller_tells_our_address() -> None:
     assert own_address(("127.0.0.1", 60000)) == "127.0.0.1"
 
@@ -515,7 +567,7 @@ def test_a_push_from_another_address_than_the_configured_one_is_not_heard() -> N
     async def main() -> None:
         async with UhppoteSimulator([SERIAL], local_now()) as network:
             specs = devices(host=f"127.0.0.2:{network.port}", timeout_s=0.05)
-            async with hub(network, specs) as opened:
+            async with hub(network, specs) as opened, asyncio.timeout(20):
                 controller = network.controllers[SERIAL]
                 controller.swipe(1, CARD, silent=True)
                 network.say(controller.status(), ("127.0.0.1", opened.port))

@@ -13,17 +13,19 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from drivers.base import Decoded, DeviceSpec, SerialFormat
+import drivers_led_display.rig
+from drivers.base import Decoded, DeviceSpec, PointSpec, SerialFormat
 from drivers.mbus import records
 from drivers.mbus.frame import ACK
 from drivers.modbus import codec
 from drivers.modbus.framing import ASCII, RTU, TCP, Framing
 from drivers.registry import decoder, decoders, protocol
 from gateway.errors import DriverError, ProtocolError
-from gateway.model import Reading
+from gateway.model import Point, Reading, Text, ValueKind
 from support.chaos import KINDS, Kind, Truth, point_spec
 from support.clock import ManualClock
 
@@ -43,6 +45,8 @@ def targets() -> Mapping[str, Target]:
     for kind in KINDS.values():
         found[f"driver:{kind.name}"] = _driver(kind)
         found[f"sim:{kind.name}"] = _simulator(kind)
+    found["driver:onbon"] = _display
+    found["driver:osdp"] = _osdp_reader
     return found
 
 
@@ -59,6 +63,9 @@ def _vectors(file: Path) -> Iterator[bytes]:
                 yield bytes.fromhex(written)
             except ValueError:
                 yield written.encode()  # Modbus ASCII
+        elif "input" in vector:  # JSON, XML or a text
+            said = vector["input"]
+            yield (said if isinstance(said, str) else json.dumps(said)).encode()
 
 
 # ---------------------------------------------------------------------- what is promised
@@ -173,6 +180,36 @@ def _driver(kind: Kind) -> Target:
             assert [reading.point for reading in readings] == list(batch)
 
     return check
+
+
+def _display(data: bytes) -> None:
+    """Its readings are words, so it is no ``Kind``."""
+    line: Any = _OneAnswer()
+    line.data = data
+    display = drivers_led_display.rig.display(line)
+    for batch in display.batches(["d.online", "d.notice", "d.state"]):
+        try:
+            readings = _finished(display.poll(batch))
+        except DriverError:
+            continue
+        assert [reading.point for reading in readings] == list(batch)
+
+
+def _osdp_reader(data: bytes) -> None:
+    """Its values are no codes that say what they are, so it is no Kind; one that is busy waits, and is let go."""
+    type_ = protocol("osdp")
+    options = type_.device_options.model_validate(
+        {"address": data[1] & 0x7E if len(data) > 1 else 1, "plaintext": True}
+    )
+    point = Point("d1.cards", ValueKind.NUMBER, Text("", ""), 1.0)
+    spec = PointSpec(point, type_.point_options.model_validate({"field": "card_count"}))
+    line: Any = _OneAnswer()
+    line.data = data
+    driver = type_.make(DeviceSpec("d1", options, {point.id: spec}, 0.5), line, ManualClock())
+    poll: Any = driver.poll([point.id])
+    with suppress(StopIteration, DriverError):
+        poll.send(None)
+    poll.close()
 
 
 def _finished(poll: Any) -> list[Reading]:

@@ -43,7 +43,7 @@ def test_every_parser_there_is_stands_here() -> None:
     assert {name.partition(":")[2] for name in TARGETS if name.startswith("decode:")} == set(decoders())
     framed = {file.parent.name for file in DRIVERS.glob("*/frame.py")}
     assert {name.partition(":")[2] for name in TARGETS if name.startswith("frame:")} == framed
-    asked = {name for name in protocols() if protocol(name).hub is None}  # hubs' streams: tests/drivers_*
+    asked = {name for name in protocols() if protocol(name).hub is None}  # a hub's tests fuzz what it hears
     assert {name.partition(":")[2] for name in TARGETS if name.startswith("driver:")} >= asked
     assert len(CORPUS) > 200
 

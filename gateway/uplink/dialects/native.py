@@ -66,7 +66,9 @@ class Native:
 
     def catalog(self) -> Sequence[Outgoing]:
         subject = self._subject
-        body = catalog_payload(subject.identity, subject.devices, subject.destinations, subject.commandable)
+        body = catalog_payload(
+            subject.identity, subject.devices, subject.destinations, subject.commandable, subject.places
+        )
         return [Outgoing(self._topics.catalog, body, retain=True)]
 
     def encode(self, envelope: Envelope, *, sent_ms: int, replay: bool) -> Sequence[Outgoing]:

@@ -142,20 +142,41 @@
       .filter(function (text) { return text; }).join(" ");
   }
 
+  /* Items under the building and entrance where they are; the place of the first item comes first. No headings where
+     all are in one place. */
+  function byGroup(items) {
+    var groups = {}, order = [], rows = [];
+    items.forEach(function (item) {
+      var id = "k" + item.group.id;
+      if (!groups[id]) { groups[id] = []; order.push(item.group); }
+      groups[id].push(item);
+    });
+    order.forEach(function (group) {
+      if (order.length > 1) { rows.push({heading: {id: "place " + group.id, name: group.name}}); }
+      groups["k" + group.id].forEach(function (item) { rows.push({item: item}); });
+    });
+    return rows;
+  }
+
   function alarms(state) {
     var n = state.alarms.length;
     by("no-alarms").hidden = n > 0;
     by("more-alarms").hidden = n <= FIRST_ALARMS;
     say(by("more-alarms"), everyAlarm ? word("fewer_alarms") : word("all_alarms", {n: n}));
-    each(by("alarms"), everyAlarm ? state.alarms : state.alarms.slice(0, FIRST_ALARMS), function (alarm) { return alarm.rule + "@" + alarm.device; }, function () {
-      var item = make("li");
+    each(by("alarms"), byGroup(everyAlarm ? state.alarms : state.alarms.slice(0, FIRST_ALARMS)), function (row) {
+      return row.heading ? row.heading.id : row.item.rule + "@" + row.item.device;
+    }, function (row) {
+      var item = make("li", row.heading ? "place" : "");
+      if (row.heading) { return item; }
       var first = make("div", "", item);
       item.badge = make("span", "badge", first);
       item.message = make("span", "message", first);
       item.response = make("div", "response", item);
       item.under = make("div", "under", item);
       return item;
-    }, function (item, alarm) {
+    }, function (item, row) {
+      var alarm = row.item;
+      if (row.heading) { say(item, both(row.heading.name)); return; }
       var calm = alarm.priority !== "critical" && alarm.priority !== "high";
       var message = both(alarm.message) || both(alarm.name) || alarm.rule;
       dress(item, alarm.priority + (alarm.state === "rtn_unack" ? " over" : ""));
@@ -219,9 +240,9 @@
     ].filter(function (pair) { return pair[1] !== "0" || pair[0] === "polls"; }));
     COLUMNS.forEach(function (column, i) { say(card.columns[i], word(column[0])); });
     each(card.rows, withDetail(rows), function (row) { return row.key; }, function (row) {
-      return row.detail ? newDetail() : newDevice(row.device);
+      return row.heading ? newHeading() : row.detail ? newDetail() : newDevice(row.device);
     }, function (node, row) {
-      if (row.detail) { showDetail(node); } else { showDevice(node, row.device); }
+      if (row.heading) { say(node.cell, both(row.heading.name)); } else if (row.detail) { showDetail(node); } else { showDevice(node, row.device); }
     });
     card.more.hidden = few.length === line.devices.length;
     say(card.more, open[line.id] ? word("show_fewer", {n: FIRST_DEVICES}) : word("show_all", {n: line.devices.length}));
@@ -229,11 +250,20 @@
 
   function withDetail(devices) {
     var rows = [];
-    devices.forEach(function (device) {
+    byGroup(devices).forEach(function (row) {
+      var device = row.item;
+      if (row.heading) { rows.push({key: row.heading.id, heading: row.heading}); return; }
       rows.push({key: device.id, device: device});
       if (device.id === asked) { rows.push({key: device.id + " points", detail: true}); }
     });
     return rows;
+  }
+
+  function newHeading() {
+    var row = make("tr", "place");
+    row.cell = make("th", "", row);
+    row.cell.colSpan = COLUMNS.length;
+    return row;
   }
 
   function newDevice(device) {

@@ -13,13 +13,11 @@ from drivers.uhppote.frame import Frame, Identity
 from gateway.errors import ProtocolError
 from gateway.model import Value
 
-EVERYBODY = "255.255.255.255:60000"
-QUIET_S = 2.5
-"""After this, whoever has not answered will not."""
+EVERYBODY = f"255.255.255.255:{PORT}"
 
 
-async def seek(broadcast: str | None = None, timeout_s: float = QUIET_S) -> AsyncIterator[Found]:
-    """Each controller once, as soon as it answers; nothing is changed in any of them.
+async def seek(broadcast: str | None, timeout_s: float) -> AsyncIterator[Found]:
+    """Each controller once, as soon as it answers (drivers/base.py: Seek).
 
     Raises ValueError for a *broadcast* that is no IPv4 address, LineLost where no socket can be had.
     """
