@@ -37,6 +37,7 @@ from gateway.assembly import (
     self_watch,
     sight_of,
     uplinks_of,
+    vehicles_of,
 )
 from gateway.clock import GatewayClock
 from gateway.commands import Commands
@@ -116,7 +117,8 @@ async def run(
         timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
         await timekeeper.begin(saved)
         identities = identities_of(config, saved)
-        intake = intake_of(config, pipeline, clock)
+        vehicles = vehicles_of(config, saved, pipeline, clock)
+        intake = intake_of(config, pipeline, vehicles, clock)
         connections = {plan.id: connection_of(plan, saved, clock) for plan in config.lines}
         lines = [
             line_of(plan, connections[plan.id], config, identities, pipeline, intake, clock) for plan in config.lines
@@ -180,6 +182,7 @@ async def run(
                 group.create_task(keep_registers(lines, pipeline, clock)),
                 group.create_task(watch.run()),
                 *([group.create_task(risk.run())] if risk else []),
+                *([group.create_task(vehicles.run())] if vehicles else []),
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+import structlog
+
 from drivers.base import Hub
 from drivers.transport import ByteLine
 from gateway.answers import Answers
 from gateway.clock import Clock, GatewayClock
+from gateway.config.faults import headline
 from gateway.config.load import Configuration, LinePlan
 from gateway.config.models import OnlyModel, UplinkModel
 from gateway.envelope import Envelope
-from gateway.errors import StoreError, UplinkError
+from gateway.errors import ConfigError, StoreError, UplinkError
 from gateway.field import drivers_on, links_on, open_hub, open_line
 from gateway.hearing import Hearing
 from gateway.identity import Identities
 from gateway.ids import uuid7
-from gateway.intake import Intake, memory_of
+from gateway.intake import Intake, Look, memory_of
 from gateway.model import Event, Lane, PointId, Value
 from gateway.pipeline import Pipeline
 from gateway.pseudonyms import box_pseudonyms
@@ -41,7 +44,16 @@ from gateway.uplink.dialect import Reply, Request, Subject
 from gateway.uplink.dialects.choose import dialect_of, view_of
 from gateway.uplink.mqtt import MqttUplink
 from gateway.uplink.privacy import View
+from gateway.vehicles.core import Vehicles
+from gateway.vehicles.load import read_lists
+from gateway.vehicles.points import DEVICE as VEHICLES
+from gateway.vehicles.pseudonym import read_key
+from gateway.vehicles.service import KEY as VEHICLES_KEY
+from gateway.vehicles.service import VehicleService
+from gateway.vehicles.watch import SEEN, VehicleWatch
 from rules.risk.definition import DEVICE
+
+log = structlog.get_logger()
 
 PHASE_S = 1.0
 """Lines begin their grids spread over so long."""
@@ -91,14 +103,43 @@ def connection_of(plan: LinePlan, saved: Mapping[str, bytes], clock: Clock) -> B
     return open_line(plan) if plan.hub is None else open_hub(plan, plan.hub, memory_of(saved), clock)
 
 
-def intake_of(config: Configuration, pipeline: Pipeline, clock: Clock) -> Intake:
+def vehicles_of(
+    config: Configuration, saved: Mapping[str, bytes], pipeline: Pipeline, clock: Clock
+) -> VehicleService | None:
+    """None where the site has no section ``vehicles``, or no key to know them by."""
+    model = config.vehicles
+    if model is None:
+        return None
+    try:
+        key = read_key(model.key_file)
+    except ConfigError as exc:
+        log.error("vehicles are not told apart", error=str(exc), hint=exc.hint)
+        return None
+    lists, faults = read_lists(model.lists, key, config.site.zone)
+    for fault in faults:
+        log.error("list of vehicles left out", fault=headline(fault, "en"))
+    kept = [part for name, part in saved.items() if name.startswith(VEHICLES_KEY)]
+    points = config.points
+
+    def point_of(camera: str | None, name: str) -> PointId | None:
+        point = f"{camera or VEHICLES}.{name}"
+        return point if point in points else None
+
+    places = {device.id: device.place for device in config.devices}
+    watch = VehicleWatch(Vehicles(model.settings(), lists, kept), key, places, point_of, clock)
+    cameras = [gate.camera for gate in model.gates]
+    return VehicleService(watch, cameras, pipeline.submit, pipeline.remember, clock)
+
+
+def intake_of(config: Configuration, pipeline: Pipeline, vehicles: VehicleService | None, clock: Clock) -> Intake:
     """Raises StoreError when the key for pseudonyms can be neither read nor made."""
     try:
         pseudonyms = box_pseudonyms(config.store.path)
     except (OSError, ValueError) as exc:
         raise StoreError(f"the key for pseudonyms in {config.store.path}: {exc}") from exc
     places = {device.id: device.place for device in config.devices}
-    return Intake(pipeline.take, places, pseudonyms, clock, frozenset(config.privacy.keep))
+    looks: dict[str, Look] = {} if vehicles is None else {SEEN: vehicles.look}
+    return Intake(pipeline.take, places, pseudonyms, clock, frozenset(config.privacy.keep), looks)
 
 
 def _announce(change: Change, config: Configuration, pipeline: Pipeline, clock: Clock) -> None:

@@ -75,6 +75,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.schedule",
         "gateway.self_watch",
         "gateway.terminal",
+        "gateway.vehicles.config",
+        "gateway.vehicles.points",
         "gateway.config",
     ),
     "gateway.store": (*VOCABULARY, "gateway.envelope", "gateway.ids", "gateway.store"),
@@ -148,6 +150,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "gateway.risk_watch": (*VOCABULARY, "rules.alarm", "rules.risk", "gateway.ids", "gateway.local_api"),
     "gateway.vehicles": (*VOCABULARY, "gateway.plates", "gateway.vehicles"),
     "gateway.vehicles.watch": (*VOCABULARY, "drivers.base", "gateway.ids", "gateway.plates", "gateway.vehicles"),
+    "gateway.vehicles.service": (*VOCABULARY, "drivers.base", "gateway.vehicles"),
     "gateway.vehicles.load": (*VOCABULARY, "gateway.config", "gateway.vehicles"),
     "gateway.tap": (*VOCABULARY, "drivers.transport"),
     "gateway.answers": (

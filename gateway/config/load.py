@@ -43,10 +43,13 @@ from gateway.config.profiles import Profiles
 from gateway.config.remote import remote_faults
 from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
+from gateway.config.vehicles import vehicle_faults
 from gateway.config.yaml12 import Document, Steps, read_yaml
 from gateway.model import Device, Point, PointId, Text
 from gateway.places import Places
 from gateway.self_watch import own_device
+from gateway.vehicles.config import VehiclesModel
+from gateway.vehicles.points import area_device, with_lists
 from rules.risk.definition import Definition
 from rules.rule import Actions, RuleSet
 
@@ -75,19 +78,17 @@ class Configuration:
     remote: RemoteModel
     audit: AuditModel
     privacy: PrivacyModel
+    vehicles: VehiclesModel | None
     risk: Definition | None
+    made_up: tuple[Device, ...]
+    """What the gateway shows as devices, of which there are none in the field: the risk, the vehicles."""
     places: Places
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
     @property
     def watched(self) -> tuple[Device, ...]:
-        return (*self.devices, self.ourselves, *self._community)
-
-    @cached_property
-    def _community(self) -> tuple[Device, ...]:
-        """The device that shows the risk, where there is one."""
-        return () if self.risk is None else (community(self.risk),)
+        return (*self.devices, self.ourselves, *self.made_up)
 
     def device(self, id_: str) -> Device:
         """Raises KeyError."""
@@ -153,13 +154,16 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         report.extend(_timezone_faults(site, parts.file.site))
         report.extend(_store_faults(site, parts.file.store))
         report.extend(_privacy_faults(site, parts.file.privacy))
+        if parts.file.vehicles is not None:
+            known = [model.id for model in parts.devices.values()]
+            report.extend(vehicle_faults(site, parts.file.vehicles, known, base))
         report.extend(place_faults(site, parts.file))
-    devices = tuple(plan.device for line in lines for plan in line.devices)
+    devices = _devices(lines, parts)
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
     risk = _risk(site, parts, devices, report)
-    watched = (*devices, *([ourselves] if ourselves else []), *([community(risk)] if risk else []))
+    watched = (*devices, *([ourselves] if ourselves else []), *_made_up(risk, parts))
     rules, rule_bytes = read_rule_files(directory, watched, _sendable(lines), report, complete=not report.failed)
     if parts.file is not None and not rules.site.timezone:
         rules = replace(rules, site=replace(rules.site, timezone=parts.file.site.timezone))
@@ -182,7 +186,9 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         remote=parts.file.remote,
         audit=parts.file.audit,
         privacy=parts.file.privacy,
+        vehicles=_vehicles(parts.file.vehicles, base),
         risk=risk,
+        made_up=tuple(_made_up(risk, parts)),
         places=places,
         digest=_digest(files),
     ), faults
@@ -196,6 +202,17 @@ def _ourselves(site: Document, file: SiteFile | None, devices: Sequence[Device],
         message = Text(f"{id_} 已是一台设备的编号", f"a device is called {id_} already")
         report.add(site.fault(("gateway", "id"), "E-DUP", message, Text("改其中一个", "rename one of the two")))
     return own_device(id_)
+
+
+def _devices(lines: Sequence[LinePlan], parts: _Parts) -> tuple[Device, ...]:
+    model = None if parts.file is None else parts.file.vehicles
+    return with_lists((plan.device for line in lines for plan in line.devices), model)
+
+
+def _made_up(risk: Definition | None, parts: _Parts) -> list[Device]:
+    """Devices that are nowhere but in the gateway: the community's risk, its vehicles."""
+    model = None if parts.file is None else parts.file.vehicles
+    return [*([] if risk is None else [community(risk)]), *([] if model is None else [area_device(model)])]
 
 
 def _risk(site: Document, parts: _Parts, devices: Sequence[Device], report: Report) -> Definition | None:
@@ -218,9 +235,9 @@ def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
     lines = Planner(site, Profiles(directory, report), report, places=places).plan(parts.lines, parts.devices)
     if report.failed or parts.file is None:
         return None
-    devices = tuple(plan.device for line in lines for plan in line.devices)
+    devices = _devices(lines, parts)
     risk = _risk(site, parts, devices, report)
-    ours = (own_device(parts.file.gateway.id), *([community(risk)] if risk else []))
+    ours = (own_device(parts.file.gateway.id), *_made_up(risk, parts))
     return (*devices, *ours), _sendable(lines)
 
 
@@ -385,6 +402,14 @@ def _resolved(uplink: UplinkModel, directory: Path) -> UplinkModel:
     if uplink.iotda is not None:
         update["iotda"] = uplink.iotda.model_copy(update={"secret_file": directory / uplink.iotda.secret_file})
     return uplink.model_copy(update=update)
+
+
+def _vehicles(model: VehiclesModel | None, base: Path) -> VehiclesModel | None:
+    """With names of files that can be opened as they are."""
+    if model is None:
+        return None
+    lists = [base / path for path in model.lists]
+    return model.model_copy(update={"key_file": base / model.key_file, "lists": lists})
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.model import Lane
+from gateway.vehicles.config import VehiclesModel
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,48}$"
 DURATION_PATTERN = r"^(\s*[0-9]+(\.[0-9]+)?\s*(ms|s|min|h|d))+\s*$"
@@ -557,6 +558,7 @@ class SiteFile(Model):
     remote: RemoteModel = RemoteModel()
     audit: AuditModel = AuditModel()
     privacy: PrivacyModel = PrivacyModel()
+    vehicles: VehiclesModel | None = None
     risk: RiskModel | None = None
 
 
