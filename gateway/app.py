@@ -30,9 +30,11 @@ from gateway.assembly import (
     connected,
     connection_of,
     desk_of,
+    hearing_all,
     identities_of,
     intake_of,
     line_of,
+    meters_of,
     risk_watch,
     self_watch,
     sight_of,
@@ -118,19 +120,22 @@ async def run(
         identities = identities_of(config, saved)
         intake = intake_of(config, pipeline, clock)
         connections = {plan.id: connection_of(plan, saved, clock) for plan in config.lines}
-        lines = [
-            line_of(plan, connections[plan.id], config, identities, pipeline, intake, clock) for plan in config.lines
-        ]
-        recall_registers(lines, saved, clock)
-        uplinks: dict[str, MqttUplink] = {}
-        risk = risk_watch(config, saved, pipeline, clock)
-        health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         trail = Trail(
             AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
             pipeline,
             clock,
             anchor_in(saved),
         )
+        meters = await meters_of(config, saved, trail, clock)
+        lines = [
+            line_of(plan, connections[plan.id], config, identities, pipeline, intake, clock, meters.changed)
+            for plan in config.lines
+        ]
+        recall_registers(lines, saved, clock)
+        uplinks: dict[str, MqttUplink] = {}
+        risk = risk_watch(config, saved, pipeline, clock)
+        pipeline.heard = hearing_all(pipeline.heard, meters.heard)
+        health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         table = actions_of(config.devices)
         commands = Commands(
             config.points,
@@ -166,9 +171,11 @@ async def run(
             "remote": partial(by_hand, desk),
             **(configuring.handlers() if configuring else {}),
             **(risk.handlers() if risk else {}),
+            **meters.handlers(),
         }
         async with (
             trail,
+            meters,
             local_api.serve(config.store.path, handlers),
             asyncio.TaskGroup() as group,
         ):
@@ -180,6 +187,7 @@ async def run(
                 group.create_task(keep_registers(lines, pipeline, clock)),
                 group.create_task(watch.run()),
                 *([group.create_task(risk.run())] if risk else []),
+                group.create_task(meters.run()),
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),

@@ -88,9 +88,10 @@ class Places:
 
     def text(self, place: Place, level: str) -> Text:
         """What people call the *level* of *place*: ``3号楼 1单元``; levels above it included, but the grid cell."""
-        words = [self._word(place, each) for each in ABOVE[level] if getattr(place, each) is not None]
-        if not words:
+        known = reached(place, level)
+        if known is None:
             return NOWHERE
+        words = [self._word(place, each) for each in ABOVE[known] if getattr(place, each) is not None]
         return Text(" ".join(word.zh for word in words), " ".join(word.en for word in words))
 
     def _word(self, place: Place, level: str) -> Text:
@@ -124,6 +125,12 @@ def _counted(word: str, measure: str) -> str:
     return word + measure if word.isdecimal() else word
 
 
+def reached(place: Place, level: str) -> str | None:
+    """*level*, or the next one above it that *place* says: what a whole building shares stands under the building."""
+    upwards = list(reversed(tuple(LEVELS)))
+    return next((each for each in upwards[upwards.index(level) :] if getattr(place, each) is not None), None)
+
+
 def key_of(place: Place, level: str) -> tuple[str | None, ...] | None:
     """What tells two places of *level* apart; None where *place* does not reach down to it."""
     if getattr(place, level) is None:
@@ -143,13 +150,19 @@ def lies_in(place: Place, wanted: Place) -> bool:
 
 def grouped(items: Iterable[T], level: str, place: Callable[[T], Place]) -> Sequence[tuple[Place, Sequence[T]]]:
     """*items* by their place down to *level*, in order of the places; what lies nowhere stands last."""
-    groups: dict[tuple[str | None, ...] | None, tuple[Place, list[T]]] = {}
+    groups: dict[Place, list[T]] = {}
     for item in items:
         where = place(item)
-        key = key_of(where, level)
-        coarse = Place() if key is None else Place(**{each: getattr(where, each) for each in ABOVE[level]})
-        groups.setdefault(key, (coarse, []))[1].append(item)
-    return [groups[key] for key in sorted(groups, key=lambda key: (key is None, *(map(natural, key or ()))))]
+        known = reached(where, level)
+        said = {} if known is None else {each: getattr(where, each) for each in ABOVE[known]}
+        groups.setdefault(Place(**said), []).append(item)
+    return sorted(groups.items(), key=lambda group: _order(group[0]))
+
+
+def _order(place: Place) -> tuple[object, ...]:
+    """Buildings, then what lies in none, then what lies nowhere."""
+    words = (place.building, place.unit, place.floor, place.room, place.grid)
+    return (not any(words), place.building is None, *map(natural, words))
 
 
 def natural(word: str | None) -> tuple[tuple[int, int, str], ...]:

@@ -82,6 +82,16 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "gateway.config.models",
         "gateway.uplink",
     ),
+    "gateway.meters": (
+        *VOCABULARY,
+        "gateway.identity",
+        "gateway.local_api",
+        "gateway.places",
+        "gateway.quality",
+        "gateway.remote.chain",
+        "gateway.store",
+        "gateway.meters",
+    ),
     "gateway.remote": (
         *VOCABULARY,
         "gateway.bucket",
