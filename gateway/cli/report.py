@@ -22,7 +22,7 @@ from gateway.config.load import Configuration
 from gateway.envelope import place_item
 from gateway.errors import GatewayError, StoreError
 from gateway.meters import files, from_store
-from gateway.meters.account import Period, boundaries, rows_of, sections_of, sums_of
+from gateway.meters.account import Period, boundaries, rows_of, sections_of, sums_of, wanted_for
 from gateway.meters.closing import Batch, Mark, midnight_ms
 from gateway.meters.report import Report, as_csv, as_document, as_html, table_of, value_text
 from gateway.model import Device, Place, PointId, Text
@@ -72,7 +72,13 @@ def meters_command(
     devices = [device for device in config.devices if within(device.place, wanted)]
     try:
         latest = _latest(shell, config, f"{title} {_filter(wanted)}".strip())
-        found = files.read(config.store.path, files.month_of(period.from_ms, zone))
+        last_month = files.month_of(period.to_ms, zone)
+        found = files.read(
+            config.store.path,
+            files.month_of(period.from_ms, zone),
+            keep=wanted_for(devices, period),
+            enough=lambda month, batch: month >= last_month and not boundaries(devices, batch, period),
+        )
         batch = _completed(config.store.path, devices, found.batch, period)
     except StoreError as exc:
         _refuse(shell, exc)

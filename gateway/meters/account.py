@@ -21,6 +21,9 @@ FAR_S = 3600.0
 SAME_CHANGE_S = 900.0
 """Two reports of one change of a register are no further apart."""
 
+NEAR_MS = 2 * 86_400_000
+"""So near to its ends a report looks for another reading, where the closing itself is damaged."""
+
 SUPPLIES: Mapping[str, Text] = {
     "electricity": Text("电", "electricity"),
     "water": Text("水", "water"),
@@ -122,6 +125,21 @@ def boundaries(devices: Iterable[Device], found: Batch, period: Period) -> Mappi
         if instant_ms <= period.now_ms and wanted - there:
             missing[instant_ms] = frozenset(wanted - there)
     return missing
+
+
+def wanted_for(devices: Iterable[Device], period: Period) -> Callable[[Closing], bool]:
+    """Which closings a report needs: those about its ends and near them, and those that tell of doubts between."""
+    points = {point.id for device in devices for point in device.points if is_billed(point)}
+    ends = period.from_ms, period.to_ms
+
+    def wanted(closing: Closing) -> bool:
+        if closing.point not in points:
+            return False
+        if closing.uncertain or closing.bad or closing.hole_s or closing.before is None:
+            return closing.after.time_ms > period.from_ms - NEAR_MS
+        return any(closing.brackets(end) or abs(closing.after.time_ms - end) <= NEAR_MS for end in ends)
+
+    return wanted
 
 
 def sections_of(rows: Sequence[Row], by: str, places: Places) -> list[Section]:

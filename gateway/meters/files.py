@@ -13,7 +13,7 @@ import os
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -108,29 +108,43 @@ class Found:
     """Lines that were passed over."""
 
 
-def read(directory: Path, since_month: str = "") -> Found:
-    """All that is on record in that month and later.  Raises StoreError."""
+def read(
+    directory: Path,
+    since_month: str = "",
+    *,
+    keep: Callable[[Closing], bool] = lambda closing: True,
+    enough: Callable[[str, Batch], bool] = lambda month, batch: False,
+) -> Found:
+    """What is on record in that month and later.  Raises StoreError.
+
+    keep: whether a closing is wanted; a year of a large compound is more than a small box has memory for.
+    enough: asked after each month with what has been found so far.
+    """
     closings: list[Closing] = []
     changes: list[Change] = []
     damaged = 0
     try:
-        for batch in _batches(path for month, path in files_of(directory) if month >= since_month):
-            if batch is None:
-                damaged += 1
-            else:
-                closings += batch.closings
-                changes += batch.changes
+        for month, path in files_of(directory):
+            if month < since_month:
+                continue
+            for batch in _batches(path):
+                if batch is None:
+                    damaged += 1
+                else:
+                    closings += filter(keep, batch.closings)
+                    changes += batch.changes
+            if enough(month, Batch(closings, changes)):
+                break
     except OSError as exc:
         raise StoreError(f"the journal of the meters cannot be read: {exc}") from exc
     return Found(Batch(closings, changes), damaged)
 
 
-def _batches(paths: Iterable[Path]) -> Iterator[Batch | None]:
-    for path in paths:
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    yield decode(line)
+def _batches(path: Path) -> Iterator[Batch | None]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield decode(line)
 
 
 @dataclass(slots=True)

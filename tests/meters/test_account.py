@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.meters.account import Period, Row, boundaries, rows_of, sections_of, sums_of, supply_of
+from gateway.meters.account import Period, Row, boundaries, rows_of, sections_of, sums_of, supply_of, wanted_for
 from gateway.meters.closing import (
     DEVICE_REPLACED,
     REPLACED,
@@ -111,6 +111,16 @@ def test_a_register_that_was_replaced_or_has_rolled_over() -> None:
     assert (outside.consumption, codes(outside)) == (None, ["backwards"])
 
 
+def test_a_change_belongs_to_the_period_that_it_ends_with() -> None:
+    """The reading that shows it is of the new register: as an end it has the change behind it, as a start before it."""
+    first, last = around("m.energy", FROM, 990.0, 2.0), around("m.energy", TO, 24.0, 25.0)
+    at_start = one(first, last, Change("m.energy", 990.5, 2.0, FROM + MIN, REPLACED))
+    assert (at_start.start, at_start.consumption, codes(at_start)) == (Mark(2.0, FROM + MIN), 23.0, [])
+    last = around("m.energy", TO, 994.0, 1.0)
+    at_end = one(around("m.energy", FROM, 990.0, 990.0), last, Change("m.energy", 994.5, 1.0, TO + MIN, REPLACED))
+    assert (at_end.consumption, codes(at_end)) == (4.5, ["replaced"])
+
+
 def test_what_nobody_can_say_is_not_said() -> None:
     assert (one().consumption, codes(one())) == (None, ["no_reading"])
     dead = one(around("m.energy", FROM - 9 * DAY, 100.0, 100.1), latest=Mark(101.0, FROM - 8 * DAY))
@@ -157,6 +167,17 @@ def test_which_boundaries_the_store_is_asked_about() -> None:
     assert boundaries([device], there, replace(OCTOBER, now_ms=TO - 1)) == {}
     loose = Batch([replace(each, provisional=True) for each in there.closings])
     assert list(boundaries([device], loose, OCTOBER)) == [FROM, TO]
+
+
+def test_a_report_needs_little_of_the_journal_and_says_the_same() -> None:
+    days = [
+        around("m.energy", FROM + day * DAY, 100.0 + day, 100.0 + day, bad=int(day == 15)) for day in range(-40, 80)
+    ]
+    others = [replace(each, point="x.energy") for each in days]
+    device = meter("m")
+    kept = list(filter(wanted_for([device], OCTOBER), [*days, *others]))
+    assert rows_of([device], Batch(kept), {}, OCTOBER) == rows_of([device], Batch(days), {}, OCTOBER)
+    assert len(kept) == 9, "four at either end, and the day with a doubt"
 
 
 STEPS = st.lists(st.tuples(st.integers(1, 30 * HOUR), st.integers(0, 500)), min_size=2, max_size=60)

@@ -244,6 +244,12 @@ def test_a_file_a_month_by_the_sites_own_days(tmp_path: Path) -> None:
     assert [month for month, _ in files.files_of(tmp_path)] == ["2026-10", "2026-11"]
     assert len(files.read(tmp_path).batch.closings) == 2
     assert [each.after.time_ms for each in files.read(tmp_path, "2026-11").batch.closings] == [M1]
+    assert [
+        each.after.time_ms for each in files.read(tmp_path, keep=lambda each: each.brackets(M1)).batch.closings
+    ] == [M1]
+    asked: list[tuple[str, int]] = []
+    found = files.read(tmp_path, enough=lambda month, batch: bool(asked.append((month, len(batch.closings))) or True))
+    assert (asked, len(found.batch.closings)) == ([("2026-10", 1)], 1)
 
 
 def test_a_month_goes_when_it_has_been_too_old_for_a_day(tmp_path: Path) -> None:
