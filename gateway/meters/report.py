@@ -15,7 +15,7 @@ from gateway.meters.closing import Mark
 from gateway.model import Text
 from gateway.places import LEVELS, Places
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@")
 """A cell of a spreadsheet that begins so is, or may become, a formula."""
 
 
@@ -175,7 +175,7 @@ def _id_cell(text: str | None) -> str:
 
 def _text_cell(text: str) -> str:
     plain = "".join(character if character.isprintable() else " " for character in text)
-    return f"'{plain}" if text.lstrip(" ").startswith(_FORMULA) else plain
+    return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain
 
 
 # ---------------------------------------------------------------------- HTML
