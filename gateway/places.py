@@ -68,6 +68,10 @@ class Places:
         """What is said of the *level* of *place*."""
         return self._by_key.get(key_of(place, level))
 
+    def listed(self, level: str, building: str | None = None) -> Sequence[str]:
+        """The words of the places of *level* that are named; of entrances, those of *building*."""
+        return self._listed.get((level, building), ())
+
     def completed(self, place: Place) -> Place:
         """With what follows from the smallest place that is known: what *place* itself says stays."""
         said = {level: getattr(place, level) for level in LEVELS}
@@ -102,6 +106,14 @@ class Places:
 
     def kept(self, wanted: Callable[[Named], bool]) -> Places:
         return Places(self.district, self.community, tuple(each for each in self.named if wanted(each)))
+
+    @cached_property
+    def _listed(self) -> Mapping[tuple[str, str | None], Sequence[str]]:
+        found: dict[tuple[str, str | None], dict[str, None]] = {}
+        for each in self.named:
+            inside = each.place.building if each.level == "unit" else None
+            found.setdefault((each.level, inside), {})[getattr(each.place, each.level)] = None
+        return {key: tuple(words) for key, words in found.items()}
 
     @cached_property
     def _by_key(self) -> Mapping[tuple[str | None, ...] | None, Named]:
