@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -24,10 +25,14 @@ from gateway.hearing import Hearing
 from gateway.identity import Identities
 from gateway.ids import uuid7
 from gateway.intake import Intake, Look, memory_of
-from gateway.model import Event, Lane, PointId, Value
+from gateway.meters.closing import Tracker, billed
+from gateway.meters.files import Files
+from gateway.meters.keeper import MeterJournal, begun
+from gateway.model import Event, Lane, PointId, Reading, Value
 from gateway.pipeline import Pipeline
 from gateway.pseudonyms import box_pseudonyms
 from gateway.quality import Change, QualityGate, RegisterChange
+from gateway.registers import registers_in
 from gateway.remote.acts import Means
 from gateway.remote.by_hand import LOCAL
 from gateway.remote.configuration import RemoteConfiguration
@@ -77,10 +82,17 @@ def line_of(
     pipeline: Pipeline,
     intake: Intake,
     clock: Clock,
+    changed: Callable[[Change], None],
 ) -> Line:
+    """*changed*: told of a register or a device that has become another, beside the platforms."""
     links = {} if isinstance(connection, Hub) else links_on(plan, connection)
     reached = {each.device.id: links.get(each.device.id, connection) for each in plan.devices}
     rng = random.Random()
+
+    def announce(change: Change) -> None:
+        changed(change)
+        _announce(change, config, pipeline, clock)
+
     return Line(
         plan.id,
         connection,
@@ -90,7 +102,7 @@ def line_of(
         clock,
         rng,
         QualityGate({point.id: point for each in plan.devices for point in each.device.points}, identities),
-        lambda change: _announce(change, config, pipeline, clock),
+        announce,
         intake.take,
         Hearing({each.device.id: each.sent for each in plan.devices if each.sent is not None}),
         links=links,
@@ -281,6 +293,27 @@ def risk_watch(config: Configuration, saved: Mapping[str, bytes], pipeline: Pipe
     watch = RiskWatch(config.device(DEVICE), model_of(config.risk, saved, clock), pipeline, clock)
     pipeline.heard = watch.heard
     return watch
+
+
+# ---------------------------------------------------------------------- meters
+
+
+async def meters_of(config: Configuration, saved: Mapping[str, bytes], trail: Trail, clock: Clock) -> MeterJournal:
+    """Goes on from where the counters stood."""
+    known = await asyncio.to_thread(begun, config.store.path, registers_in(saved))
+    zone = config.site.zone
+    tracker = Tracker(billed(config.devices), zone, known)
+    return MeterJournal(config.store.path, tracker, Files(config.store.path, zone, clock), trail, clock)
+
+
+def hearing_all(*ears: Callable[[Sequence[Reading]], None]) -> Callable[[Sequence[Reading]], None]:
+    """One for pipeline.heard that tells each of them."""
+
+    def heard(readings: Sequence[Reading]) -> None:
+        for ear in ears:
+            ear(readings)
+
+    return heard
 
 
 # ---------------------------------------------------------------------- who asks from afar

@@ -13,7 +13,7 @@ import os
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.actions import available
+from gateway.config.consent import consent_faults, consents_of, lapsed_faults
 from gateway.config.explain import explain, parse
 from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, no_such_file, quoted
 from gateway.config.models import (
@@ -45,6 +46,7 @@ from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
 from gateway.config.vehicles import vehicle_faults
 from gateway.config.yaml12 import Document, Steps, read_yaml
+from gateway.consent import Consent
 from gateway.model import Device, Point, PointId, Text
 from gateway.places import Places
 from gateway.self_watch import own_device
@@ -83,6 +85,8 @@ class Configuration:
     made_up: tuple[Device, ...]
     """What the gateway shows as devices, of which there are none in the field: the risk, the vehicles."""
     places: Places
+    consents: Mapping[str, Consent]
+    """Device -> what its household has agreed to, of those that may run only with it."""
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
@@ -135,8 +139,13 @@ def check(directory: Path) -> list[Fault]:
     return examine(directory)[1]
 
 
-def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | None, list[Fault]]:
-    """The configuration, None when it has faults; and every fault and warning.  *base*: as for ``load``."""
+def examine(
+    directory: Path, base: Path | None = None, *, now_ms: int | None = None
+) -> tuple[Configuration | None, list[Fault]]:
+    """The configuration, None when it has faults; and every fault and warning.  *base*: as for ``load``.
+
+    now_ms: look at the calendar, too.  What has run out is a fault, and yet does not keep a gateway from starting.
+    """
     base = directory if base is None else base
     report = Report()
     site, content = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
@@ -159,6 +168,8 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
             report.extend(vehicle_faults(site, parts.file.vehicles, known, base))
         report.extend(place_faults(site, parts.file))
     devices = _devices(lines, parts)
+    by_id = {device.id: device for device in devices}
+    report.extend(consent_faults(site, parts.devices, by_id))
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
@@ -172,6 +183,11 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     faults = report.in_order()
     if parts.file is None or ourselves is None or report.failed:
         return None, faults
+    consents = consents_of(parts.devices, by_id)
+    if now_ms is not None:
+        today = datetime.fromtimestamp(now_ms / 1000, parts.file.site.zone).date()
+        report.extend(lapsed_faults(site, parts.devices, consents, today))
+        faults = report.in_order()
     files = {"site.yaml": content, **profiles.bytes_of, **rule_bytes}
     return Configuration(
         directory=directory,
@@ -190,6 +206,7 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         risk=risk,
         made_up=tuple(_made_up(risk, parts)),
         places=places,
+        consents=consents,
         digest=_digest(files),
     ), faults
 

@@ -112,7 +112,7 @@ async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
     passwords = tmp_path / "charger.password"
     passwords.write_text("a password of a charger", encoding="utf-8")
     async with tcp.serve(ModbusBank({1: gas, 2: valve}), {1: "kitchen", 2: "valve"}, "modbus", FaultBoard()) as modbus:
-        at, udp = "127.0.0.1", ports.fire_udp
+        at = "127.0.0.1"
         lines = [
             {"id": "modbus", "tcp": f"{at}:{modbus}"},
             {
