@@ -44,7 +44,7 @@ EVENTS = [
         "when": {"type": "open"},
         "attributes": {"cell": "cell", "detail": "detail"},
         "constants": {"lock": "front"},
-        "personal": {"user": "who.phone", "name": "who.name"},
+        "personal": {"user": "who.phone", "holder": "who.name"},
     }
 ]
 
@@ -73,7 +73,7 @@ async def test_paths_reach_into_objects_and_lists_and_keys_with_dots() -> None:
 @asynchronous
 async def test_a_person_appears_in_nothing_but_personal() -> None:
     async with site() as (boxes, hub), hub:
-        who = {"phone": "13812345678", "name": "somebody"}
+        who = {"phone": "13812345678", "holder": "somebody"}
         await boxes.event("L1", {"type": "open", "cell": 12, "who": who, "detail": {"phone": "13812345678"}})
         report = await one(hub)
         await boxes.event("L1", {"type": "open", "cell": 13, "who": {"phone": None}})
@@ -84,7 +84,7 @@ async def test_a_person_appears_in_nothing_but_personal() -> None:
     (told,) = report.happenings
     assert told.kind == "locker.opened"
     assert told.attributes == {"cell": 12, "detail": None, "lock": "front"}
-    assert told.personal == {"user": "13812345678", "name": "somebody"}
+    assert told.personal == {"user": "13812345678", "holder": "somebody"}
     assert nobody.happenings[0].personal == {}
     assert report.memory is not None
     assert b"138" not in report.memory
