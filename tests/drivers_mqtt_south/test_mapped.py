@@ -73,7 +73,7 @@ async def test_paths_reach_into_objects_and_lists_and_keys_with_dots() -> None:
 @asynchronous
 async def test_a_person_appears_in_nothing_but_personal() -> None:
     async with site() as (boxes, hub), hub:
-        who = {"phone": "13812345678", "holder": "somebody"}
+        who = {"phone": "13812345678", "name": "somebody"}
         await boxes.event("L1", {"type": "open", "cell": 12, "who": who, "detail": {"phone": "13812345678"}})
         report = await one(hub)
         await boxes.event("L1", {"type": "open", "cell": 13, "who": {"phone": None}})
