@@ -70,8 +70,6 @@ class Table(enum.StrEnum):
     MESSAGE_CODE = "lift.message_code"
     PLATFORM_A = "lift.platform_a.message_code"
     PLATFORM_B = "lift.platform_b.message_code"
-    PLATFORM_B_MODE = "lift.platform_b.service_mode"
-    PLATFORM_B_ENTRAPMENT = "lift.platform_b.entrapment"
     C800 = "lift.c800.message_code"
 
 
@@ -124,11 +122,6 @@ TABLES: Final[Mapping[Table, Mapping[str, Value]]] = MappingProxyType(
         Table.MESSAGE_CODE: {str(code): code for code in MESSAGES},
         Table.PLATFORM_A: _written_with_and_without_zeros(_PLATFORM_A, OTHER_FAULT),
         Table.PLATFORM_B: _written_with_and_without_zeros(_PLATFORM_B, None),
-        Table.PLATFORM_B_MODE: {
-            **dict.fromkeys(("0401", "401"), "out_of_service"),
-            **dict.fromkeys(("0402", "402"), "inspection"),
-        },
-        Table.PLATFORM_B_ENTRAPMENT: {**dict.fromkeys(("0101", "101"), True), EVERY_OTHER: False},
         Table.C800: {**{str(100 * number): meant for number, meant in _C800.items()}, EVERY_OTHER: OTHER_FAULT},
     }
 )

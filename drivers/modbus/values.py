@@ -330,8 +330,8 @@ def _decode_text(swaps_bytes: bool, registers: Sequence[int]) -> Value | Reason:
 
 
 def _state_number(states: Mapping[int, Value], value: Value) -> int:
-    kind = type(value) if isinstance(value, bool | str) else (int, float)
-    numbers = [number for number, word in states.items() if word == value and isinstance(word, kind)]
+    truth = isinstance(value, bool)
+    numbers = [number for number, word in states.items() if word == value and isinstance(word, bool) == truth]
     if len(numbers) != 1:
         known = ", ".join(dict.fromkeys(map(str, states.values())))
         raise ValueError(f"{value!r} is not one of the words that stand for one number: {known}")
