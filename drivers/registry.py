@@ -21,6 +21,8 @@ _OURS = {
     "snmp": "drivers.snmp.hub:SNMP",
     "ocpp16": "drivers.ocpp.hub:OCPP16",
     "onvif": "drivers.onvif.hub:ONVIF",
+    "bacnet": "drivers.bacnet.hub:BACNET",
+    "knx": "drivers.knx.hub:KNX",
     "uhppote": "drivers.uhppote.hub:UHPPOTE",
     "cap": "drivers.cap.hub:CAP",
     "http-speaker": "drivers.http_output.outputs:SPEAKER",
@@ -50,6 +52,7 @@ _DECODERS = {
     "snmp": "drivers.snmp.decode:decode",
     "ocpp16": "drivers.ocpp.decode:decode",
     "onvif": "drivers.onvif.decode:decode",
+    "bacnet": "drivers.bacnet.decode:decode",
     "gb26875": "drivers.gb26875.decode:decode",
     "gst-printer": "drivers.gst_printer.decode:decode",
     "uhppote": "drivers.uhppote.decode:decode",
@@ -90,6 +93,7 @@ _EXTRAS: dict[str, str] = {
     "snmp": "field",
     "ocpp16": "field",
     "onvif": "field",
+    "knx": "knx",
 }
 
 

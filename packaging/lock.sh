@@ -11,5 +11,5 @@ lock() {
 }
 lock core requirements/build.in
 lock run --extra demo --extra web --extra field requirements/build.in
-lock dev --extra demo --extra web --extra field --extra onvif --extra bacnet --extra knx --extra platform --extra dev requirements/build.in
+lock dev --extra demo --extra web --extra field --extra knx --extra platform --extra dev requirements/build.in
 lock all --extra all requirements/build.in

@@ -404,3 +404,15 @@ def test_credentials_do_not_show_their_secrets() -> None:
         found = read_credentials(options)
         assert found.community == b"compound"
         assert "compound" not in repr(found)
+
+
+def test_a_notification_below_the_devices_security_level_is_nobodys() -> None:
+    async def scene() -> None:
+        async with ups(V3) as (_agent, hub, _spec):
+            name, level = hub_name(hub)
+            assert level == "authPriv"
+            hub._trap("127.0.0.1", name, "noAuthNoPriv", 7, trap_bindings((0, 0, 0, 5)))
+            hub._trap("127.0.0.1", name, level, 8, trap_bindings((0, 0, 0, 6)))
+            assert len(await hub.receive()) == 1
+
+    asyncio.run(scene())
