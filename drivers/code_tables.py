@@ -6,7 +6,7 @@
 
 The vocabulary is GB/T 24476-2017, real-time state and faults: service modes 0 to 7, message codes 0 to 8, 40 to 47, 90.
 What a foreign code says beyond it becomes 8, another fault that keeps the lift from starting again, and never 0; the
-code itself stays a point of its own.  A profile names a table instead of repeating it: ``values: lift.service_mode``.
+code itself stays a point of its own.  A profile names a table instead of repeating it: ``values: lift/service_mode``.
 
 Source: public implementations (tests/vectors/elevator.json), not the standard's own text.  Of the C800h block there is
 one implementation only.
@@ -66,11 +66,11 @@ MESSAGES: Final[Mapping[int, tuple[str, str]]] = MappingProxyType(
 class Table(enum.StrEnum):
     """The tables by their names in a profile."""
 
-    SERVICE_MODE = "lift.service_mode"
-    MESSAGE_CODE = "lift.message_code"
-    PLATFORM_A = "lift.platform_a.message_code"
-    PLATFORM_B = "lift.platform_b.message_code"
-    C800 = "lift.c800.message_code"
+    SERVICE_MODE = "lift/service_mode"
+    MESSAGE_CODE = "lift/message_code"
+    PLATFORM_A = "lift/platform_a"
+    PLATFORM_B = "lift/platform_b"
+    C800 = "lift/c800"
 
 
 _PLATFORM_A: Final = {

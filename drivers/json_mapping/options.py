@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from drivers.code_tables import Codes, Values
 from drivers.json_mapping.payload import steps
 from drivers.json_mapping.records import Layout, Order, Type
+from gateway.model import PERSONAL_ATTRIBUTES
 
 MOST_TOPIC = 256
 
@@ -82,7 +83,7 @@ class ValueOptions(Options):
 
     values: Codes = {}
     """Raw value -> value; ``"*"`` is every other.  A code that is not listed is ``out_of_range``.
-    Or the name of a table: ``lift.platform_a.message_code``."""
+    Or the name of a table: ``lift/platform_a``."""
     scale: Factor = 1.0
     offset: Factor = 0.0
     """value = raw * scale + offset"""
@@ -163,6 +164,10 @@ class EventOptions(Options):
     def _told_apart(self) -> Self:
         if not self.when and self.topic is None:
             raise ValueError("须有 when 或 topic，否则每条消息都是事件 / when or topic, else every message is an event")
+        strange = sorted(set(self.personal) - PERSONAL_ATTRIBUTES)
+        if strange:
+            known = ", ".join(sorted(PERSONAL_ATTRIBUTES))
+            raise ValueError(f"personal 的属性名只能是：{known} / personal attributes are called {known}")
         names = [*self.attributes, *self.constants, *self.personal]
         if len(set(names)) < len(names):
             raise ValueError("属性名重复 / an attribute is named twice")

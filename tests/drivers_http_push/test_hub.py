@@ -34,7 +34,7 @@ from support.descriptors import nothing_new_since, open_descriptors
 SOS: Mapping[str, Mapping[str, Any]] = {
     "sos": {"kind": "boolean", "path": "type", "values": {"sos": True, "cancel": False}, "pulse_s": 60}
 }
-SOS_EVENT = {"kind": "care.sos", "when": {"type": "sos"}, "attributes": {"button": "b"}, "personal": {"caller": "tel"}}
+SOS_EVENT = {"kind": "care.sos", "when": {"type": "sos"}, "attributes": {"button": "b"}, "personal": {"user": "tel"}}
 
 
 def at_end(test: Coroutine[Any, Any, None]) -> None:
@@ -95,14 +95,14 @@ def test_a_message_is_readings_and_events_and_is_answered_as_the_profile_says() 
         assert {reading.source_time_ms for reading in first.readings} == {NOW_MS - 60_000}
         [happening] = second.happenings
         assert (happening.kind, happening.time_ms) == ("care.sos", NOW_MS), "an hour ahead is not believed"
-        assert (happening.attributes, happening.personal) == ({"button": 2}, {"caller": "13800000000"})
+        assert (happening.attributes, happening.personal) == ({"button": 2}, {"user": "13800000000"})
 
     at_end(test())
 
 
 def test_a_code_that_nobody_knows_is_a_bad_reading() -> None:
     async def test() -> None:
-        points = {"code": {"kind": "number", "path": "c", "values": "lift.platform_b.message_code"}}
+        points = {"code": {"kind": "number", "path": "c", "values": "lift/platform_b"}}
         async with (hub := hub_of(box("lift-1", points))), sim(hub, "/lift-1") as said, storing(hub) as kept:
             for code in ("0203", "0317", "0313"):
                 await said.say({"c": code})

@@ -82,11 +82,11 @@ def test_every_table_gives_words_of_the_vocabulary() -> None:
 
 
 def test_a_profile_names_a_table() -> None:
-    assert ValueOptions(values="lift.service_mode").values["2"] == "inspection"  # type: ignore[arg-type]
-    options = PointOptions.model_validate({"table": "holding", "address": 1, "values": "lift.c800.message_code"})
+    assert ValueOptions(values="lift/service_mode").values["2"] == "inspection"  # type: ignore[arg-type]
+    options = PointOptions.model_validate({"table": "holding", "address": 1, "values": "lift/c800"})
     assert options.meanings[4100] == 1
-    with pytest.raises(ValidationError, match=r"no table lift\.x; there are lift\.service_mode"):
-        MappedPointOptions.model_validate({"path": "a", "values": "lift.x"})
+    with pytest.raises(ValidationError, match=r"no table lift/x; there are lift/service_mode"):
+        MappedPointOptions.model_validate({"path": "a", "values": "lift/x"})
     assert written_out({"1": 2}) == {"1": 2}
 
 

@@ -33,8 +33,8 @@ def layout(values: Any, **more: Any) -> Layout:
         ({"12": 4}, {"type": "bcd16"}, 0x12, 4),
         ({"12": 4, "*": 0}, {"type": "bcd16"}, 0x1A, Reason.NO_VALUE),
         ({"1": "on", "0": "off"}, {"type": "bit", "bit": 4}, 0x10, "on"),
-        ("lift.c800.message_code", {}, 5800, 7),
-        ("lift.c800.message_code", {}, 9900, 8),
+        ("lift/c800", {}, 5800, 7),
+        ("lift/c800", {}, 9900, 8),
     ],
 )
 def test_what_a_register_means(values: Any, more: Mapping[str, Any], register: int, meant: Value | Reason) -> None:

@@ -37,6 +37,7 @@ rules:
   name: {zh: 燃气, en: Gas}
   when: kitchen.concentration >= 20 %LEL
   priority: critical
+  ack: auto
   message: {zh: 燃气, en: gas}
   response: {zh: 疏散, en: Evacuate, within: 2 min}
   on_alarm: [{send: valve.close}]
@@ -190,11 +191,9 @@ def test_a_hostile_peer_does_not_delay_a_gas_alarm(tmp_path: Path, name: str) ->
             calm_s = min([await site.gas_closes_valve_s() for _ in range(3)])
             async with attacked(*attacks(site.ports)[name]):
                 taken_s = [await site.gas_closes_valve_s() for _ in range(ALARMS)]
-                if name != "connections":  # that one leaves nobody a connection, and does not have to
-                    await well_meant(site)
+                await well_meant(site)
             print(f"{name}: calm {calm_s:.2f} s, under attack {sorted(round(each, 2) for each in taken_s)}")
             assert sorted(taken_s)[ALARMS // 2] - calm_s < LIMIT_S
-            await well_meant(site)
 
     asyncio.run(main())
 
@@ -202,5 +201,6 @@ def test_a_hostile_peer_does_not_delay_a_gas_alarm(tmp_path: Path, name: str) ->
 async def well_meant(plant: Plant) -> None:
     """The panel of the site is confirmed all the same; it comes from another address than the attack."""
     habits = Habits(resend_s=1.0, resends=60)
-    async with asyncio.timeout(60), Transmitter("127.0.0.1", plant.ports.fire, habits=habits) as panel:
+    panel = Transmitter("127.0.0.1", plant.ports.fire, habits=habits, local="127.0.0.2")
+    async with asyncio.timeout(60), panel:
         assert await panel.send(component(4, number=1))
