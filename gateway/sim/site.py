@@ -41,10 +41,23 @@ _PARITY = {"N": "none", "E": "even", "O": "odd"}
 _RULE_ID = re.compile(r"^- id: (\w+)", re.MULTILINE)
 
 DELETED: Mapping[str, tuple[str, ...]] = {
+    "doors": (
+        # Needs to be told when somebody moves house.
+        "door_held_open",
+    ),
+    "gas": (
+        # For detectors with one channel; the compound's own gas_high is for its controller with four.
+        "gas_high",
+        "gas_fault",
+    ),
     "lift": (
         # No lift here tells of these.
         "lift_many_runs",
         "lift_maintenance_overdue",
+    ),
+    "waste": (
+        # The bin's sensor has no thermometer.
+        "bin_fire",
     ),
     "water": (
         # Counts by the wall clock; an hour of the pump room is a minute.

@@ -1,4 +1,4 @@
-"""Two lifts of building 1: of one a monitoring box tells over MQTT, the other is asked by Modbus RTU behind a converter."""
+"""Two lifts of building 1: of one a box tells over MQTT, the other is asked by Modbus RTU behind a converter."""
 
 from __future__ import annotations
 
@@ -155,6 +155,8 @@ class Lifts:
         trapped = self._trapped.get(lift)
         if trapped is not None:
             return trapped
+        if lift == BOX and (self._ebike or self.door_held):
+            return Car(_STOPS[0], 0, door_closed=False, in_door_zone=True, passenger=True)
         t_s = asyncio.get_running_loop().time() - self._started_s
         return car_at(t_s + 7.0 * lift)
 

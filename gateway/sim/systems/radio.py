@@ -32,6 +32,8 @@ _NO_PHONE = "10000000000"
 class Radio:
     packs = (
         "ebike_shed",
+        "gas",
+        "waste",
         "water",
     )
 

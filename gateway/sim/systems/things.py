@@ -179,7 +179,6 @@ LORAWAN: Sequence[Thing[Uplink]] = (
         Text("设备间门磁", "Contact of the plant room"),
         _BASEMENT,
         _contact,
-        {"kind": "door"},
     ),
     Thing(
         "garden-water",
