@@ -61,10 +61,8 @@ class SimClient:
 
     async def _take(self, message: Message, ticket: Ticket, answers: asyncio.TaskGroup) -> None:
         """Answers beside the reading: a publish waits for its own acknowledgement."""
-        ticket.done()
-        if message.retained:  # no command is kept for later; amqtt hands everybody what others have subscribed to
-            return
         self.heard.append(message)
+        ticket.done()
         answers.create_task(self._answer_safely(message))
 
     async def _answer_safely(self, message: Message) -> None:

@@ -62,6 +62,8 @@ class Radio:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-radio-"))
             self._broker = await stack.enter_async_context(Broker(self._kind or best_kind(), Path(directory)))
             where = (self._broker.host, self.port)
+            # All of them connect before the gateway does: amqtt sends everybody who connects the retained messages that
+            # others have subscribed to, and to a box they would be commands.
             exposes = {thing.address: _exposed(thing) for thing in ZIGBEE}
             self._zigbee = await stack.enter_async_context(SimBridge(*where, devices=exposes))
             self._lorawan = await stack.enter_async_context(SimNetworkServer(*where))
