@@ -270,8 +270,10 @@ def test_who_repeats_ends_with_the_context_and_tells_what_went_wrong() -> None:
 
 
 def test_the_configuration_with_everything_can_be_loaded(tmp_path: Path) -> None:
+    systems = Town().systems
+
     async def scenario() -> None:
-        async with Compound(Layout(1, 1, 1), systems=Town().systems) as compound:
+        async with Compound(Layout(1, 1, 1), systems=systems) as compound:
             site.write(compound, tmp_path, tmp_path / "store", site.UplinkTarget("127.0.0.1", 1883, "5"))
             assert [str(fault) for fault in check(tmp_path) if not fault.warning] == []
             config = load(tmp_path)
@@ -280,7 +282,7 @@ def test_the_configuration_with_everything_can_be_loaded(tmp_path: Path) -> None
 
     asyncio.run(scenario())
     rules = {path.stem: path.read_text("utf-8") for path in (tmp_path / "rules").iterdir()}
-    assert rules.keys() == {"compound", *site.DELETED, "ebike_shed", "fire"}
+    assert rules.keys() == {"compound", *(pack for system in systems for pack in system.packs)}
     assert "basement_water_high" not in rules["compound"], "the library's took its place"
     assert "- id: gas_high" in rules["compound"], "the library's was deleted"
     assert not {each for pack, deleted in site.DELETED.items() for each in deleted if f"- id: {each}\n" in rules[pack]}
