@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,38 @@ ROOT = f"compound/v1/{SITE}/{GATEWAY}"
 _RULES = Path(__file__).parent / "rules.yaml"
 _LIBRARY = Path(rules.__file__).parent / "library"
 _PARITY = {"N": "none", "E": "even", "O": "odd"}
+
+_RULE_ID = re.compile(r"^- id: (\w+)", re.MULTILINE)
+
+DELETED: Mapping[str, tuple[str, ...]] = {
+    "doors": (
+        # Needs to be told when somebody moves house.
+        "door_held_open",
+    ),
+    "gas": (
+        # For detectors with one channel; the compound's own gas_high is for its controller with four.
+        "gas_high",
+        "gas_fault",
+    ),
+    "lift": (
+        # No lift here tells of these.
+        "lift_many_runs",
+        "lift_maintenance_overdue",
+    ),
+    "waste": (
+        # The bin's sensor has no thermometer.
+        "bin_fire",
+    ),
+    "water": (
+        # Counts by the wall clock; an hour of the pump room is a minute.
+        "pump_starts_often",
+        # Needs the official warnings and a pump that it may start.
+        "basement_water",
+        # Needs the number of households and what they always use.
+        "night_leak",
+    ),
+}
+"""Rules that the virtual installer has taken out of the copied packs."""
 
 METER_POINTS = ("energy", "voltage", "current", "power")
 """What the demonstration reads of a household's meter; each costs an exchange of about 0.3 s at 2400 baud."""
@@ -99,7 +132,16 @@ def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
         ("h-1-1.energy", Text("1 号楼 1 单元 热量", "building 1, entrance 1: heat")),
         ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
         ("pumps-1.level", Text("地下室水位", "basement water level")),
+        *(point for point in _OF_SYSTEMS if point[0].partition(".")[0] in devices(compound)),
     ]
+
+
+_OF_SYSTEMS: Sequence[tuple[PointId, Text]] = (
+    ("lift-1.floor", Text("1 号电梯 楼层", "lift 1: floor")),
+    ("zone-1.flow", Text("1 号楼 供水流量", "building 1: water flow")),
+    ("bin-1.fill", Text("1 号垃圾桶 满溢度", "waste bin 1: fill level")),
+)
+"""Where there is such a device."""
 
 
 def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget | None) -> None:
@@ -109,16 +151,24 @@ def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget
         silent_s=2 * meter_interval_s(compound),
         utility_silent_s=2 * max(water_interval_s(compound.layout), heat_interval_s(compound.layout)),
     )
-    (directory / "rules" / "compound.yaml").write_text(own, encoding="utf-8")
-    for pack in dict.fromkeys(pack for system in compound.systems for pack in system.packs):
-        (directory / "rules" / f"{pack}.yaml").write_text(_signed_off(pack), encoding="utf-8")
+    packs = {pack: _signed_off(pack) for system in compound.systems for pack in system.packs}
+    own = _without(own, [id_ for text in packs.values() for id_ in _RULE_ID.findall(text)])
+    for pack, text in {"compound": own, **packs}.items():
+        (directory / "rules" / f"{pack}.yaml").write_text(text, encoding="utf-8")
     text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
     (directory / "site.yaml").write_text(text, encoding="utf-8")
 
 
 def _signed_off(pack: str) -> str:
     """A pack of the library as the virtual installer has signed it off: nobody is hurt here."""
-    return (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
+    text = (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
+    return _without(text, DELETED.get(pack, ()))
+
+
+def _without(text: str, ids: Collection[str]) -> str:
+    """A file of rules without some of them."""
+    head, *entries = re.split(r"^(?=- id: )", text, flags=re.MULTILINE)
+    return head + "".join(entry for entry in entries if _RULE_ID.findall(entry)[0] not in ids)
 
 
 def document(compound: Compound, store: Path, uplink: UplinkTarget | None) -> Mapping[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from gateway.sim.systems.doors import Doors
 from gateway.sim.systems.fire import Fire
+from gateway.sim.systems.lifts import Lifts
+from gateway.sim.systems.radio import Radio
 from gateway.sim.systems.system import System
 
 
@@ -14,7 +16,17 @@ from gateway.sim.systems.system import System
 class Town:
     doors: Doors = field(default_factory=Doors)
     fire: Fire = field(default_factory=Fire)
+    radio: Radio = field(default_factory=Radio)
+    lifts: Lifts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lifts", Lifts(self.radio))
 
     @property
     def systems(self) -> Sequence[System]:
-        return (self.doors, self.fire)
+        return (
+            self.doors,
+            self.fire,
+            self.radio,
+            self.lifts,
+        )
