@@ -141,6 +141,16 @@ def test_every_rule_watches_a_shipped_profile_or_says_why_not() -> None:
     assert sorted({entry["id"] for entry in data["rules"]} - watched) == sorted(NOBODY)
 
 
+def test_every_profile_that_a_rule_watches_stands_in_the_readme() -> None:
+    text = (LIBRARY / "README.md").read_text(encoding="utf-8")
+    data = {"format": "rules/1", "rules": [entry for name in PACKS for entry in pack(name)["rules"]]}
+    made, _ = bound(data, list(devices().values()))
+    watched = {watch.device for watch in made.watches} & set(NAMES)
+    assert len(watched) >= 80
+    assert sorted(name for name in watched if f"`{name}`" not in text) == []
+    assert sorted(kind for kind in KIND_OF_THE_ENTRY if f"`kind: {kind}`" not in text) == []
+
+
 def test_a_role_that_is_given_is_used() -> None:
     data = {"format": "rules/1", "rules": [entry for name in PACKS for entry in pack(name)["rules"]]}
     made, _ = bound(data, as_configured())
