@@ -34,6 +34,7 @@ _OURS = {
     "zigbee2mqtt": "drivers.mqtt_south.hub:ZIGBEE2MQTT",
     "chirpstack": "drivers.mqtt_south.hub:CHIRPSTACK",
     "mqtt-json": "drivers.mqtt_south.hub:MQTT_JSON",
+    "http-json": "drivers.http_push.hub:HTTP_JSON",
 }
 
 # protocol -> module:function(bytes) -> Decoded
@@ -60,6 +61,7 @@ _DECODERS = {
     "zigbee2mqtt": "drivers.mqtt_south.decode:decode",
     "chirpstack": "drivers.mqtt_south.decode:decode",
     "mqtt-json": "drivers.mqtt_south.decode:decode",
+    "http-json": "drivers.http_push.decode:decode",
 }
 
 
@@ -87,6 +89,7 @@ _EXTRAS: dict[str, str] = {
     "http-speaker": "field",
     "webhook": "field",
     "plate-camera": "field",
+    "http-json": "field",
     "snmp": "field",
     "ocpp16": "field",
     "onvif": "field",

@@ -93,6 +93,9 @@ class Line:
     _wake: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _progress: _Progress = field(init=False)
     _listener: Listener | None = field(init=False, default=None)
+    _link: Link | None = field(init=False, default=None)
+    """None where the connection is a hub."""
+    _reporting: dict[str, Reporting] = field(init=False)
     _paces: dict[str, Job] = field(init=False)
     """Device -> its most frequent job, which its achieved period is measured by; a spare one where it has no other."""
 
@@ -102,6 +105,7 @@ class Line:
             self._paces.setdefault(job.device, job)
         periods = {device: job.interval_s for device, job in self._paces.items()}
         self.stats.devices = {device: DeviceStats(periods.get(device, 0.0)) for device in self.drivers}
+        self._reporting = {name: each for name, each in self.drivers.items() if isinstance(each, Reporting)}
         if isinstance(self.connection, Hub):
             self._listener = Listener(
                 self.id,
@@ -114,6 +118,8 @@ class Line:
                 self.clock,
                 self.stats,
             )
+        else:
+            self._link = self.connection
         self._progress = _Progress(max(STUCK_PERIODS * min(periods.values(), default=0.0), STUCK_AT_LEAST_S))
 
     async def run(self) -> None:
@@ -220,7 +226,7 @@ class Line:
             self._schedule.failed(job, now_s, now_s - started_s)
             self._progress.failed()
             await self._failed(job.device, exc)
-            self._tell(driver)
+            self._tell(job.device)
             return
         now_s = loop.time()
         self.stats.spent(job.device, now_s, now_s - started_s, answered=True)
@@ -234,11 +240,11 @@ class Line:
         await self._answered(job.device, readings)
         if self._listener is not None:
             self._listener.alive(job.device)
-        self._tell(driver)
+        self._tell(job.device)
 
-    def _tell(self, driver: Driver) -> None:
+    def _tell(self, device: str) -> None:
         """What a device that is asked has told beside its readings: nobody waits for it to be on disk."""
-        if isinstance(driver, Reporting) and (reports := driver.take()):
+        if device in self._reporting and (reports := self._reporting[device].take()):
             self.take(reports)
 
     def _identifying(self, job: Job) -> Job:
@@ -321,7 +327,7 @@ class Line:
         return settled
 
     def _last_answer(self) -> bytes:
-        return b"" if isinstance(self.connection, Hub) else self.connection.last_answer
+        return b"" if self._link is None else self._link.last_answer
 
     async def _wait(self, seconds: float) -> None:
         self._wake.clear()

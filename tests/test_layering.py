@@ -28,6 +28,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.hub": (*VOCABULARY, "drivers.base"),
     "drivers.http_server": (*VOCABULARY, "drivers.base", "drivers.hub"),
     "drivers.wiegand": (*VOCABULARY, "drivers.base"),
+    "drivers.code_tables": VOCABULARY,
+    "drivers.json_mapping": (*VOCABULARY, "drivers.base", "drivers.code_tables", "drivers.json_mapping"),
     # plus the driver's own folder, see below
     "drivers": (
         *VOCABULARY,
@@ -39,6 +41,8 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.http_server",
         "gateway.plates",
         "drivers.wiegand",
+        "drivers.code_tables",
+        "drivers.json_mapping",
     ),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),

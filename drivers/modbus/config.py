@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from drivers.code_tables import EVERY_OTHER, Codes
 from drivers.modbus.values import Layout, Order, Type
+from gateway.model import Value
 
 
 def parse_whole(written: object) -> object:
@@ -90,6 +93,9 @@ class PointOptions(Options):
     """Registers of a text, two characters each."""
     enum: dict[WholeKey, str] = {}
     """Raw value -> state word."""
+    values: Codes = {}
+    """The same for points of any kind: raw value -> word, number, true or false; ``"*"`` is every other.  Or the name
+    of a table of code_tables.py."""
     no_value: list[Whole | float] = []
     """Raw values by which the device says that it has none: bit patterns of integers, values of floats."""
     write_function: int | None = None
@@ -108,6 +114,12 @@ class PointOptions(Options):
     def count(self) -> int:
         """How many registers, or bits of a bit table, one reading takes."""
         return self.length or self.kind.registers
+
+    @property
+    def meanings(self) -> Mapping[int, Value]:
+        """Raw value -> what it means; without those that every other one has."""
+        named = {_whole_of(key): meant for key, meant in self.values.items() if key != EVERY_OTHER}
+        return {**self.enum, **named}
 
     @property
     def writes_with(self) -> int | None:
@@ -137,9 +149,20 @@ class PointOptions(Options):
             bit=self.bit or 0,
             mask=mask,
             shift=(mask & -mask).bit_length() - 1 if self.shift is None else self.shift,
-            states={_pattern(number, bits): word for number, word in self.enum.items()},
+            states={_pattern(number, bits): meant for number, meant in self.meanings.items()},
+            other=self.values.get(EVERY_OTHER),
             no_value=frozenset(raw if self.kind.is_float else _pattern(int(raw), bits) for raw in self.no_value),
         )
+
+    @field_validator("values")
+    @classmethod
+    def _whole_keys(cls, values: dict[str, bool | int | float | str]) -> dict[str, bool | int | float | str]:
+        for key in values:
+            try:
+                _ = key == EVERY_OTHER or _whole_of(key)
+            except ValueError:
+                raise ValueError(f"{key}: 键应为整数原值或 * / a key is a whole raw value, or *") from None
+        return values
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -173,22 +196,26 @@ class PointOptions(Options):
 
     def _value_faults(self) -> Any:
         kind = self.kind
-        scaled = (self.scale, self.offset) != (1.0, 0.0)
+        scaled, coded = (self.scale, self.offset) != (1.0, 0.0), bool(self.enum or self.values)
         if abs(self.scale) < 1e-12:
             yield "scale: too near to zero"
         if 0 < abs(self.offset) < 1e-12:
             yield "offset: too near to zero"
-        if scaled and (kind in (Type.BIT, Type.ASCII) or self.enum):
-            yield "scale and offset are for numbers, not for bits, texts and enums"
-        if self.enum and not kind.is_integer:
-            yield f"enum: a {kind} is not a whole number"
+        if scaled and (kind in (Type.BIT, Type.ASCII) or coded):
+            yield "scale and offset are for numbers, not for bits, texts and codes"
+        if self.enum and self.values:
+            yield "enum and values: write one of the two"
+        if coded and not kind.is_integer:
+            yield f"enum, values: a {kind} is not a whole number"
+        if self.values and not self.meanings:
+            yield f"values: {EVERY_OTHER!r} alone says the same of everything"
         if self.no_value and kind in (Type.BIT, Type.ASCII):
             yield f"no_value: a {kind} has none to spare"
         if not kind.is_float and any(isinstance(raw, float) and not raw.is_integer() for raw in self.no_value):
             yield f"no_value: a {kind} is compared as a whole raw value, before scale and offset"
         limit = 1 << 16 * kind.registers
-        if kind.is_integer and any(not -limit // 2 <= raw < limit for raw in (*self.enum, *self.no_value)):
-            yield f"enum, no_value: raw values of a {kind} are below {limit:#x}"
+        if kind.is_integer and any(not -limit // 2 <= raw < limit for raw in (*self.meanings, *self.no_value)):
+            yield f"enum, values, no_value: raw values of a {kind} are below {limit:#x}"
 
     def _write_faults(self) -> Any:
         choice = {Table.COIL: (5, 15), Table.HOLDING: (22,) if self.is_part else (6, 16)}.get(self.table, ())
@@ -202,6 +229,11 @@ class PointOptions(Options):
             yield f"write_function 6 writes one register, this point has {self.count}: use 16"
         if self.write_function == 22 and self.count > 1:
             yield f"write_function 22 changes one register, this point has {self.count}"
+
+
+def _whole_of(key: str) -> int:
+    """Raises ValueError."""
+    return int(key, 16 if key.lower().startswith("0x") else 10)
 
 
 def _pattern(number: int, bits: int) -> int:

@@ -108,8 +108,10 @@ class Layout:
     mask: int = 0xFFFF
     shift: int = 0
     """value = (register & mask) >> shift; of two registers, joined"""
-    states: Mapping[int, str] = field(default_factory=dict)
-    """Raw value -> state word; empty for numbers."""
+    states: Mapping[int, Value] = field(default_factory=dict)
+    """Raw value -> what it means; empty for numbers that mean themselves."""
+    other: Value | None = None
+    """What every raw value means that *states* does not name; None: it is out of range."""
     no_value: frozenset[float] = frozenset()
     """Raw values that mean "nothing measured": bit patterns (unsigned) of integers, values of floats."""
 
@@ -129,7 +131,7 @@ def decoder(layout: Layout) -> Decode:
         return _bit_decoder(layout)
     read = _raw_reader(layout)
     if layout.states:
-        return partial(_decode_state, read, layout.states, layout.no_value)
+        return partial(_decode_state, read, layout.states, layout.other, layout.no_value)
     half = 1 << 16 * layout.type.registers - 1 if layout.type in _SIGNED else 0
     return partial(_decode_integer, read, half, layout.no_value, _Scale.of(layout))
 
@@ -278,14 +280,16 @@ def _decode_integer(
 
 def _decode_state(
     read: Callable[[Sequence[int]], int],
-    states: Mapping[int, str],
+    states: Mapping[int, Value],
+    other: Value | None,
     no_value: frozenset[float],
     registers: Sequence[int],
 ) -> Value | Reason:
     raw = read(registers)
     if raw < 0 or raw in no_value:
         return Reason.NO_VALUE
-    return states.get(raw, Reason.OUT_OF_RANGE)
+    meant = states.get(raw, other)
+    return Reason.OUT_OF_RANGE if meant is None else meant
 
 
 def _float_decoder(layout: Layout) -> Decode:
@@ -325,10 +329,11 @@ def _decode_text(swaps_bytes: bool, registers: Sequence[int]) -> Value | Reason:
 # ---------------------------------------------------------------------- encoding
 
 
-def _state_number(states: Mapping[int, str], value: Value) -> int:
-    numbers = [number for number, word in states.items() if word == value]
+def _state_number(states: Mapping[int, Value], value: Value) -> int:
+    truth = isinstance(value, bool)
+    numbers = [number for number, word in states.items() if word == value and isinstance(word, bool) == truth]
     if len(numbers) != 1:
-        known = ", ".join(dict.fromkeys(states.values()))
+        known = ", ".join(dict.fromkeys(map(str, states.values())))
         raise ValueError(f"{value!r} is not one of the words that stand for one number: {known}")
     return numbers[0]
 

@@ -21,22 +21,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.base import DeviceSpec, Happening, HubSpec
-from drivers.mqtt_south.config import ChirpstackHubOptions, ChirpstackPointOptions
-from drivers.mqtt_south.dialect import (
-    MOST_BYTES,
-    Command,
-    Heard,
-    Said,
-    Stranger,
-    Times,
-    by_address,
-    reading_of,
-    to_json,
+from drivers.json_mapping.payload import (
+    MISSING,
+    Json,
+    Unreadable,
+    believed,
+    clean,
+    look_up,
+    parse,
+    plain,
+    steps,
+    time_of,
 )
+from drivers.json_mapping.reading import Times, by_address, reading_of
+from drivers.json_mapping.records import number_at, reaches, tagged, unwrap
+from drivers.mqtt_south.config import ChirpstackHubOptions, ChirpstackPointOptions
+from drivers.mqtt_south.dialect import MOST_BYTES, Command, Heard, Said, Stranger, to_json
 from drivers.mqtt_south.memory import Notes
 from drivers.mqtt_south.packet import Message
-from drivers.mqtt_south.payload import MISSING, Json, Unreadable, believed, clean, look_up, parse, plain, steps, time_of
-from drivers.mqtt_south.records import number_at, reaches, tagged, unwrap
 from gateway.errors import DeviceRejected
 from gateway.model import PointId, Reading, Value
 

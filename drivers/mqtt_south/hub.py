@@ -17,6 +17,8 @@ from typing import Self
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
 from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.json_mapping.payload import clean
+from drivers.json_mapping.pulses import Pulses
 from drivers.mqtt_south.chirpstack import Chirpstack
 from drivers.mqtt_south.config import (
     BrokerOptions,
@@ -34,7 +36,6 @@ from drivers.mqtt_south.dialect import Command, Dialect, Said, Stranger
 from drivers.mqtt_south.mapped import Mapped
 from drivers.mqtt_south.memory import Key, Memory, from_bytes, key_of
 from drivers.mqtt_south.packet import Message
-from drivers.mqtt_south.payload import clean
 from drivers.mqtt_south.session import Dial, Session, Ticket, Tls
 from drivers.mqtt_south.zigbee2mqtt import Zigbee2Mqtt
 from gateway.clock import Clock
@@ -46,7 +47,6 @@ BURST = 1000
 """A device may say so many messages at once (what the broker has kept for us comes at once), then *RATE_PER_S*."""
 _MOST_WAITING = 64
 _FILTERS_AT_ONCE = 50
-_FULL_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class MqttHub:
         self._delivered = {device: _Delivered() for device in spec.devices}
         self._allowances = {device: _Allowance(burst, burst) for device in spec.devices}
         self._waiting: dict[asyncio.Future[None], Callable[[Message], bool]] = {}
-        self._pulses: dict[PointId, asyncio.TimerHandle] = {}
+        self._pulses = Pulses(spec.devices, self._pulse_over)
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -134,7 +134,9 @@ class MqttHub:
         except BaseException:
             await self._shut()
             raise
-        self._resume_pulses()
+        now_ms = self._clock.now_ms()
+        for device, memory in self._memory.items():
+            self._pulses.resume(device, memory.pulses, now_ms)
         return self
 
     async def __aexit__(
@@ -178,9 +180,7 @@ class MqttHub:
             raise LineLost(str(exc), hint=exc.hint) from exc
 
     async def _shut(self) -> None:
-        for timer in self._pulses.values():
-            timer.cancel()
-        self._pulses.clear()
+        self._pulses.close()
         for allowance in self._allowances.values():
             if allowance.timer is not None:
                 allowance.timer.cancel()
@@ -239,7 +239,7 @@ class MqttHub:
         self._delivered[said.device].forget(memory.taken)
         if said.notes is not None:
             memory = replace(memory, notes=said.notes)
-        memory = replace(memory, pulses=self._pulsing(said, memory.pulses, now_ms))
+        memory = replace(memory, pulses=self._pulses.after(said.device, said.readings, memory.pulses, now_ms))
         self._memory[said.device] = memory
         return Report(
             said.device,
@@ -287,44 +287,12 @@ class MqttHub:
 
     # ------------------------------------------------------------------ buttons
 
-    def _pulsing(self, said: Said, before: Mapping[PointId, int], now_ms: int) -> Mapping[PointId, int]:
-        """When each point that was pressed is released; a point that says so itself is over."""
-        after = dict(before)
-        for reading in said.readings:
-            pulse_s = self._spec.devices[said.device].points[reading.point].options.pulse_s
-            if not pulse_s or reading.value is None:
-                continue
-            after.pop(reading.point, None)
-            if reading.value is True:
-                after[reading.point] = now_ms + round(pulse_s * 1000)
-            self._set_pulse(said.device, reading.point, pulse_s if reading.value is True else None)
-        return after
-
-    def _set_pulse(self, device: str, point: PointId, left_s: float | None) -> None:
-        running = self._pulses.pop(point, None)
-        if running is not None:
-            running.cancel()
-        if left_s is not None:
-            loop = asyncio.get_running_loop()
-            self._pulses[point] = loop.call_later(left_s, self._pulse_over, device, point)
-
-    def _pulse_over(self, device: str, point: PointId) -> None:
+    def _pulse_over(self, device: str, point: PointId) -> bool:
         if not self._inbox.has_room:
-            self._set_pulse(device, point, _FULL_PAUSE_S)
-            return
-        del self._pulses[point]
+            return False
         now_ms = self._clock.now_ms()
         said = Said(device, [Reading(point, False, now_ms, now_ms)])
-        self._inbox.offer(self._report(said, None, Ticket(None, None), now_ms))
-
-    def _resume_pulses(self) -> None:
-        now_ms = self._clock.now_ms()
-        for device, memory in self._memory.items():
-            for point, until_ms in memory.pulses.items():
-                options = self._spec.devices[device].points.get(point)
-                if options is not None and point not in self._pulses:
-                    left_s = min(options.options.pulse_s, max(0.0, (until_ms - now_ms) / 1000))
-                    self._set_pulse(device, point, left_s)
+        return self._inbox.offer(self._report(said, None, Ticket(None, None), now_ms))
 
     # ------------------------------------------------------------------ commands
 

@@ -17,25 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from drivers.base import DeviceSpec, HubSpec, PointSpec
-from drivers.mqtt_south.config import ZigbeeHubOptions, ZigbeePointOptions
-from drivers.mqtt_south.dialect import (
-    FRESH_MS,
-    MOST_BYTES,
-    Command,
-    Heard,
-    Said,
-    Stranger,
-    Times,
-    all_bad,
-    by_address,
-    meaning_of,
-    reading_of,
-    same,
-    to_json,
-)
-from drivers.mqtt_south.memory import Notes
-from drivers.mqtt_south.packet import Message
-from drivers.mqtt_south.payload import (
+from drivers.json_mapping.payload import (
     AHEAD_MS,
     MISSING,
     Json,
@@ -50,6 +32,11 @@ from drivers.mqtt_south.payload import (
     time_of,
     value_of,
 )
+from drivers.json_mapping.reading import FRESH_MS, Times, by_address, meaning_of, reading_of, same
+from drivers.mqtt_south.config import ZigbeeHubOptions, ZigbeePointOptions
+from drivers.mqtt_south.dialect import MOST_BYTES, Command, Heard, Said, Stranger, all_bad, to_json
+from drivers.mqtt_south.memory import Notes
+from drivers.mqtt_south.packet import Message
 from gateway.errors import DeviceRejected
 from gateway.model import PointId, Reason, Value, ValueKind, bad_reading
 

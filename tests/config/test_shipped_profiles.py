@@ -82,10 +82,13 @@ def test_its_units_are_known_and_its_counters_count(name: str) -> None:
 
 @EVERY
 def test_no_two_points_read_the_same_bits(name: str) -> None:
-    """A number beside the single bits of its register would be on purpose; the same bits twice are not."""
+    """A number beside the single bits of its register would be on purpose; the same bits twice are not.
+
+    What a code means stands beside the code itself.
+    """
     seen: dict[tuple[str, int, int], str] = {}
     for point, options in of_modbus(load(name)).items():
-        for place in _bits(options):
+        for place in () if options.values else _bits(options):
             assert place not in seen, f"{point} and {seen[place]} share {place}"
             seen[place] = point
 
@@ -99,11 +102,35 @@ def _bits(options: PointOptions) -> Sequence[tuple[str, int, int]]:
     return [(options.table, address, bit) for address in addresses for bit in range(16) if mask >> bit & 1]
 
 
-@EVERY
-def test_nothing_of_a_lift_or_a_gas_detector_can_be_written(name: str) -> None:
-    model = load(name).model
-    if model.kind in ("lift", "lift_drive", "gas_detector", "gas_monitor", "sf6_detector"):
-        assert not any(point.writable for point in model.points.values())
+ONLY_READ = {
+    "lift",
+    "lift_drive",
+    "lift_camera",
+    "gas_detector",
+    "gas_controller",
+    "gas_alarm",
+    "gas_monitor",
+    "sf6_detector",
+    "co_detector",
+    "fire_panel",
+}
+
+
+def test_nothing_of_a_lift_a_panel_or_a_gas_detector_can_be_written() -> None:
+    """The gateway reads them and never writes, whatever the protocol and whatever a site allows."""
+    found = [load(name).model for name in NAMES]
+    models = [model for model in found if model.kind in ONLY_READ]
+    assert {model.id for model in models if model.kind in ("lift", "lift_drive")} >= {
+        "arkel_arcode",
+        "invertek_elevator_core",
+        "lift_box_a",
+        "lift_controller_c800",
+        "lift_json",
+        "lift_platform_a",
+    }
+    for model in models:
+        assert model.actions == {}, model.id
+        assert [point for point, each in model.points.items() if each.writable or each.commands] == [], model.id
 
 
 @EVERY
@@ -111,8 +138,13 @@ def test_states_are_what_the_enum_gives(name: str) -> None:
     profile = load(name)
     for point, options in of_modbus(profile).items():
         model = profile.model.points[point]
-        assert model.states == list(options.enum.values())
-        assert (model.kind == "boolean") == (options.kind is Type.BIT and not options.enum)
+        meanings = [*options.meanings.values(), *(value for key, value in options.values.items() if key == "*")]
+        words = [meaning for meaning in meanings if isinstance(meaning, str)]
+        assert model.states == list(dict.fromkeys(words))
+        assert len({type(meaning) for meaning in meanings}) <= 1
+        truth = bool(meanings) and isinstance(meanings[0], bool)
+        assert (model.kind == "boolean") == (truth or (options.kind is Type.BIT and not meanings))
+        assert (model.kind == "state") == bool(words)
         assert options.kind is not Type.ASCII or model.kind == "text"
         assert model.kind != "text" or options.kind is Type.ASCII or options.scale == 1.0  # a number that is a name
 
@@ -293,8 +325,29 @@ GOLDEN = [
     ),
     Golden(
         "lift_controller_c800",
-        {"door": 3, "mode": 1, "direction": 2, "fault": 4100, "floor": 7, "entrapment": True},
-        holding={0xC805: 0xFFFB, 0xC80A: 0x0201, 0xC80B: 4100, 0xC80C: 7, 0xC826: 2},
+        {
+            "door_closed": True,
+            "service_mode": "inspection",
+            "car_state": "stopped",
+            "message_code": 1,
+            "vendor_code": 4100,
+            "direction": 2,
+            "floor": 7,
+            "entrapment": True,
+        },
+        holding={0xC800: 0, 0xC805: 0xFFFB, 0xC80A: 0x0201, 0xC80B: 4100, 0xC80C: 7, 0xC826: 2},
+    ),
+    Golden(
+        "lift_controller_c800",
+        {
+            "door_closed": False,
+            "service_mode": "unknown",
+            "car_state": "running",
+            "message_code": 8,  # E47 is in no list
+            "vendor_code": 4700,
+            "entrapment": False,
+        },
+        holding={0xC800: 17, 0xC805: 0x0002, 0xC80A: 0x0102, 0xC80B: 4700, 0xC80C: 7, 0xC826: 0xFFFD},
     ),
     Golden("arkel_arcode", {"door_bypass": True, "ucm_test": False}, coil={655: 1, 658: 0}),
     Golden(

@@ -73,5 +73,5 @@ def test_every_profile_and_event_is_documented() -> None:
         assert f"`{path.stem}`" in texts
         for event in profile.model.device.get("events", ()):
             assert event["kind"] in texts
-    assert named == 24
+    assert named == 26
     assert all(kind in texts for kind in ("lorawan.joined", "lorawan.log", "device.thinned"))

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from drivers.base import ProtocolType
+from drivers.json_mapping.payload import Unreadable, parse, time_of
+from drivers.json_mapping.records import Layout, Order, Type, number_at, reaches, tagged, unwrap
 from drivers.mqtt_south import memory, packet
 from drivers.mqtt_south.dialect import Said
 from drivers.mqtt_south.hub import CHIRPSTACK, MQTT_JSON, ZIGBEE2MQTT
 from drivers.mqtt_south.packet import Malformed, Message
-from drivers.mqtt_south.payload import Unreadable, parse, time_of
-from drivers.mqtt_south.records import Layout, Order, Type, number_at, reaches, tagged, unwrap
 from drivers_mqtt_south.site import NOW_MS, device, make
 from gateway.model import Quality
 
@@ -49,7 +49,9 @@ def dialect(type_: ProtocolType) -> Any:
             points["tagged"] = {"kind": "number", "byte": 0, "tag": "0175"}
             points["rssi"] = {"kind": "number", "meta": "rssi"}
         case _:
-            events = [{"kind": "a.b", "when": {"number": "*"}, "attributes": {"x": "text"}, "personal": {"user": "word"}}]
+            events = [
+                {"kind": "a.b", "when": {"number": "*"}, "attributes": {"x": "text"}, "personal": {"user": "word"}}
+            ]
             entry = {"address": "d", "topic": "x/{address}/#", "time": {"path": "time"}, "events": events}
             points = {name: {**each, "path": name} for name, each in POINTS.items()}
             points["record"] = {"kind": "number", "record": "text", "byte": -2, "format": "u16"}

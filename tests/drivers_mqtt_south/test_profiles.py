@@ -178,12 +178,23 @@ GOLDEN = [
         body={"id": "b7", "mode": 3, "code": 44, "passenger": 0, "running": 1, "floor": "B1"},
         tail="status",
     ),
+    Golden(
+        "lift_platform_a",
+        {"message_code": 4, "vendor_code": "04", "passenger": True, "service_mode": "normal"},
+        body={"id": "b7", "code": "04", "passenger": True, "mode": 1},
+    ),
+    Golden("lift_platform_a", {"message_code": 8, "vendor_code": "77"}, body={"id": "b7", "code": "77"}),
+    Golden(
+        "json_sensor",
+        {"temperature": 21.5, "humidity": 40, "alarm": False},
+        body={"id": "b7", "temperature": 21.5, "humidity": 40, "alarm": 0},
+    ),
     Golden("lorawan_level_generic", {"level": 40, "battery": 88}, body={"level": 40, "battery": 88}),
 ]
 
 
 def test_every_profile_has_a_golden_payload() -> None:
-    assert len(NAMES) == 24
+    assert len(NAMES) == 26
     assert {golden.profile for golden in GOLDEN} | {"lift_box_a"} == set(NAMES)
 
 

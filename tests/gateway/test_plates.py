@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,10 +20,8 @@ from gateway.plates import (
     variants,
 )
 
-DOCUMENT: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "vectors" / "plates.json").read_text(encoding="utf-8")
-)
-LABELS = [vector for vector in DOCUMENT["vectors"] if vector["kind"] == "data-set-label"]
+PUBLISHED = Path(__file__).parent.parent.parent.parent / "shared" / "vectors" / "plates.json"
+"""Labels of a public data set.  Plates of real cars are personal: they are read where they lie, and not committed."""
 
 WRITTEN = [  # made up after the grammar's own words; 224578使 and 粤Z9065澳 are published examples
     ("京A12345", PlateClass.CIVIL),
@@ -60,19 +57,22 @@ WRITTEN = [  # made up after the grammar's own words; 224578使 and 粤Z9065澳 
 
 
 def test_none_is_missing() -> None:
-    assert len(DOCUMENT["vectors"]) == len({vector["id"] for vector in DOCUMENT["vectors"]}) == 38
-    assert len(LABELS) == 36
     assert len(WRITTEN) == 29
     assert len(set(PROVINCES)) == len(PROVINCES) == 31
     assert {plate_class for _, plate_class in WRITTEN} == set(PlateClass)
 
 
-@pytest.mark.parametrize("vector", LABELS, ids=lambda vector: vector["id"])
-def test_a_published_label(vector: dict[str, Any]) -> None:
-    plate = normalise(vector["input"])
-    assert plate == vector["input"]
-    assert classify(plate) == vector["expected"]["class"]
-    assert letters_in_sequence(plate) <= 2
+def test_the_published_labels() -> None:
+    if not PUBLISHED.exists():
+        pytest.skip(f"{PUBLISHED} is not beside this checkout")
+    vectors = json.loads(PUBLISHED.read_text(encoding="utf-8"))["vectors"]
+    labels = [vector for vector in vectors if vector["kind"] == "data-set-label"]
+    assert len(labels) == 36
+    for vector in labels:
+        plate = normalise(vector["input"])
+        assert plate == vector["input"], vector["id"]
+        assert classify(plate) == vector["expected"]["class"], vector["id"]
+        assert letters_in_sequence(plate) <= 2, vector["id"]
 
 
 @pytest.mark.parametrize(("plate", "expected"), WRITTEN, ids=[plate or "empty" for plate, _ in WRITTEN])

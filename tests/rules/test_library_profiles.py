@@ -56,7 +56,6 @@ NOBODY: Mapping[str, str] = {
     **dict.fromkeys(("co_alarm", "co_long", "co_fault"), "no profile of a carbon monoxide detector"),
     **dict.fromkeys(("pipe_frost", "pipe_freezing"), "no profile of a clamp-on probe"),
     "co2_high": "no profile of a carbon dioxide sensor",
-    "lift_maintenance_overdue": "the point comes from the maintenance record",
     "ebike_in_lift": "no profile of a camera that knows e-bikes",
     "bus_down": "no serial server tells whether it is online",
     **dict.fromkeys(("meter_cover_open", "meter_magnetic", "meter_clock_drift"), _EVENTS),
