@@ -156,3 +156,5 @@ def _more(action: Action) -> Iterator[Text]:
     if action.at_most is not None:
         within = duration(action.at_most.within_s)
         yield Text(f"{within.zh}内最多 {action.at_most.count} 次", f"at most {action.at_most.count} in {within.en}")
+    if action.optional:
+        yield Text("没有此角色的设备不发送", "left out for a device without this role")

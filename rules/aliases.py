@@ -94,6 +94,7 @@ KEYS: Final[Mapping[str, str]] = {
     "最多": "at_most",
     "最长": "at_most_for",
     "保留": "keep",
+    "可缺": "optional",
     "中文": "zh",
     "英文": "en",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ class Registry:
             device
             for device in candidates
             if all(getattr(device.place, level) in wanted for level, wanted in places)
-            and all(f"{device.id}.{name}" in self.points for name in needed)
+            and all(self.resolve(name, device) is not None for name in needed)
             and (areas is None or device.area in areas)
         ]
 
@@ -139,6 +139,7 @@ class Binder:
                 watches += [self._watch(device, program) for device in kind.devices]
         self._judge(refused, good=len(devices) - sum(len(kind.devices) for kind, _ in refused))
         self._check_message(devices)
+        self._left_out({watch.device for watch in watches})
         return watches
 
     def _devices(self) -> list[Device | None] | None:
@@ -251,8 +252,30 @@ class Binder:
         targets = tuple(self._target(each, device) for each in program.inputs)
         points = {name: self._resolve(name, device) for name in self._shown}
         shown = {name: point.id for name, point in points.items() if point is not None}
-        actions = tuple(self._bound(path, action, device) for path, action in self._draft.actions)
+        actions = tuple(
+            self._bound(path, action, device)
+            for path, action in self._draft.actions
+            if not action.optional or self._has_receiver(action, device)
+        )
         return Watch(self._draft.rule, device.id if device is not None else None, program, targets, shown, actions)
+
+    def _left_out(self, watched: Set[str | None]) -> None:
+        """Says once for each optional action which devices do without it."""
+        assert self._registry is not None
+        devices = [self._registry.ids.get(each) if each else None for each in sorted(watched, key=str)]
+        for path, action in self._draft.actions:
+            lost = [each for each in devices if action.optional and not self._has_receiver(action, each)]
+            if not lost:
+                continue
+            named = ", ".join(each.id for each in lost[:3] if each is not None)
+            zh = f"{len(lost)} 台设备（{named} 等）没有可接收 {action.send} 的设备，不发送"
+            en = f"{len(lost)} devices ({named} ...) have nobody to send {action.send} to: left out"
+            fault = RuleFault("W-NOMATCH", (*path, "send"), None, 1, False, zh, en)
+            self._faults.append(fault)
+
+    def _has_receiver(self, action: Action, device: Device | None) -> bool:
+        assert self._registry is not None
+        return self._registry.device(action.send.partition(".")[0], device) is not None
 
     def _bound(self, path: Path, action: Action, device: Device | None) -> Action:
         """The action with the ids of what it moves and of the point that confirms it."""

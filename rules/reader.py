@@ -81,7 +81,7 @@ RULE_KEYS = (
     "response",
 )
 JOB_KEYS = ("id", "name", "note", "mode", "at", "on_alarm")
-ACTION_KEYS = ("send", "hold", "while", "confirm", "tries", "else", "at_most", "at_most_for", "keep")
+ACTION_KEYS = ("send", "hold", "while", "confirm", "tries", "else", "at_most", "at_most_for", "keep", "optional")
 PLACES = ("grid", "building", "unit", "floor", "room")
 FOR_EACH_KEYS = ("type", "area", "with", *PLACES)
 _MAX_RULES = 2000
@@ -626,6 +626,7 @@ class _ActionReader(_Section):
             at_most=at_most,
             at_most_for_s=self._get("at_most_for", reader.some_time),
             keep_s=self._get("keep", reader.some_time),
+            optional=bool(self._get("optional", reader.truth)),
         )
 
     def _refuse(self, key: str, zh: str, en: str) -> None:

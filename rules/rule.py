@@ -70,6 +70,8 @@ class Action:
     at_most: Rate | None = None
     at_most_for_s: float | None = None
     keep_s: float | None = None
+    optional: bool = False
+    """Left out for a device that has nobody to send it to: no such role, and no device of that name."""
 
 
 @dataclass(frozen=True, slots=True)

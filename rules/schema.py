@@ -111,6 +111,7 @@ def _action() -> dict[str, Any]:
             "at_most": _RATE,
             "at_most_for": _DURATION,
             "keep": _DURATION,
+            "optional": {"type": "boolean"},
         },
         required=("send",),
     )

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from gateway.config.yaml12 import load_yaml
 from gateway.model import Device, Place, Point, Priority, Text, ValueKind
 from rules import definition
+from rules.account import account
 from rules.alarm import Chatter, NoData, Timing
 from rules.aliases import KEYS, english
 from rules.calendar import Schedule
@@ -494,6 +495,32 @@ def test_what_can_be_sent_is_checked_where_it_is_known() -> None:
     assert [fault.hint_en for fault in read_rules(data, DEVICES, known)[1]] == ['did you mean "close"?']
 
 
+def test_an_optional_action_is_left_out_where_nobody_has_the_role() -> None:
+    devices = (
+        replace(device("d1", "door", number("d1.angle", "deg")), roles={"voice": "s1"}),
+        device("d2", "door", number("d2.angle", "deg")),
+        device("s1", "speaker", number("s1.volume", "%")),
+    )
+    send: dict[str, Any] = {"send": "voice.speak", "confirm": {"point": "voice.volume", "is": 1, "within": "5s"}}
+    written = rule(for_each={"type": "door"}, when="angle > 5 deg", on_alarm=[send])
+
+    def found(**keys: Any) -> tuple[list[list[str]], list[str]]:
+        data = {"format": "rules/1", "rules": [{**written, "on_alarm": [send | keys]}]}
+        made, faults = read_rules(data, devices, {"s1": frozenset({"speak"})})
+        sent = [[action.send for action in watch.actions] for watch in made.watches]
+        return sent, [f"{fault.code} {'.'.join(map(str, fault.path[2:]))}" for fault in faults]
+
+    assert found(optional=True) == ([["s1.speak"], []], ["W-NOMATCH on_alarm.0.send"])
+    assert found(optional=False) == ([], ["E-ACTION on_alarm.0.send", "E-POINT on_alarm.0.confirm.point"])
+    assert found(optional=True, send="voice.sing")[1][0] == "E-ACTION on_alarm.0.send", "it has the role and cannot"
+
+
+def test_what_is_optional_stands_in_the_account() -> None:
+    made, _ = read(rule(on_alarm=[{"send": "m1.open", "optional": True}]))
+    (written,) = made.rules
+    assert any("left out for a device without this role" in text.en for text in account(written, made.watches))
+
+
 def test_a_job_runs_at_a_time_of_day() -> None:
     found, faults = read({"id": "report", "at": "02:30", "on_alarm": [{"send": "printer.print"}]})
     assert faults == ()
@@ -518,6 +545,8 @@ def test_devices_are_chosen_by_area_and_by_the_points_that_they_have() -> None:
     assert chosen() == ["a", "b", "c"]
     assert chosen(area="common") == ["a", "b"]
     assert chosen(area=["common", "shops"], **{"with": "power"}) == ["a", "b", "c"]
+    devices = (replace(devices[0], roles={"tank": "b"}), *devices[1:])
+    assert chosen(**{"with": "tank.power"}) == ["a"], "a point of a role"
     assert chosen(**{"with": ["power", "flow"]}) == ["a"]
     assert chosen(area="shops", **{"with": "flow"}) == []
 
