@@ -51,7 +51,7 @@ from gateway.uplink.mqtt import MqttUplink
 from gateway.uplink.privacy import View
 from gateway.vehicles.core import Vehicles
 from gateway.vehicles.load import read_lists
-from gateway.vehicles.points import DEVICE as VEHICLES
+from gateway.vehicles.points import point_of
 from gateway.vehicles.pseudonym import read_key
 from gateway.vehicles.service import KEY as VEHICLES_KEY
 from gateway.vehicles.service import VehicleService
@@ -133,12 +133,12 @@ def vehicles_of(
     kept = [part for name, part in saved.items() if name.startswith(VEHICLES_KEY)]
     points = config.points
 
-    def point_of(camera: str | None, name: str) -> PointId | None:
-        point = f"{camera or VEHICLES}.{name}"
+    def configured(camera: str | None, name: str) -> PointId | None:
+        point = point_of(camera, name)
         return point if point in points else None
 
     places = {device.id: device.place for device in config.devices}
-    watch = VehicleWatch(Vehicles(model.settings(), lists, kept), key, places, point_of, clock)
+    watch = VehicleWatch(Vehicles(model.settings(), lists, kept), key, places, configured, clock)
     cameras = [gate.camera for gate in model.gates]
     return VehicleService(watch, cameras, pipeline.submit, pipeline.remember, clock)
 

@@ -51,7 +51,7 @@ from gateway.model import Device, Point, PointId, Text
 from gateway.places import Places
 from gateway.self_watch import own_device
 from gateway.vehicles.config import VehiclesModel
-from gateway.vehicles.points import area_device, with_lists
+from gateway.vehicles.points import area_devices, with_lists
 from rules.risk.definition import Definition
 from rules.rule import Actions, RuleSet
 
@@ -229,7 +229,7 @@ def _devices(lines: Sequence[LinePlan], parts: _Parts) -> tuple[Device, ...]:
 def _made_up(risk: Definition | None, parts: _Parts) -> list[Device]:
     """Devices that are nowhere but in the gateway: the community's risk, its vehicles."""
     model = None if parts.file is None else parts.file.vehicles
-    return [*([] if risk is None else [community(risk)]), *([] if model is None else [area_device(model)])]
+    return [*([] if risk is None else [community(risk)]), *(() if model is None else area_devices(model))]
 
 
 def _risk(site: Document, parts: _Parts, devices: Sequence[Device], report: Report) -> Definition | None:

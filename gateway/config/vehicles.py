@@ -10,7 +10,7 @@ from gateway.config.faults import Fault, did_you_mean, no_such_file, quoted
 from gateway.config.yaml12 import Document
 from gateway.model import Text
 from gateway.vehicles.config import VehiclesModel
-from gateway.vehicles.points import DEVICE
+from gateway.vehicles.points import PREFIX
 
 
 def vehicle_faults(document: Document, model: VehiclesModel, devices: Sequence[str], base: Path) -> Iterator[Fault]:
@@ -21,12 +21,10 @@ def vehicle_faults(document: Document, model: VehiclesModel, devices: Sequence[s
             yield document.fault(
                 ("vehicles", "gates", index, "camera"), "E-REF", message, did_you_mean(gate.camera, devices)
             )
-    if DEVICE in devices:
-        message = Text(
-            f"编号 {DEVICE} 由网关用于车辆统计", f"the gateway keeps the id {DEVICE} for what it counts of vehicles"
-        )
+    for id_ in sorted({f"{PREFIX}{area}" for area in model.areas} & set(devices)):
+        message = Text(f"编号 {id_} 由网关用于停车区", f"the gateway keeps the id {id_} for the parking area")
         hint = Text("给该设备另取编号", "call the device otherwise")
-        yield document.fault(("vehicles",), "E-DUP", message, hint, key=True)
+        yield document.fault(("vehicles", "areas"), "E-DUP", message, hint, key=True)
     if not os.path.isfile(base / model.key_file):
         hint = Text(f"gateway plates key {model.key_file}", f"gateway plates key {model.key_file} makes it")
         missing = no_such_file(base / model.key_file)

@@ -1,16 +1,17 @@
-"""What the site's rules can see of its vehicles: points of the cameras, and a device for the areas.  Pure."""
+"""What the site's rules can see of its vehicles: points of the cameras, and a device for each area.  Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from gateway.model import Device, Place, Point, Text, ValueKind
+from gateway.model import Device, Place, Point, PointId, Text, ValueKind
 from gateway.vehicles.config import VehiclesModel
 from gateway.vehicles.lists import Word
 
-DEVICE = "vehicles"
-KIND = "vehicle_areas"
+PREFIX = "vehicles-"
+"""Begins the ids of the areas' devices."""
+KIND = "vehicle_area"
 NOBODY = "none"
 """The word of a camera's ``list`` while no vehicle has just been seen."""
 INTERVAL_S = 60.0
@@ -39,12 +40,19 @@ def with_lists(devices: Iterable[Device], model: VehiclesModel | None) -> tuple[
     )
 
 
-def area_device(model: VehiclesModel) -> Device:
-    points = []
-    for name, area in model.areas.items():
-        inside = Text(f"{name} 在场车辆", f"vehicles inside {name}")
-        points.append(Point(f"{DEVICE}.inside_{name}", ValueKind.NUMBER, inside, INTERVAL_S, minimum=0))
-        if area.capacity is not None:
-            free = Text(f"{name} 空余车位", f"free places in {name}")
-            points.append(Point(f"{DEVICE}.free_{name}", ValueKind.NUMBER, free, INTERVAL_S, minimum=0))
-    return Device(DEVICE, KIND, Text("车辆", "vehicles"), Place(), "", tuple(points))
+def area_devices(model: VehiclesModel) -> tuple[Device, ...]:
+    return tuple(_area(name, area.capacity) for name, area in model.areas.items())
+
+
+def _area(name: str, capacity: int | None) -> Device:
+    id_ = f"{PREFIX}{name}"
+    inside = Point(f"{id_}.inside", ValueKind.NUMBER, Text("在场车辆", "vehicles inside"), INTERVAL_S, minimum=0)
+    free = Point(f"{id_}.free", ValueKind.NUMBER, Text("空余车位", "free places"), INTERVAL_S, minimum=0)
+    points = (inside,) if capacity is None else (inside, free)
+    return Device(id_, KIND, Text(f"停车区 {name}", f"parking area {name}"), Place(), "", points)
+
+
+def point_of(camera: str | None, name: str) -> PointId:
+    """Of a value of ``Vehicles``: ``list`` of a camera, ``inside_garage`` of none."""
+    what, _, area = name.partition("_")
+    return f"{PREFIX}{area}.{what}" if what in ("inside", "free") else f"{camera}.{name}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from drivers.base import Happening
 from gateway.clock import Clock
 from gateway.model import PointId, Reading, Record, Value
-from gateway.vehicles.points import CALM, DEVICE, INTERVAL_S
+from gateway.vehicles.points import CALM, INTERVAL_S, PREFIX, point_of
 from gateway.vehicles.watch import VehicleWatch
 
 MOMENT_S = 5.0
@@ -42,7 +42,7 @@ class VehicleService:
         """A ``Look`` of gateway/intake.py."""
         records, said = self.watch.look(device, happening, veiled)
         self._keep()
-        if any(isinstance(record, Reading) and not record.point.startswith(f"{DEVICE}.") for record in records):
+        if any(isinstance(record, Reading) and not record.point.startswith(PREFIX) for record in records):
             self._calm_at_s[device] = self.clock.monotonic_s() + MOMENT_S
             self._wake.set()
         return records, said
@@ -75,10 +75,10 @@ class VehicleService:
             self.remember(KEY + part, kept)
 
     def _calm(self, cameras: Sequence[str]) -> list[Reading]:
-        return self._said({f"{camera}.{name}": value for camera in cameras for name, value in CALM.items()})
+        return self._said({point_of(camera, name): value for camera in cameras for name, value in CALM.items()})
 
     def _areas(self) -> list[Reading]:
-        return self._said({f"{DEVICE}.{name}": value for name, value in self.watch.vehicles.values().items()})
+        return self._said({point_of(None, name): value for name, value in self.watch.vehicles.values().items()})
 
     def _said(self, values: Mapping[PointId, Value]) -> list[Reading]:
         now_ms = self.clock.now_ms()

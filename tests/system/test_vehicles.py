@@ -147,7 +147,7 @@ def test_the_listed_are_let_in_and_counted_over_a_kill(tmp_path: Path) -> None:
 
 
 def inside(site: ListeningSite) -> object:
-    said = site.readings("vehicles.inside_garage")
+    said = site.readings("vehicles-garage.inside")
     return said[-1]["v"] if said else None
 
 
@@ -159,7 +159,7 @@ def judged(site: ListeningSite) -> None:
     assert left["dwell_s"] >= 0
     assert kinds["denied"][0]["list"] == "deny"
     assert {entered["list"] for entered in kinds["entered"]} == {"allow"}
-    assert site.readings("vehicles.free_garage")[-1]["v"] == 2
+    assert site.readings("vehicles-garage.free")[-1]["v"] == 2
     for plate, file in plates_in(site):
         pytest.fail(f"{plate} stands in {file.name}")
 
