@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ ROOT = f"compound/v1/{SITE}/{GATEWAY}"
 """Of all topics of the gateway."""
 _RULES = Path(__file__).parent / "rules.yaml"
 _LIBRARY = Path(rules.__file__).parent / "library"
+_CHANGED: Mapping[str, Mapping[str, str | None]] = {
+    "fire_lane_blocked": {
+        "for": "8s",
+        "clear_after": "5s",
+        "on_alarm": "[{send: speaker.move_your_car}]",  # plate cameras take no pictures on demand
+    },
+    "barrier_hit": {"on_alarm": None},
+    "basement_water": {"for": "3s", "clear_after": "5s", "on_alarm": None},  # the sump has a pump of its own
+}
+"""Rule of the library -> what the virtual installer has written into his copy, because a spectator has no three
+minutes.  None: that line is gone."""
 _PARITY = {"N": "none", "E": "even", "O": "odd"}
 
 METER_POINTS = ("energy", "voltage", "current", "power")
@@ -87,7 +99,12 @@ def devices(compound: Compound) -> Mapping[str, str]:
 
 
 def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
-    """Points worth watching."""
+    """Points worth watching, of the devices there are."""
+    known = devices(compound)
+    return [(point, label) for point, label in _watched(compound) if point.partition(".")[0] in known]
+
+
+def _watched(compound: Compound) -> list[tuple[PointId, Text]]:
     home = next(compound.layout.homes())
     meter = meter_id(home)
     return [
@@ -99,6 +116,11 @@ def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
         ("h-1-1.energy", Text("1 号楼 1 单元 热量", "building 1, entrance 1: heat")),
         ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
         ("pumps-1.level", Text("地下室水位", "basement water level")),
+        ("weather.rainstorm", Text("暴雨预警", "rainstorm warning")),
+        ("sump-1.level", Text("车库坡道水位", "water at the garage ramp")),
+        ("cam-in.seen_count", Text("北门驶入车辆", "cars in by the north gate")),
+        ("ups-1.time_left", Text("UPS 剩余时间", "UPS: time left")),
+        ("charger-1.power", Text("1 号充电桩 功率", "charger 1: power")),
     ]
 
 
@@ -110,15 +132,36 @@ def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget
         utility_silent_s=2 * max(water_interval_s(compound.layout), heat_interval_s(compound.layout)),
     )
     (directory / "rules" / "compound.yaml").write_text(own, encoding="utf-8")
-    for pack in dict.fromkeys(pack for system in compound.systems for pack in system.packs):
-        (directory / "rules" / f"{pack}.yaml").write_text(_signed_off(pack), encoding="utf-8")
+    for pack, wanted in _packs(compound).items():
+        (directory / "rules" / f"{pack}.yaml").write_text(_signed_off(pack, wanted), encoding="utf-8")
     text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
     (directory / "site.yaml").write_text(text, encoding="utf-8")
 
 
-def _signed_off(pack: str) -> str:
-    """A pack of the library as the virtual installer has signed it off: nobody is hurt here."""
-    return (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
+def _packs(compound: Compound) -> Mapping[str, Sequence[str]]:
+    """Pack of the library -> the rules of it that are wanted; an empty name stands for all."""
+    packs: dict[str, list[str]] = {}
+    for wanted in (pack for system in compound.systems for pack in system.packs):
+        pack, _, rule = wanted.partition(":")
+        packs.setdefault(pack, []).append(rule)
+    return packs
+
+
+def _signed_off(pack: str, wanted: Sequence[str]) -> str:
+    """A pack as the virtual installer has copied and signed it off: nobody is hurt here."""
+    text = (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
+    head, *entries = re.split(r"(?m)^(?=- id: )", text)
+    named = [(each.split(maxsplit=3)[2], each) for each in entries]
+    return head + "".join(_changed(rule, each) for rule, each in named if "" in wanted or rule in wanted)
+
+
+def _changed(rule: str, text: str) -> str:
+    for key, value in _CHANGED.get(rule, {}).items():
+        entry = re.search(rf"(?m)^  {key}:.*\n(?:  [- ].*\n)*", text)
+        assert entry is not None, f"{rule} has no {key}"
+        was = f"  # 库中 / in the library: {' '.join(entry[0].split())}\n"
+        text = text[: entry.start()] + was + ("" if value is None else f"  {key}: {value}\n") + text[entry.end() :]
+    return text
 
 
 def document(compound: Compound, store: Path, uplink: UplinkTarget | None) -> Mapping[str, Any]:
@@ -157,7 +200,7 @@ def _lines(compound: Compound) -> Iterator[Mapping[str, Any]]:
         yield from system.lines()
 
 
-def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
+def _all_devices(compound: Compound) -> Iterator[dict[str, Any]]:
     layout = compound.layout
     for home in layout.homes():
         yield {
@@ -205,6 +248,16 @@ def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
     }
     for system in compound.systems:
         yield from system.devices()
+
+
+def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
+    """A role that nobody is there to play is not written down."""
+    entries = list(_all_devices(compound))
+    known = {entry["id"] for entry in entries}
+    for entry in entries:
+        if "roles" in entry:
+            entry["roles"] = {role: device for role, device in entry["roles"].items() if device in known}
+        yield entry
 
 
 def _utilities(layout: Layout) -> Iterator[dict[str, Any]]:
