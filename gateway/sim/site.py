@@ -116,11 +116,9 @@ def _watched(compound: Compound) -> list[tuple[PointId, Text]]:
         ("h-1-1.energy", Text("1 号楼 1 单元 热量", "building 1, entrance 1: heat")),
         ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
         ("pumps-1.level", Text("地下室水位", "basement water level")),
-        ("weather.rainstorm", Text("暴雨预警", "rainstorm warning")),
         ("sump-1.level", Text("车库坡道水位", "water at the garage ramp")),
-        ("cam-in.seen_count", Text("北门驶入车辆", "cars in by the north gate")),
-        ("ups-1.time_left", Text("UPS 剩余时间", "UPS: time left")),
-        ("charger-1.power", Text("1 号充电桩 功率", "charger 1: power")),
+        ("speaker-1.announcement", Text("小区广播", "loudspeaker")),
+        ("sign-1.notice", Text("消防车道显示屏", "display at the fire lane")),
     ]
 
 

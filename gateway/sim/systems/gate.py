@@ -98,7 +98,7 @@ class Gate:
                 camera = PlateCameraSim(f"http://127.0.0.1:{self._pushes}/", serial)
                 self._cameras[device] = await stack.enter_async_context(camera)
             # Registered last, ended first: nobody pushes through a session that is closed.
-            for life in (self._traffic(), *map(self._alive, self._cameras.values())):
+            for life in (self._traffic(), *map(self._alive, self._cameras)):
                 stack.push_async_callback(ended, asyncio.create_task(life))
             self._stack = stack.pop_all()
         return self
@@ -184,8 +184,13 @@ class Gate:
                 await self.arrive(self._inside[-1])
                 number += 1
 
-    @staticmethod
-    async def _alive(camera: PlateCameraSim) -> None:
+    async def _alive(self, device: str) -> None:
+        """The first that a gateway hears is how it stands: nobody in the lane."""
+        camera = self._cameras[device]
+        told = device != "cam-lane"
         while True:
-            await camera.heartbeat()
+            answered = await camera.heartbeat()
+            if not told and answered.status == 200 and not self._blocked:
+                await self._push(device, _CARS[0], triggerType=MOVES_ON)
+                told = True
             await asyncio.sleep(HEARTBEAT_S)

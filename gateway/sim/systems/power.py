@@ -59,7 +59,9 @@ class Power:
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-power-"))
             self._community = secret(Path(directory), "community", _COMMUNITY)
-            self._ups = await stack.enter_async_context(SimAgent(self._now()))
+            self._ups = await stack.enter_async_context(
+                SimAgent(self._now() | {_DESCRIPTION: "Simulated UPS", _UP_TIME: 8_640_000})
+            )
             self._switch = await stack.enter_async_context(SimAgent(_switch()))
             stack.push_async_callback(ended, asyncio.create_task(self._minute_by_minute(self._ups)))
             self._stack = stack.pop_all()
@@ -131,8 +133,6 @@ class Power:
             _OUTPUT_V: 220,
             _LOAD: 31,
             _ALARMS: 0 if self._mains else 1,
-            _DESCRIPTION: "Simulated UPS",
-            _UP_TIME: 8_640_000,
         }
 
 
