@@ -198,7 +198,7 @@ def _lines(compound: Compound) -> Iterator[Mapping[str, Any]]:
         yield from system.lines()
 
 
-def _all_devices(compound: Compound) -> Iterator[dict[str, Any]]:
+def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
     layout = compound.layout
     for home in layout.homes():
         yield {
@@ -246,16 +246,6 @@ def _all_devices(compound: Compound) -> Iterator[dict[str, Any]]:
     }
     for system in compound.systems:
         yield from system.devices()
-
-
-def _devices(compound: Compound) -> Iterator[dict[str, Any]]:
-    """A role that nobody is there to play is not written down."""
-    entries = list(_all_devices(compound))
-    known = {entry["id"] for entry in entries}
-    for entry in entries:
-        if "roles" in entry:
-            entry["roles"] = {role: device for role, device in entry["roles"].items() if device in known}
-        yield entry
 
 
 def _utilities(layout: Layout) -> Iterator[dict[str, Any]]:

@@ -41,8 +41,12 @@ class _Charger:
     meter_wh: int
     transaction: int | None = None
     faulted: bool = False
-    socket: SimCharger | None = None
-    """While it is connected."""
+    shown: str = ""
+    """The status that the gateway knows."""
+
+    @property
+    def charges(self) -> bool:
+        return not self.faulted and self.beat % (_BEATS_IDLE + _BEATS_CHARGING) >= _BEATS_IDLE
 
 
 class Charging:
@@ -50,7 +54,8 @@ class Charging:
     packs = ()
     """``ebike_shed`` is for sockets of e-bikes: 8 A, and none at night."""
 
-    def __init__(self) -> None:
+    def __init__(self, beat_s: float = BEAT_S) -> None:
+        self._beat_s = beat_s
         self._chargers = (_Charger("CP-1", 2, 812_000), _Charger("CP-2", 7, 455_000))
         self._port = 0
         self._password = ""
@@ -91,19 +96,12 @@ class Charging:
             for number, charger in enumerate(self._chargers, 1)
         ]
 
-    async def fault(self) -> None:
-        """The first charger finds earth leakage: it stops, and says why."""
-        charger = self._chargers[0]
-        charger.faulted = True
-        if charger.socket is not None:
-            await _stopped(charger, charger.socket, "EmergencyStop")
-            await charger.socket.status(1, "Faulted", "GroundFailure")
+    def fault(self) -> None:
+        """The first charger finds earth leakage: at its next beat it ends the charge, and says why."""
+        self._chargers[0].faulted = True
 
-    async def mend(self) -> None:
-        charger = self._chargers[0]
-        if charger.faulted and charger.socket is not None:
-            await charger.socket.status(1, "Available")
-        charger.faulted = False
+    def mend(self) -> None:
+        self._chargers[0].faulted = False
 
     async def _keep_up(self, charger: _Charger) -> None:
         """A connection that breaks cancels what waits for its answers: so each is a task of its own."""
@@ -128,53 +126,39 @@ class Charging:
         from drivers.ocpp.simulator import SimCharger
 
         async with SimCharger(f"ws://127.0.0.1:{self._port}/ocpp", charger.name, _PASSWORD) as socket:
-            charger.socket = socket
-            try:
-                await self._rounds(charger, socket)
-            finally:
-                charger.socket = None
-
-    @staticmethod
-    async def _rounds(charger: _Charger, socket: SimCharger) -> None:
-        _now(socket)
-        await socket.boot()
-        await _told(charger, socket)
-        while True:
-            await asyncio.sleep(BEAT_S)
             _now(socket)
-            charger.beat += 1
-            if charger.faulted:
-                await socket.heartbeat()
-            elif charger.beat % (_BEATS_IDLE + _BEATS_CHARGING) < _BEATS_IDLE:
-                await _stopped(charger, socket, "EVDisconnected")
-                await socket.heartbeat()
-            else:
-                await _charging(charger, socket)
-
-
-async def _told(charger: _Charger, socket: SimCharger) -> None:
-    if charger.faulted:
-        await socket.status(1, "Faulted", "GroundFailure")
-    else:
-        await socket.status(1, "Available" if charger.transaction is None else "Charging")
+            await socket.boot()
+            charger.shown = ""
+            while True:
+                await (_charging if charger.charges else _idle)(charger, socket)
+                await asyncio.sleep(self._beat_s)
+                charger.beat += 1
+                _now(socket)
 
 
 async def _charging(charger: _Charger, socket: SimCharger) -> None:
     if charger.transaction is None:
-        await socket.status(1, "Preparing")
+        await _shown(charger, socket, "Preparing")
         charger.transaction = await socket.start(1, _CARD, charger.meter_wh)
-        await socket.status(1, "Charging")
+    await _shown(charger, socket, "Charging")
     charger.meter_wh += _WH_A_BEAT
     await _metered(charger, socket, POWER_W)
 
 
-async def _stopped(charger: _Charger, socket: SimCharger, reason: str) -> None:
-    if charger.transaction is None:
-        return
-    transaction, charger.transaction = charger.transaction, None
-    await socket.stop(transaction, charger.meter_wh, reason=reason)
-    await _metered(charger, socket, 0)
-    await socket.status(1, "Available")
+async def _idle(charger: _Charger, socket: SimCharger) -> None:
+    if charger.transaction is not None:
+        transaction, charger.transaction = charger.transaction, None
+        reason = "EmergencyStop" if charger.faulted else "EVDisconnected"
+        await socket.stop(transaction, charger.meter_wh, reason=reason)
+        await _metered(charger, socket, 0)
+    await _shown(charger, socket, "Faulted" if charger.faulted else "Available")
+    await socket.heartbeat()
+
+
+async def _shown(charger: _Charger, socket: SimCharger, status: str) -> None:
+    if charger.shown != status:
+        await socket.status(1, status, "GroundFailure" if status == "Faulted" else "NoError")
+        charger.shown = status
 
 
 async def _metered(charger: _Charger, socket: SimCharger, power_w: int) -> None:

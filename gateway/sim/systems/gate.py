@@ -73,14 +73,15 @@ class Barrier:
 
 
 class Gate:
-    protocols = ("plate-camera", "modbus-rtu")
+    protocols = ("plate-camera", "modbus-rtu", "http-speaker", "onbon")
     packs = tuple(
         f"vehicles:{rule}"
         for rule in ("fire_lane_blocked", *(f"barrier_{ill}" for ill in ("open_long", "hit", "hits_often", "fault")))
     )
     """Of the pack's rules, one is about cameras over parking places."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic_s: float = TRAFFIC_S) -> None:
+        self._traffic_s = traffic_s
         self.barrier = Barrier()
         self._cameras: dict[str, PlateCameraSim] = {}
         self._pushes = self._io = 0
@@ -176,7 +177,7 @@ class Gate:
         """One comes, one goes."""
         number = 0
         while True:
-            await asyncio.sleep(TRAFFIC_S)
+            await asyncio.sleep(self._traffic_s)
             if self._inside:
                 await self.leave(self._inside.pop())
             else:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from drivers.snmp.simulator import SimAgent
 
 FULL_MIN = 45
-"""What the battery lasts.  A second of the spectator is a minute of it."""
+"""What the battery lasts."""
+MINUTE_S = 1.0
+"""A minute of it, for the spectator."""
 _COMMUNITY: Final = "compound"
 
 # RFC 1628
@@ -43,7 +45,8 @@ class Power:
     packs = tuple(f"ups:ups_{rule}" for rule in ("on_battery", "battery_low", "overload", "battery_replace", "hot"))
     """The pack's other rules are about cabinets that have contacts."""
 
-    def __init__(self) -> None:
+    def __init__(self, minute_s: float = MINUTE_S) -> None:
+        self._minute_s = minute_s
         self._ups: SimAgent | None = None
         self._switch: SimAgent | None = None
         self._traps = 0
@@ -115,7 +118,7 @@ class Power:
 
     async def _minute_by_minute(self, ups: SimAgent) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self._minute_s)
             self._left_min = min(FULL_MIN, max(0.0, self._left_min + (0.5 if self._mains else -1.0)))
             ups.values |= self._now() | {_UP_TIME: ups.values[_UP_TIME] + 100}
 

@@ -18,7 +18,8 @@ class System(Protocol):
 
     @property
     def protocols(self) -> Sequence[str]:
-        """What its lines speak.  Its module imports nothing of theirs before it is opened: packages may be missing."""
+        """What its lines and the devices in its roles speak.  Its module imports nothing that only they need before it
+        is opened: the packages may be missing."""
 
     @property
     def packs(self) -> Sequence[str]:

@@ -44,7 +44,7 @@ class Course:
 
 
 class Weather:
-    protocols = ("cap", "modbus-rtu")
+    protocols = ("cap", "modbus-rtu", "http-speaker", "onbon")
     packs = ("warnings", "water:basement_water")
     """The other rules of the water pack are about pumps as they turn in real time; ours turn sixty times as fast."""
 
