@@ -77,20 +77,20 @@ def test_the_barrier_opens_for_a_car_and_for_whoever_writes_its_relay(tmp_path: 
     gate = Gate(traffic_s=NEVER_S)
     gate.barrier.moves_s = 0.0
 
+    gate.barrier.stays_s = NEVER_S
+
     async def act(ears: Ear) -> None:
         await ears.ask("barrier-1")
         assert (ears.values["barrier-1.position"], ears.values["barrier-1.loop"]) == ("closed", False)
-        gate.barrier.stays_s = NEVER_S
-        gate.barrier.lets_through()
+        await ears.write("barrier-1.raise", True)
+        await ears.ask("barrier-1")
+        assert (ears.values["barrier-1.position"], ears.values["barrier-1.loop"]) == ("open", False)
+        await gate.arrive("皖X00001")
         await ears.ask("barrier-1")
         assert (ears.values["barrier-1.position"], ears.values["barrier-1.loop"]) == ("open", True)
         gate.barrier.stays_s = 0.0
         await ears.ask("barrier-1")
-        assert ears.values["barrier-1.position"] == "closed"
-        gate.barrier.stays_s = NEVER_S
-        await ears.write("barrier-1.raise", True)
-        await ears.ask("barrier-1")
-        assert ears.values["barrier-1.position"] == "open"
+        assert (ears.values["barrier-1.position"], ears.values["barrier-1.loop"]) == ("closed", False)
 
     heard(tmp_path, act, gate, Signs())
 
@@ -156,6 +156,17 @@ def test_somebody_charges_and_a_fault_ends_it(tmp_path: Path) -> None:
         await ears.until(lambda: ears.values["charger-1.power"] == 7.0 and ears.values["charger-2.power"] == 7.0)
 
     heard(tmp_path, act, charging)
+
+
+def test_a_charger_with_a_fault_charges_nobody() -> None:
+    charging = Charging()
+    charger = charging._chargers[0]
+    charger.beat = 4
+    assert charger.charges
+    charging.fault()
+    assert not charger.charges
+    charging.mend()
+    assert charger.charges
 
 
 # ---------------------------------------------------------------------- the weather
