@@ -129,8 +129,8 @@ class Happening:
     """When the device says it was; where it has no clock worth believing, when it was heard."""
     attributes: Mapping[str, Value | None] = field(default_factory=dict)
     personal: Mapping[str, str] = field(default_factory=dict)
-    """Attributes that name a person (a card's number, a plate), as the device says them.  The core puts them under the
-    site's pseudonym before anything is written down; nothing else of a happening may tell who it was."""
+    """Attributes that name a person (gateway.model.PERSONAL_ATTRIBUTES), as the device says them.  The core puts them
+    under the site's pseudonym before anything is written down; nothing else of a happening may tell who it was."""
 
 
 @dataclass(frozen=True, slots=True)

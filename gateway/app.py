@@ -30,17 +30,21 @@ from gateway.assembly import (
     connected,
     connection_of,
     desk_of,
+    hearing_all,
     identities_of,
     intake_of,
     line_of,
+    meters_of,
     risk_watch,
     self_watch,
     sight_of,
     uplinks_of,
+    vehicles_of,
 )
 from gateway.clock import GatewayClock
 from gateway.commands import Commands
 from gateway.config.load import Configuration
+from gateway.consent_watch import ConsentWatch, consented, today_of
 from gateway.envelope import Envelope
 from gateway.errors import StoreError
 from gateway.health import Health
@@ -80,14 +84,18 @@ async def run(
     reload: Callable[[float], str] | None = None,
     remote: Remote | None = None,
     config_refused: Callable[[], bool] = lambda: False,
+    renew: Callable[[], None] | None = None,
 ) -> None:
     """Run the gateway until *stop* is set.  Raises StoreLocked, StoreError; anything else that escapes is a bug.
 
     reload: start anew with the configuration on disk, so many seconds from now; returns what is wrong with it.
     remote: how *config* was chosen, where another may come from afar.
     config_refused: whether what is on disk was refused, so that *config* still stands.
+    renew: start anew at once, with what is on disk where that is valid, else with *config*.
     """
     started_ms = clock.now_ms()
+    today = today_of(config, clock)
+    config = consented(config, today)
     identity = Identity(
         config.site.id, config.gateway.id, version("compound-gateway"), config.digest, uuid7(started_ms)
     )
@@ -116,21 +124,26 @@ async def run(
         timekeeper = Timekeeper(clock, store, pipeline, config.store.path, identity.boot_id, config.gateway.clock_wait)
         await timekeeper.begin(saved)
         identities = identities_of(config, saved)
-        intake = intake_of(config, pipeline, clock)
+        vehicles = vehicles_of(config, saved, pipeline, clock)
+        intake = intake_of(config, pipeline, vehicles, clock)
         connections = {plan.id: connection_of(plan, saved, clock) for plan in config.lines}
-        lines = [
-            line_of(plan, connections[plan.id], config, identities, pipeline, intake, clock) for plan in config.lines
-        ]
-        recall_registers(lines, saved, clock)
-        uplinks: dict[str, MqttUplink] = {}
-        risk = risk_watch(config, saved, pipeline, clock)
-        health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         trail = Trail(
             AuditLog(config.store.path, clock, config.audit.keep, config.audit.budget),
             pipeline,
             clock,
             anchor_in(saved),
         )
+        meters = await meters_of(config, saved, trail, clock)
+        lines = [
+            line_of(plan, connections[plan.id], config, identities, pipeline, intake, clock, meters.changed)
+            for plan in config.lines
+        ]
+        recall_registers(lines, saved, clock)
+        uplinks: dict[str, MqttUplink] = {}
+        risk = risk_watch(config, saved, pipeline, clock)
+        pipeline.heard = hearing_all(pipeline.heard, meters.heard)
+        consents = ConsentWatch(config, trail, pipeline, clock, saved, renew, today)
+        health = Health(clock, timekeeper, clock.monotonic_s(), store, config.store.path, pipeline, lines, uplinks)
         table = actions_of(config.devices)
         commands = Commands(
             config.points,
@@ -166,9 +179,11 @@ async def run(
             "remote": partial(by_hand, desk),
             **(configuring.handlers() if configuring else {}),
             **(risk.handlers() if risk else {}),
+            **meters.handlers(),
         }
         async with (
             trail,
+            meters,
             local_api.serve(config.store.path, handlers),
             asyncio.TaskGroup() as group,
         ):
@@ -180,6 +195,9 @@ async def run(
                 group.create_task(keep_registers(lines, pipeline, clock)),
                 group.create_task(watch.run()),
                 *([group.create_task(risk.run())] if risk else []),
+                *([group.create_task(vehicles.run())] if vehicles else []),
+                group.create_task(meters.run()),
+                group.create_task(consents.run()),
                 group.create_task(trail.run()),
                 group.create_task(desk.run()),
                 group.create_task(doors.run()),

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
+
+import structlog
 
 from drivers.base import Hub
 from drivers.transport import ByteLine
 from gateway.answers import Answers
 from gateway.clock import Clock, GatewayClock
+from gateway.config.faults import headline
 from gateway.config.load import Configuration, LinePlan
 from gateway.config.models import OnlyModel, UplinkModel
 from gateway.envelope import Envelope
-from gateway.errors import StoreError, UplinkError
+from gateway.errors import ConfigError, StoreError, UplinkError
 from gateway.field import drivers_on, links_on, open_hub, open_line
 from gateway.hearing import Hearing
 from gateway.identity import Identities
 from gateway.ids import uuid7
-from gateway.intake import Intake, memory_of
-from gateway.model import Event, Lane, PointId, Value
+from gateway.intake import Intake, Look, memory_of
+from gateway.meters.closing import Tracker, billed
+from gateway.meters.files import Files
+from gateway.meters.keeper import MeterJournal, begun
+from gateway.model import Event, Lane, PointId, Reading, Value
 from gateway.pipeline import Pipeline
 from gateway.pseudonyms import box_pseudonyms
 from gateway.quality import Change, QualityGate, RegisterChange
+from gateway.registers import registers_in
 from gateway.remote.acts import Means
 from gateway.remote.by_hand import LOCAL
 from gateway.remote.configuration import RemoteConfiguration
@@ -41,7 +49,16 @@ from gateway.uplink.dialect import Reply, Request, Subject
 from gateway.uplink.dialects.choose import dialect_of, view_of
 from gateway.uplink.mqtt import MqttUplink
 from gateway.uplink.privacy import View
+from gateway.vehicles.core import Vehicles
+from gateway.vehicles.load import read_lists
+from gateway.vehicles.points import DEVICE as VEHICLES
+from gateway.vehicles.pseudonym import read_key
+from gateway.vehicles.service import KEY as VEHICLES_KEY
+from gateway.vehicles.service import VehicleService
+from gateway.vehicles.watch import SEEN, VehicleWatch
 from rules.risk.definition import DEVICE
+
+log = structlog.get_logger()
 
 PHASE_S = 1.0
 """Lines begin their grids spread over so long."""
@@ -65,10 +82,17 @@ def line_of(
     pipeline: Pipeline,
     intake: Intake,
     clock: Clock,
+    changed: Callable[[Change], None],
 ) -> Line:
+    """*changed*: told of a register or a device that has become another, beside the platforms."""
     links = {} if isinstance(connection, Hub) else links_on(plan, connection)
     reached = {each.device.id: links.get(each.device.id, connection) for each in plan.devices}
     rng = random.Random()
+
+    def announce(change: Change) -> None:
+        changed(change)
+        _announce(change, config, pipeline, clock)
+
     return Line(
         plan.id,
         connection,
@@ -78,7 +102,7 @@ def line_of(
         clock,
         rng,
         QualityGate({point.id: point for each in plan.devices for point in each.device.points}, identities),
-        lambda change: _announce(change, config, pipeline, clock),
+        announce,
         intake.take,
         Hearing({each.device.id: each.sent for each in plan.devices if each.sent is not None}),
         links=links,
@@ -91,14 +115,43 @@ def connection_of(plan: LinePlan, saved: Mapping[str, bytes], clock: Clock) -> B
     return open_line(plan) if plan.hub is None else open_hub(plan, plan.hub, memory_of(saved), clock)
 
 
-def intake_of(config: Configuration, pipeline: Pipeline, clock: Clock) -> Intake:
+def vehicles_of(
+    config: Configuration, saved: Mapping[str, bytes], pipeline: Pipeline, clock: Clock
+) -> VehicleService | None:
+    """None where the site has no section ``vehicles``, or no key to know them by."""
+    model = config.vehicles
+    if model is None:
+        return None
+    try:
+        key = read_key(model.key_file)
+    except ConfigError as exc:
+        log.error("vehicles are not told apart", error=str(exc), hint=exc.hint)
+        return None
+    lists, faults = read_lists(model.lists, key, config.site.zone)
+    for fault in faults:
+        log.error("list of vehicles left out", fault=headline(fault, "en"))
+    kept = [part for name, part in saved.items() if name.startswith(VEHICLES_KEY)]
+    points = config.points
+
+    def point_of(camera: str | None, name: str) -> PointId | None:
+        point = f"{camera or VEHICLES}.{name}"
+        return point if point in points else None
+
+    places = {device.id: device.place for device in config.devices}
+    watch = VehicleWatch(Vehicles(model.settings(), lists, kept), key, places, point_of, clock)
+    cameras = [gate.camera for gate in model.gates]
+    return VehicleService(watch, cameras, pipeline.submit, pipeline.remember, clock)
+
+
+def intake_of(config: Configuration, pipeline: Pipeline, vehicles: VehicleService | None, clock: Clock) -> Intake:
     """Raises StoreError when the key for pseudonyms can be neither read nor made."""
     try:
         pseudonyms = box_pseudonyms(config.store.path)
     except (OSError, ValueError) as exc:
         raise StoreError(f"the key for pseudonyms in {config.store.path}: {exc}") from exc
     places = {device.id: device.place for device in config.devices}
-    return Intake(pipeline.take, places, pseudonyms, clock, frozenset(config.privacy.keep))
+    looks: dict[str, Look] = {} if vehicles is None else {SEEN: vehicles.look}
+    return Intake(pipeline.take, places, pseudonyms, clock, frozenset(config.privacy.keep), looks)
 
 
 def _announce(change: Change, config: Configuration, pipeline: Pipeline, clock: Clock) -> None:
@@ -240,6 +293,27 @@ def risk_watch(config: Configuration, saved: Mapping[str, bytes], pipeline: Pipe
     watch = RiskWatch(config.device(DEVICE), model_of(config.risk, saved, clock), pipeline, clock)
     pipeline.heard = watch.heard
     return watch
+
+
+# ---------------------------------------------------------------------- meters
+
+
+async def meters_of(config: Configuration, saved: Mapping[str, bytes], trail: Trail, clock: Clock) -> MeterJournal:
+    """Goes on from where the counters stood."""
+    known = await asyncio.to_thread(begun, config.store.path, registers_in(saved))
+    zone = config.site.zone
+    tracker = Tracker(billed(config.devices), zone, known)
+    return MeterJournal(config.store.path, tracker, Files(config.store.path, zone, clock), trail, clock)
+
+
+def hearing_all(*ears: Callable[[Sequence[Reading]], None]) -> Callable[[Sequence[Reading]], None]:
+    """One for pipeline.heard that tells each of them."""
+
+    def heard(readings: Sequence[Reading]) -> None:
+        for ear in ears:
+            ear(readings)
+
+    return heard
 
 
 # ---------------------------------------------------------------------- who asks from afar

@@ -213,7 +213,10 @@ class EventItem(TypedDict):
 
     id: Uuid7
     kind: Annotated[
-        str, Is(known=("command.requested", "command.done", NOTICE, "community.risk_changed", *ALARM_EVENTS))
+        str,
+        Is(
+            known=("command.requested", "command.done", NOTICE, "community.risk_changed", "care.consent", *ALARM_EVENTS)
+        ),
     ]
     t: Ms
     device: str | None

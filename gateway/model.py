@@ -197,6 +197,11 @@ def bad_reading(point: PointId, reason: Reason, now_ms: int, raw: bytes = b"") -
     return Reading(point, None, now_ms, now_ms, Quality.BAD, reason, raw)
 
 
+PERSONAL_ATTRIBUTES = frozenset({"holder", "plate", "card", "user", "who", "to"})
+"""Attributes of events that name a person: a card's holder, a car, a card, whoever used or commanded something, whom to
+tell.  No other attribute may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened: a card swiped, a plate seen, a daemon started."""

@@ -68,6 +68,10 @@ class Places:
         """What is said of the *level* of *place*."""
         return self._by_key.get(key_of(place, level))
 
+    def listed(self, level: str, building: str | None = None) -> Sequence[str]:
+        """The words of the places of *level* that are named; of entrances, those of *building*."""
+        return self._listed.get((level, building), ())
+
     def completed(self, place: Place) -> Place:
         """With what follows from the smallest place that is known: what *place* itself says stays."""
         said = {level: getattr(place, level) for level in LEVELS}
@@ -88,9 +92,10 @@ class Places:
 
     def text(self, place: Place, level: str) -> Text:
         """What people call the *level* of *place*: ``3号楼 1单元``; levels above it included, but the grid cell."""
-        words = [self._word(place, each) for each in ABOVE[level] if getattr(place, each) is not None]
-        if not words:
+        known = reached(place, level)
+        if known is None:
             return NOWHERE
+        words = [self._word(place, each) for each in ABOVE[known] if getattr(place, each) is not None]
         return Text(" ".join(word.zh for word in words), " ".join(word.en for word in words))
 
     def _word(self, place: Place, level: str) -> Text:
@@ -101,6 +106,14 @@ class Places:
 
     def kept(self, wanted: Callable[[Named], bool]) -> Places:
         return Places(self.district, self.community, tuple(each for each in self.named if wanted(each)))
+
+    @cached_property
+    def _listed(self) -> Mapping[tuple[str, str | None], Sequence[str]]:
+        found: dict[tuple[str, str | None], dict[str, None]] = {}
+        for each in self.named:
+            inside = each.place.building if each.level == "unit" else None
+            found.setdefault((each.level, inside), {})[getattr(each.place, each.level)] = None
+        return {key: tuple(words) for key, words in found.items()}
 
     @cached_property
     def _by_key(self) -> Mapping[tuple[str | None, ...] | None, Named]:
@@ -124,6 +137,12 @@ def _counted(word: str, measure: str) -> str:
     return word + measure if word.isdecimal() else word
 
 
+def reached(place: Place, level: str) -> str | None:
+    """*level*, or the next one above it that *place* says: what a whole building shares stands under the building."""
+    upwards = list(reversed(tuple(LEVELS)))
+    return next((each for each in upwards[upwards.index(level) :] if getattr(place, each) is not None), None)
+
+
 def key_of(place: Place, level: str) -> tuple[str | None, ...] | None:
     """What tells two places of *level* apart; None where *place* does not reach down to it."""
     if getattr(place, level) is None:
@@ -143,13 +162,19 @@ def lies_in(place: Place, wanted: Place) -> bool:
 
 def grouped(items: Iterable[T], level: str, place: Callable[[T], Place]) -> Sequence[tuple[Place, Sequence[T]]]:
     """*items* by their place down to *level*, in order of the places; what lies nowhere stands last."""
-    groups: dict[tuple[str | None, ...] | None, tuple[Place, list[T]]] = {}
+    groups: dict[Place, list[T]] = {}
     for item in items:
         where = place(item)
-        key = key_of(where, level)
-        coarse = Place() if key is None else Place(**{each: getattr(where, each) for each in ABOVE[level]})
-        groups.setdefault(key, (coarse, []))[1].append(item)
-    return [groups[key] for key in sorted(groups, key=lambda key: (key is None, *(map(natural, key or ()))))]
+        known = reached(where, level)
+        said = {} if known is None else {each: getattr(where, each) for each in ABOVE[known]}
+        groups.setdefault(Place(**said), []).append(item)
+    return sorted(groups.items(), key=lambda group: _order(group[0]))
+
+
+def _order(place: Place) -> tuple[object, ...]:
+    """Buildings, then what lies in none, then what lies nowhere."""
+    words = (place.building, place.unit, place.floor, place.room, place.grid)
+    return (not any(words), place.building is None, *map(natural, words))
 
 
 def natural(word: str | None) -> tuple[tuple[int, int, str], ...]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from gateway.clock import Clock, ClockState
+from gateway.model import PointId
 from gateway.pipeline import Pipeline
 from gateway.supervisor import Line
 
@@ -39,10 +40,19 @@ def recall_registers(lines: Sequence[Line], saved: Mapping[str, bytes], clock: C
     """The counters go on from where they stood: the first reading after a start is checked like any other."""
     now_ms = None if clock.state() is ClockState.UNKNOWN else clock.now_ms()
     for line in lines:
-        try:
-            kept = json.loads(saved.get(_KEY + line.id, b"{}"))
-            registers = {point: (float(value), int(at_ms)) for point, (value, at_ms) in kept.items()}
-        except (ValueError, TypeError, AttributeError):
-            log.warning("what the counters showed before the start cannot be read", line=line.id)
-            continue
-        line.gate.recall(registers, clock.monotonic_s(), now_ms)
+        line.gate.recall(_registers(saved, line.id), clock.monotonic_s(), now_ms)
+
+
+def registers_in(saved: Mapping[str, bytes]) -> Mapping[PointId, tuple[float, int]]:
+    """Every counter's last good value and when it was read (UTC ms), as the store has them."""
+    lines = [key.removeprefix(_KEY) for key in saved if key.startswith(_KEY)]
+    return {point: mark for line in lines for point, mark in _registers(saved, line).items()}
+
+
+def _registers(saved: Mapping[str, bytes], line: str) -> Mapping[PointId, tuple[float, int]]:
+    try:
+        kept = json.loads(saved.get(_KEY + line, b"{}"))
+        return {point: (float(value), int(at_ms)) for point, (value, at_ms) in kept.items()}
+    except (ValueError, TypeError, AttributeError):
+        log.warning("what the counters showed before the start cannot be read", line=line)
+        return {}

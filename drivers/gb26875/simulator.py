@@ -98,8 +98,11 @@ class Transmitter(asyncio.DatagramProtocol):
         source: bytes = SOURCE,
         habits: Habits | None = None,
         answers_61: int | None = None,
+        local: str | None = None,
     ) -> None:
+        """*local*: the address it connects from, where that matters."""
         self._address = (host, port)
+        self._local = None if local is None else (local, 0)
         self._udp = udp
         self.source = source
         self.habits = habits or Habits()
@@ -181,7 +184,7 @@ class Transmitter(asyncio.DatagramProtocol):
         """Nothing comes of it while the centre does not listen."""
         await self._hang_up()
         try:
-            reader, self._writer = await asyncio.open_connection(*self._address)
+            reader, self._writer = await asyncio.open_connection(*self._address, local_addr=self._local)
         except OSError:
             self.closed.set()
             return

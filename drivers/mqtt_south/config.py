@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from drivers.hub import Address
 from drivers.mqtt_south.payload import steps
 from drivers.mqtt_south.records import Layout, Order, Type
+from gateway.model import PERSONAL_ATTRIBUTES
 
 MOST_TOPIC = 256
 
@@ -318,6 +319,10 @@ class EventOptions(Options):
     def _told_apart(self) -> Self:
         if not self.when and self.topic is None:
             raise ValueError("须有 when 或 topic，否则每条消息都是事件 / when or topic, else every message is an event")
+        strange = sorted(set(self.personal) - PERSONAL_ATTRIBUTES)
+        if strange:
+            known = ", ".join(sorted(PERSONAL_ATTRIBUTES))
+            raise ValueError(f"personal 的属性名只能是：{known} / personal attributes are called {known}")
         names = [*self.attributes, *self.constants, *self.personal]
         if len(set(names)) < len(names):
             raise ValueError("属性名重复 / an attribute is named twice")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import click
 
 from gateway.cli.common import CONFIG_INVALID, FINE, Shell, command_options
+from gateway.clock import SystemClock
 from gateway.config.faults import Fault, render_all
 from gateway.config.load import Configuration, examine
 
@@ -14,7 +15,7 @@ from gateway.config.load import Configuration, examine
 @click.command(help="检查全部配置 / Validate the whole configuration")
 @command_options
 def command(shell: Shell) -> None:
-    configuration, faults = examine(shell.config)
+    configuration, faults = examine(shell.config, now_ms=SystemClock().now_ms())
     errors = sum(not fault.warning for fault in faults)
     if shell.json:
         shell.document({"ok": errors == 0, "faults": [fault.as_json(shell.lang) for fault in faults]})
@@ -27,7 +28,7 @@ def _tell(shell: Shell, faults: Iterable[Fault], errors: int, configuration: Con
     for text in render_all(faults, shell.lang):
         print(text)
     warnings = sum(fault.warning for fault in faults)
-    if configuration is None:
+    if configuration is None or errors:
         shell.say(
             f"配置有误：{errors} 处错误，{warnings} 处警告（{shell.config}）",
             f"invalid: {errors} faults, {warnings} warnings ({shell.config})",

@@ -28,6 +28,7 @@ _COMMANDS = {
     "audit": ("gateway.cli.audit", "核验与查看审计 / verify and show who did what"),
     "store": ("gateway.cli.store", "查看本地存储 / look into the store"),
     "rules": ("gateway.cli.rules", "检查、测试、重演报警规则 / check, test and replay alarm rules"),
+    "report": ("gateway.cli.report", "抄表用量报表 / what the meters counted in a month, by place"),
     "simulate": ("gateway.cli.simulate", "虚拟小区、平台或网关群 / a virtual compound, a platform, or a fleet"),
 }
 

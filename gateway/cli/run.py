@@ -74,11 +74,14 @@ async def serve(shell: Shell, config: Configuration, terms: Callable[[Configurat
         later.append(loop.call_later(after_s, stop.set))
         return ""
 
-    def restart(record: Record) -> None:
-        """For a configuration from afar; the local one may be half edited at this moment, and is as it was then."""
+    def restart(record: Record | None = None) -> None:
+        """The local configuration may be half edited at this moment, and is as it was then.
+
+        record: of a configuration from afar.
+        """
         if stop.is_set():
             return
-        known[:] = [record]
+        known[:] = [] if record is None else [record]
         try:
             following[:] = [load(shell.config)]
         except ConfigFaults as exc:
@@ -96,6 +99,7 @@ async def serve(shell: Shell, config: Configuration, terms: Callable[[Configurat
         begun = begin(config, clock.now_ms(), known.pop() if known else None)
         source = "local" if begun.record.running.local else f"version {begun.record.running.number}"
         log.info("configuration", directory=str(shell.config), source=source, digest=begun.configuration.digest)
-        await app.run(begun.configuration, clock, stop, reload, Remote(begun, terms(config), restart), refused.is_set)
+        far = Remote(begun, terms(config), restart)
+        await app.run(begun.configuration, clock, stop, reload, far, refused.is_set, restart)
         while later:  # a stop that was meant for the run that has just ended
             later.pop().cancel()

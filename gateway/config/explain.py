@@ -241,6 +241,7 @@ _FORMS = {
         Text("一天中的时刻（或其列表）", "a time of day, or a list of them"),
         Text("写法如 00:05 或 [00:05, 12:00]", "write 00:05 or [00:05, 12:00]"),
     ),
+    "day": ("E-VALUE", Text("日期", "a day"), Text("写法如 2026-10-01", "write 2026-10-01")),
     "size": ("E-SIZE", Text("容量", "a size"), Text("写法如 512 MiB、4 GB", "write 512 MiB or 4 GB")),
     "id": (
         "E-ID",

@@ -13,7 +13,7 @@ import os
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.actions import available
+from gateway.config.consent import consent_faults, consents_of, lapsed_faults
 from gateway.config.explain import explain, parse
 from gateway.config.faults import ConfigFaults, Fault, Report, did_you_mean, no_such_file, quoted
 from gateway.config.models import (
@@ -43,10 +44,14 @@ from gateway.config.profiles import Profiles
 from gateway.config.remote import remote_faults
 from gateway.config.risk import community, read_risk
 from gateway.config.rule_files import read_rule_files
+from gateway.config.vehicles import vehicle_faults
 from gateway.config.yaml12 import Document, Steps, read_yaml
+from gateway.consent import Consent
 from gateway.model import Device, Point, PointId, Text
 from gateway.places import Places
 from gateway.self_watch import own_device
+from gateway.vehicles.config import VehiclesModel
+from gateway.vehicles.points import area_device, with_lists
 from rules.risk.definition import Definition
 from rules.rule import Actions, RuleSet
 
@@ -75,19 +80,19 @@ class Configuration:
     remote: RemoteModel
     audit: AuditModel
     privacy: PrivacyModel
+    vehicles: VehiclesModel | None
     risk: Definition | None
+    made_up: tuple[Device, ...]
+    """What the gateway shows as devices, of which there are none in the field: the risk, the vehicles."""
     places: Places
+    consents: Mapping[str, Consent]
+    """Device -> what its household has agreed to, of those that may run only with it."""
     digest: str
     """``sha256:…`` over the names and bytes of every file that was read."""
 
     @property
     def watched(self) -> tuple[Device, ...]:
-        return (*self.devices, self.ourselves, *self._community)
-
-    @cached_property
-    def _community(self) -> tuple[Device, ...]:
-        """The device that shows the risk, where there is one."""
-        return () if self.risk is None else (community(self.risk),)
+        return (*self.devices, self.ourselves, *self.made_up)
 
     def device(self, id_: str) -> Device:
         """Raises KeyError."""
@@ -134,8 +139,13 @@ def check(directory: Path) -> list[Fault]:
     return examine(directory)[1]
 
 
-def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | None, list[Fault]]:
-    """The configuration, None when it has faults; and every fault and warning.  *base*: as for ``load``."""
+def examine(
+    directory: Path, base: Path | None = None, *, now_ms: int | None = None
+) -> tuple[Configuration | None, list[Fault]]:
+    """The configuration, None when it has faults; and every fault and warning.  *base*: as for ``load``.
+
+    now_ms: look at the calendar, too.  What has run out is a fault, and yet does not keep a gateway from starting.
+    """
     base = directory if base is None else base
     report = Report()
     site, content = read_yaml(directory / "site.yaml", str(directory / "site.yaml"), limit_bytes=SITE_BYTES)
@@ -153,13 +163,18 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         report.extend(_timezone_faults(site, parts.file.site))
         report.extend(_store_faults(site, parts.file.store))
         report.extend(_privacy_faults(site, parts.file.privacy))
+        if parts.file.vehicles is not None:
+            known = [model.id for model in parts.devices.values()]
+            report.extend(vehicle_faults(site, parts.file.vehicles, known, base))
         report.extend(place_faults(site, parts.file))
-    devices = tuple(plan.device for line in lines for plan in line.devices)
+    devices = _devices(lines, parts)
+    by_id = {device.id: device for device in devices}
+    report.extend(consent_faults(site, parts.devices, by_id))
     if parts.file is not None:
         report.extend(remote_faults(site, parts.file.remote, parts.devices.values(), devices))
     ourselves = _ourselves(site, parts.file, devices, report)
     risk = _risk(site, parts, devices, report)
-    watched = (*devices, *([ourselves] if ourselves else []), *([community(risk)] if risk else []))
+    watched = (*devices, *([ourselves] if ourselves else []), *_made_up(risk, parts))
     rules, rule_bytes = read_rule_files(directory, watched, _sendable(lines), report, complete=not report.failed)
     if parts.file is not None and not rules.site.timezone:
         rules = replace(rules, site=replace(rules.site, timezone=parts.file.site.timezone))
@@ -168,6 +183,11 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
     faults = report.in_order()
     if parts.file is None or ourselves is None or report.failed:
         return None, faults
+    consents = consents_of(parts.devices, by_id)
+    if now_ms is not None:
+        today = datetime.fromtimestamp(now_ms / 1000, parts.file.site.zone).date()
+        report.extend(lapsed_faults(site, parts.devices, consents, today))
+        faults = report.in_order()
     files = {"site.yaml": content, **profiles.bytes_of, **rule_bytes}
     return Configuration(
         directory=directory,
@@ -182,8 +202,11 @@ def examine(directory: Path, base: Path | None = None) -> tuple[Configuration | 
         remote=parts.file.remote,
         audit=parts.file.audit,
         privacy=parts.file.privacy,
+        vehicles=_vehicles(parts.file.vehicles, base),
         risk=risk,
+        made_up=tuple(_made_up(risk, parts)),
         places=places,
+        consents=consents,
         digest=_digest(files),
     ), faults
 
@@ -196,6 +219,17 @@ def _ourselves(site: Document, file: SiteFile | None, devices: Sequence[Device],
         message = Text(f"{id_} 已是一台设备的编号", f"a device is called {id_} already")
         report.add(site.fault(("gateway", "id"), "E-DUP", message, Text("改其中一个", "rename one of the two")))
     return own_device(id_)
+
+
+def _devices(lines: Sequence[LinePlan], parts: _Parts) -> tuple[Device, ...]:
+    model = None if parts.file is None else parts.file.vehicles
+    return with_lists((plan.device for line in lines for plan in line.devices), model)
+
+
+def _made_up(risk: Definition | None, parts: _Parts) -> list[Device]:
+    """Devices that are nowhere but in the gateway: the community's risk, its vehicles."""
+    model = None if parts.file is None else parts.file.vehicles
+    return [*([] if risk is None else [community(risk)]), *([] if model is None else [area_device(model)])]
 
 
 def _risk(site: Document, parts: _Parts, devices: Sequence[Device], report: Report) -> Definition | None:
@@ -218,9 +252,9 @@ def devices_of(directory: Path) -> tuple[tuple[Device, ...], Actions] | None:
     lines = Planner(site, Profiles(directory, report), report, places=places).plan(parts.lines, parts.devices)
     if report.failed or parts.file is None:
         return None
-    devices = tuple(plan.device for line in lines for plan in line.devices)
+    devices = _devices(lines, parts)
     risk = _risk(site, parts, devices, report)
-    ours = (own_device(parts.file.gateway.id), *([community(risk)] if risk else []))
+    ours = (own_device(parts.file.gateway.id), *_made_up(risk, parts))
     return (*devices, *ours), _sendable(lines)
 
 
@@ -385,6 +419,14 @@ def _resolved(uplink: UplinkModel, directory: Path) -> UplinkModel:
     if uplink.iotda is not None:
         update["iotda"] = uplink.iotda.model_copy(update={"secret_file": directory / uplink.iotda.secret_file})
     return uplink.model_copy(update=update)
+
+
+def _vehicles(model: VehiclesModel | None, base: Path) -> VehiclesModel | None:
+    """With names of files that can be opened as they are."""
+    if model is None:
+        return None
+    lists = [base / path for path in model.lists]
+    return model.model_copy(update={"key_file": base / model.key_file, "lists": lists})
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -9,7 +9,7 @@ import base64
 import re
 import zoneinfo
 from contextlib import suppress
-from datetime import time, tzinfo
+from datetime import date, time, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.model import Lane
+from gateway.vehicles.config import VehiclesModel
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,48}$"
 DURATION_PATTERN = r"^(\s*[0-9]+(\.[0-9]+)?\s*(ms|s|min|h|d))+\s*$"
@@ -30,6 +31,8 @@ _BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10
 TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
 _CLOCK = re.compile(TIME_PATTERN[1:-1])
 _QUANTITY = re.compile(QUANTITY_PATTERN[1:-1])
+DAY_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_DAY = re.compile(DAY_PATTERN[1:-1])
 _LONGEST = 50  # characters of a duration or size; keeps the numbers finite
 
 
@@ -56,6 +59,14 @@ def parse_times(value: object) -> tuple[time, ...]:
     if not texts or (isinstance(value, list) and len(texts) < len(value)) or not all(map(_CLOCK.fullmatch, texts)):
         raise ValueError("times")
     return tuple(sorted({time.fromisoformat(text) for text in texts}))
+
+
+def parse_day(value: object) -> date:
+    """``2026-10-01``.  Raises ValueError."""
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError("day")
 
 
 def on_this_machine(host: str) -> bool:
@@ -89,6 +100,11 @@ Patience = Annotated[float, Field(ge=0, le=86400), BeforeValidator(parse_duratio
 Silence = Annotated[float, Field(ge=1, le=31 * 86400), BeforeValidator(parse_duration), _DURATION_TEXT]
 Times = Annotated[tuple[time, ...], BeforeValidator(parse_times), _TIMES_TEXT]
 Bytes = Annotated[int, BeforeValidator(parse_size), _SIZE_TEXT]
+Day = Annotated[
+    date,
+    BeforeValidator(parse_day),
+    WithJsonSchema({"type": "string", "pattern": DAY_PATTERN, "examples": ["2026-10-01"]}),
+]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,48}$")]
 
@@ -349,6 +365,19 @@ class ActionModel(Model):
 ActionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 
 
+class ConsentModel(Model):
+    """What a household has agreed to, in writing; the paper itself is kept elsewhere."""
+
+    by: Literal["resident", "guardian"]
+    """A role and never a name: this file is copied and mailed, and who has signed stands on the paper."""
+    date: Day
+    """From this day on."""
+    until: Day | None = None
+    """The last day.  After it the device is at rest, whether or not anybody edits this file."""
+    record: Annotated[str, Field(min_length=1, max_length=200)]
+    """Where the paper is: its number, or the path of a scan."""
+
+
 class DeviceModel(BaseModel):
     """One device entry.  Keys beyond these belong to the protocol (address, unit_id ...), whose model checks them."""
 
@@ -374,6 +403,10 @@ class DeviceModel(BaseModel):
     serial_number: str | None = Field(default=None, min_length=1, max_length=48)
     """What the device must say of itself: where it says something else, another device has taken its place."""
     roles: dict[str, Id] = {}
+    consent: ConsentModel | None = None
+    """Of the household; needed for kind care_home, and where private_home is true."""
+    private_home: bool = False
+    """A terminal in somebody's own home (a smart-home hub, a camera indoors): only with that household's consent."""
     area: str | None = Field(default=None, min_length=1, max_length=48)
     """To what part of the compound's life it belongs (``common``, ``shops``): rules select by it."""
     points: dict[str, PointOverride] = {}
@@ -557,6 +590,7 @@ class SiteFile(Model):
     remote: RemoteModel = RemoteModel()
     audit: AuditModel = AuditModel()
     privacy: PrivacyModel = PrivacyModel()
+    vehicles: VehiclesModel | None = None
     risk: RiskModel | None = None
 
 

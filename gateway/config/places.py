@@ -16,7 +16,7 @@ from gateway.config.models import (
 )
 from gateway.config.yaml12 import Document, Steps
 from gateway.model import Place, Text
-from gateway.places import LEVELS, Division, Named, Places, key_of
+from gateway.places import LEVELS, Division, Named, Places
 
 _SHOWN = 20
 
@@ -142,11 +142,8 @@ def _unknown(document: Document, path: Steps, place: Place, level: str, places: 
     written = getattr(place, level)
     if written is None or places.of(place, level) is not None:
         return
-    beside = [each for each in places.named if each.level == level]
-    if level == "unit":
-        beside = [each for each in beside if each.place.building == place.building]
-    known = list(dict.fromkeys(getattr(each.place, level) for each in beside))
-    if not known or key_of(place, level) is None:
+    known = places.listed(level, place.building if level == "unit" else None)
+    if not known:
         return
     words: Mapping[str, Text] = LEVELS
     message = Text(

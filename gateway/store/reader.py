@@ -111,6 +111,20 @@ class Reader:
         for _, rows in self._chunks(lane, f"AND to_ms >= {since_ms:d}"):
             yield from (row for row in rows if intact(self.epoch, lane, row) and row.items)
 
+    def newest(self, lane: Lane, since_ms: int) -> Iterator[Row]:
+        """The newest first, until a whole chunk is older than *since_ms*; damaged ones are left out."""
+        before = 2**63 - 1
+        while True:
+            with self._snapshot():
+                found = self._connection.execute(
+                    f"SELECT {self._columns} FROM {lane} WHERE seq < ? ORDER BY seq DESC LIMIT {_CHUNK}", (before,)
+                ).fetchall()
+            rows = [Row._make(row) for row in found]
+            yield from (row for row in rows if row.to_ms >= since_ms and intact(self.epoch, lane, row) and row.items)
+            if not rows or all(row.to_ms < since_ms for row in rows):
+                return
+            before = rows[-1].seq
+
     def state(self) -> Mapping[str, bytes]:
         """Saved state of others; what is damaged is left out."""
         with self._snapshot():

@@ -23,13 +23,11 @@ from typing import Any, TypeAlias
 from gateway.config.models import OnlyModel, PlaceModel
 from gateway.envelope import Envelope, json_text, place_item
 from gateway.messages import NOTICE
-from gateway.model import Device, Lane, Place, Point, PointId, Text, ValueKind
+from gateway.model import PERSONAL_ATTRIBUTES, Device, Lane, Place, Point, PointId, Text, ValueKind
 from gateway.places import LEVELS, Places, key_of
 
 Item: TypeAlias = dict[str, Any]
 
-PERSONAL_ATTRIBUTES = frozenset({"holder", "plate", "card", "who", "to"})
-"""Attributes of events that name a person: a card's holder, a car, a card, whoever gave a command or is to be told."""
 POINT_ATTRIBUTES = frozenset({"point"})
 DEVICE_ATTRIBUTES = frozenset({"device", "belongs_to"})
 WORDS = frozenset(

@@ -8,8 +8,9 @@ vehicle whose very own plate is on a list now, read surely and in a colour that 
 like one of a list is told to people (``looks_like``) and changes neither the word nor ``may_open``; it only helps to
 find, of a vehicle that leaves, the entry that was misread.
 
-Time comes with each call.  What is kept (stays, passages, anonymous vehicles) is bounded and goes to disk with
-``to_bytes``; the least recent is forgotten first.
+Time comes with each call.  What is kept (stays, passages, anonymous vehicles) is bounded; the least recent is forgotten
+first.  It goes to disk in parts, of which a vehicle changes one or two (``changes``), so that a passage costs some
+kilobytes and not all that is known.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import enum
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -29,6 +30,7 @@ from gateway.vehicles.pseudonym import is_pseudonym
 _LISTED = (Word.ALLOW, Word.VISITOR)
 _VERSION = 1
 MOST_RECENT = 2000
+PARTS = 64
 
 
 class Way(enum.StrEnum):
@@ -111,8 +113,8 @@ class _Sighting:
 
 
 class Vehicles:
-    def __init__(self, settings: Settings, lists: Lists, kept: bytes = b"") -> None:
-        """*kept*: what ``to_bytes`` gave; what cannot be read of it is as if nothing had been kept."""
+    def __init__(self, settings: Settings, lists: Lists, kept: Iterable[bytes] = ()) -> None:
+        """*kept*: what ``changes`` gave, the latest of each part; what cannot be read is as if it were not there."""
         self._settings = settings
         self._lists = lists
         self._stays: OrderedDict[_Key, _Stay] = OrderedDict()
@@ -120,7 +122,11 @@ class Vehicles:
         self._anonymous: dict[str, int] = {}
         self._recent: OrderedDict[tuple[str, str, str], tuple[int, bool]] = OrderedDict()
         """(gate, way, pseudonym) -> when last, and whether surely."""
-        self._restore(kept)
+        self._touched: set[int] = set()
+        """Parts that are not on disk as they are."""
+        for part in kept:
+            self._restore(part)
+        self._settle()
 
     def use(self, lists: Lists) -> None:
         """From now on; nothing is judged anew."""
@@ -181,8 +187,10 @@ class Vehicles:
             limit_ms = self._settings.overstay_ms.get(stay.word)
             if stayed_ms >= self._settings.forget_ms:
                 del self._stays[area, pseudonym]
+                self._touch(pseudonym)
             elif limit_ms is not None and stayed_ms >= limit_ms and not stay.told:
                 stay.told = True
+                self._touch(pseudonym)
                 attributes = {"area": area, "gate": stay.gate, "list": stay.word.value, "dwell_s": stayed_ms // 1000}
                 found.append(
                     Outcome("vehicle.overstay", now_ms, None, pseudonym, stay.name, attributes, self._inside(area))
@@ -219,6 +227,7 @@ class Vehicles:
         again = before is not None and abs(time_ms - before[0]) < self._settings.dedupe_ms
         was_sure = again and before is not None and before[1]
         latest_ms = time_ms if before is None else max(time_ms, before[0])
+        self._touch(pseudonym)
         self._recent[key] = (latest_ms, sure or was_sure)
         self._recent.move_to_end(key)
         _shorten(self._recent, MOST_RECENT)
@@ -253,6 +262,7 @@ class Vehicles:
         area, pseudonym = sighting.gate.area, sighting.pseudonym
         if pseudonym is None:
             self._anonymous[area] = min(self._anonymous.get(area, 0) + 1, self._settings.most)
+            self._touch(None)
             return self._outcome("vehicle.entered", sighting, {})
         key = (area, pseudonym)
         if self._is_late(key, sighting.time_ms):
@@ -260,7 +270,7 @@ class Vehicles:
         more: dict[str, Value | None] = {"missed": "left"} if key in self._stays else {}
         self._stays.pop(key, None)
         self._stays[key] = _Stay(sighting.time_ms, sighting.gate.name, sighting.word, sighting.name or pseudonym)
-        _shorten(self._stays, self._settings.most)
+        self._shorten(self._stays)
         self._pass(key, sighting.time_ms)
         return self._outcome("vehicle.entered", sighting, more)
 
@@ -269,6 +279,7 @@ class Vehicles:
         if pseudonym is None:
             known = self._anonymous.get(area, 0)
             self._anonymous[area] = max(0, known - 1)
+            self._touch(None)
             return self._outcome("vehicle.left", sighting, {} if known else {"missed": "entered"})
         key = (area, pseudonym)
         if self._is_late(key, sighting.time_ms):
@@ -285,6 +296,7 @@ class Vehicles:
             return stay, {}
         candidates = sorted({each for each in alike if (key[0], each) in self._stays})
         if len(candidates) == 1:
+            self._touch(candidates[0])
             return self._stays.pop((key[0], candidates[0])), {"paired": "alike"}
         return None, {"missed": "entered"}
 
@@ -295,19 +307,30 @@ class Vehicles:
     def _pass(self, key: _Key, time_ms: int) -> None:
         self._passed[key] = time_ms
         self._passed.move_to_end(key)
-        _shorten(self._passed, self._settings.most)
+        self._touch(key[1])
+        self._shorten(self._passed)
 
     # ------------------------------------------------------------------ over a start
 
-    def to_bytes(self) -> bytes:
+    def changes(self) -> Mapping[str, bytes]:
+        """The parts that have changed since this was asked last, by their names."""
+        touched, self._touched = sorted(self._touched), set()
+        return {f"{part:02}": self._part(part) for part in touched}
+
+    def _touch(self, pseudonym: str | None) -> None:
+        self._touched.add(_part_of(pseudonym))
+
+    def _part(self, part: int) -> bytes:
         document = {
             "version": _VERSION,
             "stays": [
-                [*key, stay.since_ms, stay.gate, stay.word, stay.name, stay.told] for key, stay in self._stays.items()
+                [*key, stay.since_ms, stay.gate, stay.word, stay.name, stay.told]
+                for key, stay in self._stays.items()
+                if _part_of(key[1]) == part
             ],
-            "passed": [[*key, time_ms] for key, time_ms in self._passed.items()],
-            "anonymous": self._anonymous,
-            "recent": [[*key, *last] for key, last in self._recent.items()],
+            "passed": [[*key, time_ms] for key, time_ms in self._passed.items() if _part_of(key[1]) == part],
+            "anonymous": self._anonymous if part == _part_of(None) else {},
+            "recent": [[*key, *last] for key, last in self._recent.items() if _part_of(key[2]) == part],
         }
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
@@ -318,7 +341,6 @@ class Vehicles:
             return
         if not isinstance(document, dict) or document.get("version") != _VERSION:
             return
-        most = self._settings.most
         stay_types = (str, str, int, str, str, str, bool)
         for area, pseudonym, since_ms, gate, word, name, told in _rows(document, "stays", stay_types):
             if is_pseudonym(pseudonym) and word in list(Word):
@@ -329,11 +351,27 @@ class Vehicles:
             self._recent[gate, way, pseudonym] = (time_ms, sure)
         anonymous = document.get("anonymous")
         for area, count in anonymous.items() if isinstance(anonymous, dict) else ():
-            if type(count) is int and 0 <= count <= most:
+            if type(count) is int and 0 <= count <= self._settings.most:
                 self._anonymous[area] = count
-        _shorten(self._stays, most)
-        _shorten(self._passed, most)
+
+    def _settle(self) -> None:
+        """The parts come in any order: the least recent stands first again."""
+        self._stays = OrderedDict(sorted(self._stays.items(), key=lambda each: each[1].since_ms))
+        self._passed = OrderedDict(sorted(self._passed.items(), key=lambda each: each[1]))
+        self._recent = OrderedDict(sorted(self._recent.items(), key=lambda each: each[1][0]))
+        self._shorten(self._stays)
+        self._shorten(self._passed)
         _shorten(self._recent, MOST_RECENT)
+
+    def _shorten(self, kept: OrderedDict[_Key, Any]) -> None:
+        while len(kept) > self._settings.most:
+            (_, pseudonym), _ = kept.popitem(last=False)
+            self._touch(pseudonym)
+
+
+def _part_of(pseudonym: str | None) -> int:
+    """Pseudonyms end in hexadecimal digits of a hash, which spread evenly."""
+    return 0 if pseudonym is None else int(pseudonym[-2:], 16) % PARTS
 
 
 def _shorten(kept: OrderedDict[Any, Any], most: int) -> None:

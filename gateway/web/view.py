@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.envelope import place_item
 from gateway.model import ANNOUNCED, Place, Priority
-from gateway.places import key_of, place_of
+from gateway.places import key_of, place_of, reached
 from gateway.web.catalog import Catalog
 
 Item = dict[str, Any]
@@ -154,9 +154,8 @@ def _device(catalog: Catalog, id_: str, figures: Mapping[str, Any], uptime_s: fl
 
 def _group(catalog: Catalog, place: Place) -> Item:
     """Building and entrance, under which the page lists it; the grid cell of what lies in no building."""
-    level = next((each for each in ("unit", "building", "grid") if getattr(place, each) is not None), "unit")
-    key = key_of(place, level)
-    return {"id": "/".join(each or "" for each in key or ()), "name": asdict(catalog.places.text(place, level))}
+    key = key_of(place, reached(place, "unit") or "unit")
+    return {"id": "/".join(each or "" for each in key or ()), "name": asdict(catalog.places.text(place, "unit"))}
 
 
 def _share(seconds: float, uptime_s: float) -> float:

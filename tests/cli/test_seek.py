@@ -12,6 +12,7 @@ import yaml
 
 from drivers.gb26875.simulator import Habits, Transmitter, component
 from drivers.uhppote.simulator import UhppoteSimulator
+from gateway import local_api
 from support.listening_site import GATEWAY, free_port, listening_site
 
 KNOWN, NEW = 405419896, 201020304
@@ -72,7 +73,7 @@ def test_who_speaks_to_the_daemon_and_is_not_configured_is_named(tmp_path: Path)
         assert code == 1
         assert "start the daemon" in err
         async with site.daemon() as daemon:
-            await _heard(port)
+            await _heard(site.store, port)
             code, said, _ = await scan("gb26875", "--config", str(site.config))
             await daemon.stop()
         (stranger,) = [each for each in said if each["type"] == "stranger"]
@@ -83,16 +84,23 @@ def test_who_speaks_to_the_daemon_and_is_not_configured_is_named(tmp_path: Path)
     asyncio.run(main())
 
 
-async def _heard(port: int) -> None:
+async def _heard(store: Path, port: int) -> None:
     """A panel that nobody has configured is confirmed nothing; it has been heard all the same."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                habits = Habits(resend_s=0.3, resends=0)
-                async with Transmitter(
-                    "127.0.0.1", port, source=bytes.fromhex("010203040506"), habits=habits
-                ) as stranger:
-                    await stranger.send(component(2))
-                    return
-            except OSError:
-                await asyncio.sleep(0.05)
+    habits = Habits(resend_s=0.3, resends=10_000)
+    async with (
+        asyncio.timeout(60),
+        Transmitter("127.0.0.1", port, source=bytes.fromhex("010203040506"), habits=habits) as stranger,
+    ):
+        sending = asyncio.ensure_future(stranger.send(component(2)))
+        while not await _strangers(store):
+            await asyncio.sleep(0.05)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+async def _strangers(store: Path) -> list[str]:
+    try:
+        lines = await local_api.ask(store, {"op": "lines"})
+    except local_api.NotRunning:
+        return []
+    return [address for line in lines for address in line["strangers"]]

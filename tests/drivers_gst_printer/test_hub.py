@@ -110,10 +110,10 @@ def test_a_core_that_does_not_listen_stops_the_reading_and_loses_nothing(tmp_pat
             told_numbers: list[Any] = []
             for number in range(60):  # 60 records of some 50 bytes: what the port's own buffer can hold
                 printer.fire(1, number, "1层")
-            for _ in range(20):
-                await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                while hub._reading:
+                    await asyncio.sleep(0.001)
             assert len(hub._inbox._reports) == 5
-            assert not hub._reading
             while len(told_numbers) < 60:
                 for report in await hub.receive():
                     told_numbers += [each.attributes["number"] for each in report.happenings]

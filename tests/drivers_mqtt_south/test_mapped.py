@@ -44,7 +44,7 @@ EVENTS = [
         "when": {"type": "open"},
         "attributes": {"cell": "cell", "detail": "detail"},
         "constants": {"lock": "front"},
-        "personal": {"user": "who.phone", "name": "who.name"},
+        "personal": {"user": "who.phone", "holder": "who.name"},
     }
 ]
 
@@ -84,7 +84,7 @@ async def test_a_person_appears_in_nothing_but_personal() -> None:
     (told,) = report.happenings
     assert told.kind == "locker.opened"
     assert told.attributes == {"cell": 12, "detail": None, "lock": "front"}
-    assert told.personal == {"user": "13812345678", "name": "somebody"}
+    assert told.personal == {"user": "13812345678", "holder": "somebody"}
     assert nobody.happenings[0].personal == {}
     assert report.memory is not None
     assert b"138" not in report.memory

@@ -49,7 +49,7 @@ def dialect(type_: ProtocolType) -> Any:
             points["tagged"] = {"kind": "number", "byte": 0, "tag": "0175"}
             points["rssi"] = {"kind": "number", "meta": "rssi"}
         case _:
-            events = [{"kind": "a.b", "when": {"number": "*"}, "attributes": {"x": "text"}, "personal": {"y": "word"}}]
+            events = [{"kind": "a.b", "when": {"number": "*"}, "attributes": {"x": "text"}, "personal": {"user": "word"}}]
             entry = {"address": "d", "topic": "x/{address}/#", "time": {"path": "time"}, "events": events}
             points = {name: {**each, "path": name} for name, each in POINTS.items()}
             points["record"] = {"kind": "number", "record": "text", "byte": -2, "format": "u16"}

@@ -19,6 +19,7 @@ from gateway.places import (
     natural,
     parse_place,
     place_of,
+    reached,
 )
 
 NORTH = Text("北区", "North")
@@ -67,7 +68,8 @@ def test_what_people_call_a_place() -> None:
     assert PLACES.text(flat, "unit") == Text("3号楼 1单元", "Block 3 entrance 1")
     assert PLACES.text(flat, "room") == Text("3号楼 1单元 101", "Block 3 entrance 1 101")
     assert NO_PLACES.text(Place(building="S1", floor="2"), "floor") == Text("S1 2层", "building S1 floor 2")
-    assert NO_PLACES.text(Place(grid="B1"), "unit") == NOWHERE
+    assert NO_PLACES.text(Place(grid="B1"), "unit") == Text("网格 B1", "grid cell B1")
+    assert NO_PLACES.text(Place(room="1"), "unit") == NOWHERE
     assert PLACES.address_code(flat) == "110199001001000000301101"
     assert PLACES.address_code(Place("G2", "3", "2")) == "1101990010010000003"
     assert PLACES.address_code(Place(building="9")) is None
@@ -78,12 +80,19 @@ def test_rooms_of_two_buildings_are_two_and_entrance_10_comes_after_2() -> None:
         Place(building="10", unit="1", room="101"),
         Place(building="3", unit="10"),
         Place(grid="B1"),
+        Place(floor="2"),
+        Place(building="3", floor="2"),
         Place(building="3", unit="2", room="101"),
         Place(building="3", unit="2", room="102"),
     ]
     found = grouped(items, "unit", lambda place: place)
-    assert [(where.building, where.unit, len(some)) for where, some in found] == [
-        *(("3", "2", 2), ("3", "10", 1), ("10", "1", 1), (None, None, 1))
+    assert [(where, len(some)) for where, some in found] == [
+        (Place(building="3"), 1),
+        (Place(building="3", unit="2"), 2),
+        (Place(building="3", unit="10"), 1),
+        (Place(building="10", unit="1"), 1),
+        (Place(grid="B1"), 1),
+        (Place(), 1),
     ]
 
 
@@ -91,7 +100,7 @@ def test_rooms_of_two_buildings_are_two_and_entrance_10_comes_after_2() -> None:
 def test_every_item_is_in_one_group_and_with_its_like(places: list[Place], level: str) -> None:
     found = grouped(places, level, lambda place: place)
     assert sorted(map(repr, (each for _, some in found for each in some))) == sorted(map(repr, places))
-    keys = [{key_of(each, level) for each in some} for _, some in found]
+    keys = [{key_of(each, reached(each, level) or level) for each in some} for _, some in found]
     assert all(len(each) == 1 for each in keys)
     assert len({key for each in keys for key in each}) == len(found)
 
