@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -52,7 +52,7 @@ from gateway.sim.devices import (
 from gateway.sim.faults import FaultBoard, Forge, honest
 from gateway.sim.line import Responder, SimLine
 from gateway.sim.systems.system import System
-from gateway.sim.world import Home, Layout, Leak, build
+from gateway.sim.world import Burst, Home, Layout, Leak, build
 
 _T = TypeVar("_T")
 
@@ -176,6 +176,17 @@ class Compound:
         scale = self.time_scale
         leak = Leak(channel, self.time(), rise_s * scale, hold_s * scale, fall_s * scale, peak_lel)
         self.view.world = self.view.world.with_leak(leak)
+
+    def burst_pipe(self, rise_s: float, fall_s: float, peak_cm: float) -> None:
+        """In the pump room's basement, from now on; durations in the spectator's seconds."""
+        scale = self.time_scale
+        burst = Burst(self.time(), rise_s * scale, fall_s * scale, peak_cm)
+        self.view.world = replace(self.view.world, burst=burst)
+
+    def shut_pipe(self) -> None:
+        burst = self.view.world.burst
+        if burst is not None:
+            self.view.world = replace(self.view.world, burst=burst.shut(self.time()))
 
     @property
     def meter_lines(self) -> list[str]:

@@ -33,6 +33,7 @@ from gateway.sim.process import Child
 from gateway.sim.relay import Relay
 from gateway.sim.scenarios import Scenario
 from gateway.sim.summary import ActiveAlarm, Sample, Snapshot
+from gateway.sim.systems.radio import Radio
 from gateway.sim.systems.town import Town
 from gateway.sim.world import Layout
 from gateway.store import reader
@@ -129,6 +130,15 @@ class _Stage:
     async def leak_gas(self, channel: int, peak_lel: float, rise_s: float, hold_s: float, fall_s: float) -> None:
         self.compound.leak_gas(channel, peak_lel, rise_s, hold_s, fall_s)
 
+    async def burst_pipe(self, rise_s: float, fall_s: float, peak_cm: float) -> None:
+        """The pump room and what stands beside it see the same water."""
+        self.compound.burst_pipe(rise_s, fall_s, peak_cm)
+        await self.town.radio.burst_pipe(rise_s, fall_s, peak_cm)
+
+    async def shut_pipe(self) -> None:
+        self.compound.shut_pipe()
+        await self.town.radio.shut_pipe()
+
     async def lose_broker(self) -> None:
         """First the line, then the broker: what it has acknowledged and only has in memory still reaches the ledger."""
         self.lost_broker = True
@@ -170,7 +180,7 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
         directory = stack.enter_context(_directory(program.keep))
         broker = await stack.enter_async_context(Broker(program.broker, directory / "broker"))
         relay = await stack.enter_async_context(Relay(broker.host, broker.port))
-        town = Town()
+        town = Town(radio=Radio(program.broker))
         compound = await stack.enter_async_context(Compound(program.layout, seed=program.seed, systems=town.systems))
         ledger = Ledger()
         subscriber = await stack.enter_async_context(

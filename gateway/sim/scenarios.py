@@ -19,6 +19,11 @@ class Stage(Protocol):
 
     async def leak_gas(self, channel: int, peak_lel: float, rise_s: float, hold_s: float, fall_s: float) -> None: ...
 
+    async def burst_pipe(self, rise_s: float, fall_s: float, peak_cm: float) -> None:
+        """In the basement of building 1, until it is shut."""
+
+    async def shut_pipe(self) -> None: ...
+
     async def lose_broker(self) -> None:
         """The way to the broker breaks, and the broker dies."""
 
@@ -62,6 +67,10 @@ def _at_once(turn: Callable[[Stage], None]) -> Callable[[Stage], Awaitable[None]
         turn(stage)
 
     return act
+
+
+def _burst(stage: Stage) -> Awaitable[None]:
+    return stage.burst_pipe(rise_s=12.0, fall_s=9.0, peak_cm=36.0)
 
 
 _ALL = (
@@ -120,6 +129,55 @@ _ALL = (
         ),
     ),
     Scenario(
+        "lift_entrapment",
+        Text("电梯困人，随后救出", "passengers are trapped in a lift, and freed later"),
+        (
+            Act(
+                4.0,
+                Text("1 号电梯停在两层之间，轿厢内有人", "lift 1 stops between two floors with somebody inside"),
+                lambda stage: stage.town.lifts.trap(1),
+            ),
+            Act(
+                40.0,
+                Text(
+                    "维保人员救出乘客（1 分钟后报警解除）", "the contractor frees them (the alarm ends a minute later)"
+                ),
+                lambda stage: stage.town.lifts.free(1),
+            ),
+        ),
+    ),
+    Scenario(
+        "ebike_in_lift",
+        Text("电动自行车进电梯，随后推出", "an e-bike is taken into a lift, and out again later"),
+        (
+            Act(
+                4.0,
+                Text("电动自行车进入 1 号电梯", "an e-bike is taken into lift 1"),
+                lambda stage: stage.town.lifts.ebike(),
+            ),
+            Act(
+                18.0,
+                Text("电动自行车推出电梯", "the e-bike is taken out again"),
+                lambda stage: stage.town.lifts.ebike(there=False),
+            ),
+        ),
+    ),
+    Scenario(
+        "pipe_burst",
+        Text("地下室爆管，随后关阀", "a pipe bursts in a basement, and is shut off later"),
+        (
+            Act(4.0, Text("1 号楼地下室水管爆裂", "a pipe bursts in the basement of building 1"), _burst),
+            Act(
+                40.0,
+                Text(
+                    "关阀，积水排走（1 分钟后报警解除）",
+                    "it is shut and the water drains (the alarm ends a minute later)",
+                ),
+                lambda stage: stage.shut_pipe(),
+            ),
+        ),
+    ),
+    Scenario(
         "broker_outage",
         Text("平台连接中断，随后恢复", "the broker is killed and comes back"),
         (
@@ -142,5 +200,5 @@ _ALL = (
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
-NOT_YET = frozenset({"lift_entrapment", "pipe_burst", "ebike_in_lift"})
-"""Names that the contract reserves; they need lifts and pipes that burst."""
+NOT_YET: frozenset[str] = frozenset()
+"""Names that the contract reserves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,39 @@ _CHANGED: Mapping[str, Mapping[str, str | None]] = {
 """Rule of the library -> what the virtual installer has written into his copy, because a spectator has no three
 minutes.  None: that line is gone."""
 _PARITY = {"N": "none", "E": "even", "O": "odd"}
+
+_RULE_ID = re.compile(r"^- id: (\w+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(?=- id: )", re.MULTILINE)
+
+DELETED: Mapping[str, tuple[str, ...]] = {
+    "doors": (
+        # Needs to be told when somebody moves house.
+        "door_held_open",
+    ),
+    "gas": (
+        # For detectors with one channel; the compound's own gas_high is for its controller with four.
+        "gas_high",
+        "gas_fault",
+    ),
+    "lift": (
+        # No lift here tells of these.
+        "lift_many_runs",
+        "lift_maintenance_overdue",
+    ),
+    "waste": (
+        # The bin's sensor has no thermometer.
+        "bin_fire",
+    ),
+    "water": (
+        # Counts by the wall clock; an hour of the pump room is a minute.
+        "pump_starts_often",
+        # Needs the official warnings: the weather system asks for it.
+        "basement_water",
+        # Needs the number of households and what they always use.
+        "night_leak",
+    ),
+}
+"""Rules that the virtual installer has taken out of the copied packs."""
 
 METER_POINTS = ("energy", "voltage", "current", "power")
 """What the demonstration reads of a household's meter; each costs an exchange of about 0.3 s at 2400 baud."""
@@ -116,6 +149,9 @@ def _watched(compound: Compound) -> list[tuple[PointId, Text]]:
         ("h-1-1.energy", Text("1 号楼 1 单元 热量", "building 1, entrance 1: heat")),
         ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
         ("pumps-1.level", Text("地下室水位", "basement water level")),
+        ("lift-1.floor", Text("1 号电梯 楼层", "lift 1: floor")),
+        ("zone-1.flow", Text("1 号楼 供水流量", "building 1: water flow")),
+        ("bin-1.fill", Text("1 号垃圾桶 满溢度", "waste bin 1: fill level")),
         ("sump-1.level", Text("车库坡道水位", "water at the garage ramp")),
         ("speaker-1.announcement", Text("小区广播", "loudspeaker")),
         ("sign-1.notice", Text("消防车道显示屏", "display at the fire lane")),
@@ -129,9 +165,10 @@ def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget
         silent_s=2 * meter_interval_s(compound),
         utility_silent_s=2 * max(water_interval_s(compound.layout), heat_interval_s(compound.layout)),
     )
-    (directory / "rules" / "compound.yaml").write_text(own, encoding="utf-8")
-    for pack, wanted in _packs(compound).items():
-        (directory / "rules" / f"{pack}.yaml").write_text(_signed_off(pack, wanted), encoding="utf-8")
+    packs = {pack: _signed_off(pack, wanted) for pack, wanted in _packs(compound).items()}
+    own = _without(own, [id_ for text in packs.values() for id_ in _RULE_ID.findall(text)])
+    for pack, text in {"compound": own, **packs}.items():
+        (directory / "rules" / f"{pack}.yaml").write_text(text, encoding="utf-8")
     text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
     (directory / "site.yaml").write_text(text, encoding="utf-8")
 
@@ -148,9 +185,16 @@ def _packs(compound: Compound) -> Mapping[str, Sequence[str]]:
 def _signed_off(pack: str, wanted: Sequence[str]) -> str:
     """A pack as the virtual installer has copied and signed it off: nobody is hurt here."""
     text = (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
-    head, *entries = re.split(r"(?m)^(?=- id: )", text)
-    named = [(each.split(maxsplit=3)[2], each) for each in entries]
-    return head + "".join(_changed(rule, each) for rule, each in named if "" in wanted or rule in wanted)
+    deleted = DELETED.get(pack, ()) if "" in wanted else _RULE_ID.findall(text)
+    text = _without(text, set(deleted) - set(wanted))
+    head, *entries = _ENTRY.split(text)
+    return head + "".join(_changed(_RULE_ID.findall(entry)[0], entry) for entry in entries)
+
+
+def _without(text: str, ids: Collection[str]) -> str:
+    """A file of rules without some of them."""
+    head, *entries = _ENTRY.split(text)
+    return head + "".join(entry for entry in entries if _RULE_ID.findall(entry)[0] not in ids)
 
 
 def _changed(rule: str, text: str) -> str:

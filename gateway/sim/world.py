@@ -178,6 +178,31 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
+class Burst:
+    """A pipe that bursts in the basement and is shut off later.  Seconds are those of the world or of the spectator."""
+
+    start_s: float
+    rise_s: float
+    """Until the water stands at *peak_cm*, and no higher."""
+    fall_s: float
+    """Until all of it has run off."""
+    peak_cm: float
+    end_s: float = math.inf
+
+    def runs_s(self, t: float) -> float:
+        """For how long water has come out."""
+        return max(0.0, min(t, self.end_s) - self.start_s)
+
+    def level_cm(self, t: float) -> float:
+        """Above what there would be without it."""
+        risen, fallen = min(1.0, self.runs_s(t) / self.rise_s), max(0.0, t - self.end_s) / self.fall_s
+        return self.peak_cm * max(0.0, risen - fallen)
+
+    def shut(self, t: float) -> Burst:
+        return replace(self, end_s=min(t, self.end_s))
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """The whole compound.  Make it with ``build``."""
 
@@ -191,6 +216,7 @@ class World:
     heatings: dict[tuple[int, int], Heating]
     """By building and entrance."""
     leaks: tuple[Leak, ...] = ()
+    burst: Burst | None = None
 
     def with_leak(self, leak: Leak) -> World:
         return replace(self, leaks=(*self.leaks, leak))
@@ -238,18 +264,22 @@ class World:
         return min(100.0, air + sum(leak.lel(t) for leak in self.leaks if leak.channel == channel))
 
     def pump_room(self, t: float) -> PumpRoom:
-        """Level between 6 and 14 cm: 30 minutes of filling, 6 minutes of pumping, each pump in its turn."""
+        """Level between 6 and 14 cm: 30 minutes of filling, 6 minutes of pumping, each pump in its turn.
+
+        While a burst pipe's water stands in it both pump, without being able to cope.
+        """
         low_cm, high_cm, fill_s, drain_s = 6.0, 14.0, 1800.0, 360.0
         cycle, within = divmod(t + fill_s / 2, fill_s + drain_s)
         draining = within >= fill_s
         share = (fill_s + drain_s - within) / drain_s if draining else within / fill_s
-        running = tuple(draining and int(cycle) % PUMPS == pump for pump in range(PUMPS))
+        flood_cm = 0.0 if self.burst is None else self.burst.level_cm(t)
+        running = tuple(flood_cm > 0 or (draining and int(cycle) % PUMPS == pump) for pump in range(PUMPS))
         ripple = 0.05 * math.sin(t / 3.0)
         return PumpRoom(
-            level_cm=low_cm + share * (high_cm - low_cm),
+            level_cm=low_cm + share * (high_cm - low_cm) + flood_cm,
             running=running,
             currents_a=tuple(7.4 + ripple if on else 0.0 for on in running),
-            pressure_bar=1.8 + ripple if draining else 0.2,
+            pressure_bar=1.8 + ripple if any(running) else 0.2,
         )
 
     def _electrics(self, phase: int, power_kw: float, t: float) -> Electrics:

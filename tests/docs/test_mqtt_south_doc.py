@@ -29,7 +29,7 @@ def examples(name: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(("name", "count"), [("radio.md", 5), ("mqtt.md", 9)])
+@pytest.mark.parametrize(("name", "count"), [("radio.md", 5), ("mqtt.md", 11)])
 def test_the_site_example_is_right(name: str, count: int) -> None:
     site = examples(name)[0]
     lines = {}
@@ -73,5 +73,5 @@ def test_every_profile_and_event_is_documented() -> None:
         assert f"`{path.stem}`" in texts
         for event in profile.model.device.get("events", ()):
             assert event["kind"] in texts
-    assert named == 24
+    assert named == 26
     assert all(kind in texts for kind in ("lorawan.joined", "lorawan.log", "device.thinned"))

@@ -168,6 +168,14 @@ GOLDEN = [
     ),
     Golden("json_sos_unit", {"sos": True}, body={"id": "b7", "type": "sos", "button": 1}, tail="event"),
     Golden(
+        "json_lift_camera", {"ebike": True, "confidence": 0.94}, body={"id": "b7", "ebike": True, "confidence": 0.94}
+    ),
+    Golden(
+        "json_water_zone",
+        {"flow": 3.2, "pressure": 0.36, "volume": 81250.5},
+        body={"id": "b7", "flow": 3.2, "pressure": 0.36, "volume": 81250.5},
+    ),
+    Golden(
         "json_smart_home",
         {"gas": False, "door": "open", "temperature": 22},
         body={"id": "b7", "sensors": {"gas": False}, "door": "open", "climate": {"temperature": 22}},
@@ -183,7 +191,7 @@ GOLDEN = [
 
 
 def test_every_profile_has_a_golden_payload() -> None:
-    assert len(NAMES) == 24
+    assert len(NAMES) == 26
     assert {golden.profile for golden in GOLDEN} | {"lift_box_a"} == set(NAMES)
 
 

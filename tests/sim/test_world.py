@@ -1,9 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sim.world import GAS_CHANNELS, PUMPS, SWITCH_ON, WATER_KWH_PER_M3_K, Layout, Leak, build, calendar, settled
+from gateway.sim.world import (
+    GAS_CHANNELS,
+    PUMPS,
+    SWITCH_ON,
+    WATER_KWH_PER_M3_K,
+    Burst,
+    Layout,
+    Leak,
+    build,
+    calendar,
+    settled,
+)
 
 layouts = st.builds(Layout, st.integers(1, 3), st.integers(1, 3), st.integers(1, 12))
 seeds = st.integers(0, 10_000)
@@ -119,3 +133,17 @@ def test_a_leak_rises_stays_and_goes() -> None:
     quiet = [channel for channel in range(GAS_CHANNELS) if channel != 2]
     assert all(leaking.gas_lel(channel, 115) == world.gas_lel(channel, 115) for channel in quiet)
     assert all(0 <= world.gas_lel(channel, t) < 2 for channel in range(GAS_CHANNELS) for t in range(0, 5000, 50))
+
+
+def test_a_burst_floods_the_pump_room_until_it_is_shut() -> None:
+    world = replace(build(Layout(1, 1, 1), 1), burst=Burst(1000.0, rise_s=720, fall_s=540, peak_cm=36))
+    dry = build(Layout(1, 1, 1), 1)
+    assert world.pump_room(999.0) == dry.pump_room(999.0)
+    flooded = world.pump_room(2000.0)
+    assert flooded.level_cm == pytest.approx(dry.pump_room(2000.0).level_cm + 36)
+    assert flooded.running == (True, True)
+    assert flooded.currents_a[0] > 0
+    assert world.burst is not None
+    shut = replace(world, burst=world.burst.shut(2400.0))
+    assert shut.pump_room(2000.0) == flooded, "what was is not changed"
+    assert shut.pump_room(3000.0) == dry.pump_room(3000.0)

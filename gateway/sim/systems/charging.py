@@ -83,7 +83,7 @@ class Charging:
     def devices(self) -> Sequence[dict[str, Any]]:
         return [
             {
-                "id": f"charger-{number}",
+                "id": f"car-charger-{number}",
                 "profile": "ocpp_connector",
                 "kind": "car_charger",
                 "line": "chargers",

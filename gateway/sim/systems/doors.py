@@ -17,7 +17,7 @@ RESIDENT, STRANGER = 10058400, 20031234
 
 class Doors:
     protocols = ("uhppote",)
-    packs = ()
+    packs = ("doors",)
 
     def __init__(self) -> None:
         self._network = UhppoteSimulator([SERIAL], now=_china)
