@@ -188,7 +188,7 @@ class Lifts:
         await self._say()
 
     async def _say(self) -> None:
-        """The box and the camera of lift 1; the controller of lift 2 is asked.  Nothing where the lifts are left out."""
+        """The box and the camera of lift 1; that of lift 2 is asked.  Nothing where lifts are left out."""
         if not self._started_s:
             return
         await self._boxes.lift_record(_BOX_ADDRESS, _record(self.car(BOX)), unix_now_s())
