@@ -123,6 +123,9 @@ class Screen:
             say(both, both)
         elif facts.no_page is not None:
             say(f"  没有本地页面：{facts.no_page.zh}", f"  no local page: {facts.no_page.en}")
+        for install in sorted(set(facts.left_out.values())):
+            missing = ", ".join(name for name, needs in facts.left_out.items() if needs == install)
+            say(f"  未安装 {missing} 所需组件（{install}）", f"  without {missing}: {install}")
         topic = f"'{facts.root}/#'"
         if shutil.which("mosquitto_sub"):
             watch = f"mosquitto_sub -h 127.0.0.1 -p {facts.port} -v -t {topic}"
@@ -151,8 +154,8 @@ class Screen:
         self._shell.say("正在结束：送出余下数据……", "ending: delivering what is left ...")
 
     def _draw(self, snapshot: Snapshot) -> None:
-        width = shutil.get_terminal_size().columns
-        lines = [fit(line, width - 1) for line in render(snapshot, self._shell.lang)]
+        size = shutil.get_terminal_size()
+        lines = [fit(line, size.columns - 1) for line in render(snapshot, self._shell.lang, rows=size.lines - 1)]
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
         print(up + "\x1b[J" + "\n".join(lines), flush=True)
         self._drawn = len(lines)

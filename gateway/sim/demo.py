@@ -79,6 +79,8 @@ class Facts:
     """Where a browser finds the local page; empty where there is none."""
     no_page: Text | None = None
     """Why there is none."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Systems of the town whose packages are missing, and what would install them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ async def give(program: Program, show: Show, stop: asyncio.Event) -> Outcome:
             broker.port,
             site.ROOT,
             len(site.devices(compound)),
+            left_out=town.left_out,
         )
         site.write(compound, facts.config, facts.store, site.UplinkTarget("127.0.0.1", relay.port, broker.kind.mqtt))
         stage = _Stage(compound, town, broker, relay, subscriber)

@@ -36,9 +36,21 @@ ROOT = f"compound/v1/{SITE}/{GATEWAY}"
 """Of all topics of the gateway."""
 _RULES = Path(__file__).parent / "rules.yaml"
 _LIBRARY = Path(rules.__file__).parent / "library"
+_CHANGED: Mapping[str, Mapping[str, str | None]] = {
+    "fire_lane_blocked": {
+        "for": "8s",
+        "clear_after": "5s",
+        "on_alarm": "[{send: speaker.move_your_car}]",  # plate cameras take no pictures on demand
+    },
+    "barrier_hit": {"on_alarm": None},
+    "basement_water": {"for": "3s", "clear_after": "5s", "on_alarm": None},  # the sump has a pump of its own
+}
+"""Rule of the library -> what the virtual installer has written into his copy, because a spectator has no three
+minutes.  None: that line is gone."""
 _PARITY = {"N": "none", "E": "even", "O": "odd"}
 
 _RULE_ID = re.compile(r"^- id: (\w+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(?=- id: )", re.MULTILINE)
 
 DELETED: Mapping[str, tuple[str, ...]] = {
     "doors": (
@@ -62,7 +74,7 @@ DELETED: Mapping[str, tuple[str, ...]] = {
     "water": (
         # Counts by the wall clock; an hour of the pump room is a minute.
         "pump_starts_often",
-        # Needs the official warnings and a pump that it may start.
+        # Needs the official warnings: the weather system asks for it.
         "basement_water",
         # Needs the number of households and what they always use.
         "night_leak",
@@ -120,7 +132,12 @@ def devices(compound: Compound) -> Mapping[str, str]:
 
 
 def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
-    """Points worth watching."""
+    """Points worth watching, of the devices there are."""
+    known = devices(compound)
+    return [(point, label) for point, label in _watched(compound) if point.partition(".")[0] in known]
+
+
+def _watched(compound: Compound) -> list[tuple[PointId, Text]]:
     home = next(compound.layout.homes())
     meter = meter_id(home)
     return [
@@ -132,16 +149,13 @@ def showcase(compound: Compound) -> list[tuple[PointId, Text]]:
         ("h-1-1.energy", Text("1 号楼 1 单元 热量", "building 1, entrance 1: heat")),
         ("gas-1.ch1_concentration", Text("燃气 1 号探头", "gas detector 1")),
         ("pumps-1.level", Text("地下室水位", "basement water level")),
-        *(point for point in _OF_SYSTEMS if point[0].partition(".")[0] in devices(compound)),
+        ("lift-1.floor", Text("1 号电梯 楼层", "lift 1: floor")),
+        ("zone-1.flow", Text("1 号楼 供水流量", "building 1: water flow")),
+        ("bin-1.fill", Text("1 号垃圾桶 满溢度", "waste bin 1: fill level")),
+        ("sump-1.level", Text("车库坡道水位", "water at the garage ramp")),
+        ("speaker-1.announcement", Text("小区广播", "loudspeaker")),
+        ("sign-1.notice", Text("消防车道显示屏", "display at the fire lane")),
     ]
-
-
-_OF_SYSTEMS: Sequence[tuple[PointId, Text]] = (
-    ("lift-1.floor", Text("1 号电梯 楼层", "lift 1: floor")),
-    ("zone-1.flow", Text("1 号楼 供水流量", "building 1: water flow")),
-    ("bin-1.fill", Text("1 号垃圾桶 满溢度", "waste bin 1: fill level")),
-)
-"""Where there is such a device."""
 
 
 def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget | None) -> None:
@@ -151,7 +165,7 @@ def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget
         silent_s=2 * meter_interval_s(compound),
         utility_silent_s=2 * max(water_interval_s(compound.layout), heat_interval_s(compound.layout)),
     )
-    packs = {pack: _signed_off(pack) for system in compound.systems for pack in system.packs}
+    packs = {pack: _signed_off(pack, wanted) for pack, wanted in _packs(compound).items()}
     own = _without(own, [id_ for text in packs.values() for id_ in _RULE_ID.findall(text)])
     for pack, text in {"compound": own, **packs}.items():
         (directory / "rules" / f"{pack}.yaml").write_text(text, encoding="utf-8")
@@ -159,16 +173,37 @@ def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget
     (directory / "site.yaml").write_text(text, encoding="utf-8")
 
 
-def _signed_off(pack: str) -> str:
-    """A pack of the library as the virtual installer has signed it off: nobody is hurt here."""
+def _packs(compound: Compound) -> Mapping[str, Sequence[str]]:
+    """Pack of the library -> the rules of it that are wanted; an empty name stands for all."""
+    packs: dict[str, list[str]] = {}
+    for wanted in (pack for system in compound.systems for pack in system.packs):
+        pack, _, rule = wanted.partition(":")
+        packs.setdefault(pack, []).append(rule)
+    return packs
+
+
+def _signed_off(pack: str, wanted: Sequence[str]) -> str:
+    """A pack as the virtual installer has copied and signed it off: nobody is hurt here."""
     text = (_LIBRARY / f"{pack}.yaml").read_text(encoding="utf-8").replace("mode: shadow", "mode: live")
-    return _without(text, DELETED.get(pack, ()))
+    deleted = DELETED.get(pack, ()) if "" in wanted else _RULE_ID.findall(text)
+    text = _without(text, set(deleted) - set(wanted))
+    head, *entries = _ENTRY.split(text)
+    return head + "".join(_changed(_RULE_ID.findall(entry)[0], entry) for entry in entries)
 
 
 def _without(text: str, ids: Collection[str]) -> str:
     """A file of rules without some of them."""
-    head, *entries = re.split(r"^(?=- id: )", text, flags=re.MULTILINE)
+    head, *entries = _ENTRY.split(text)
     return head + "".join(entry for entry in entries if _RULE_ID.findall(entry)[0] not in ids)
+
+
+def _changed(rule: str, text: str) -> str:
+    for key, value in _CHANGED.get(rule, {}).items():
+        entry = re.search(rf"(?m)^  {key}:.*\n(?:  [- ].*\n)*", text)
+        assert entry is not None, f"{rule} has no {key}"
+        was = f"  # 库中 / in the library: {' '.join(entry[0].split())}\n"
+        text = text[: entry.start()] + was + ("" if value is None else f"  {key}: {value}\n") + text[entry.end() :]
+    return text
 
 
 def document(compound: Compound, store: Path, uplink: UplinkTarget | None) -> Mapping[str, Any]:

@@ -58,8 +58,8 @@ class Snapshot:
     """What the scenario did last."""
 
 
-def render(now: Snapshot, lang: str) -> list[str]:
-    """The whole picture for a terminal."""
+def render(now: Snapshot, lang: str, rows: int | None = None) -> list[str]:
+    """The whole picture for a terminal; where it has more than *rows*, the last samples are left out."""
     zh = lang == "zh"
     label = _labels(zh)
     of = "" if now.duration_s is None else f" / {now.duration_s:.0f}"
@@ -70,12 +70,17 @@ def render(now: Snapshot, lang: str) -> list[str]:
         f"{label['uplink']} {_uplink(now, zh)}   {label['waiting']} {'?' if now.waiting is None else now.waiting}",
         "",
     ]
+    alarms = _alarms(now, zh)
+    room = None if rows is None else max(0, rows - len(lines) - len(alarms))
     widest = max((columns(_say(sample.label, zh)) for sample in now.samples), default=0)
-    for sample in now.samples:
+    for sample in now.samples[:room]:
         name = _say(sample.label, zh)
         lines.append(f"  {padded(name, widest)}  {_value(sample)}")
-    lines.append("")
-    lines.append(f"{label['alarms']} {len(now.alarms)}")
+    return lines + alarms
+
+
+def _alarms(now: Snapshot, zh: bool) -> list[str]:
+    lines = ["", f"{_labels(zh)['alarms']} {len(now.alarms)}"]
     for alarm in now.alarms[:_MOST_ALARMS]:
         state = _say(_STATES.get(alarm.state, Text(alarm.state, alarm.state)), zh)
         priority = _PRIORITIES.get(alarm.priority, alarm.priority) if zh else alarm.priority

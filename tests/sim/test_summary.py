@@ -86,3 +86,11 @@ def test_one_line_has_the_newest_alarm() -> None:
 def test_values_stand_below_each_other_in_chinese_too() -> None:
     lines = zip(render(NOW, "zh")[4:7], ("1234.50 kWh", "-", "True"), strict=True)
     assert {columns(line.removesuffix(value)) for line, value in lines} == {columns("  101 室电能  ")}
+
+
+def test_a_low_terminal_has_fewer_samples_and_every_alarm() -> None:
+    whole = render(NOW, "en")
+    low = render(NOW, "en", rows=len(whole) - 3)
+    assert low == whole[:5] + whole[-3:]
+    assert render(NOW, "en", rows=len(whole)) == whole
+    assert len(render(NOW, "en", rows=1)) == len(whole) - len(NOW.samples), "what is left has to be"

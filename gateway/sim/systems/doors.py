@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from drivers.uhppote.simulator import SimController, UhppoteSimulator
+from gateway.sim.systems.ground import free_udp_port
 
 SERIAL = 201020304
 RESIDENT, STRANGER = 10058400, 20031234
@@ -16,6 +16,7 @@ RESIDENT, STRANGER = 10058400, 20031234
 
 
 class Doors:
+    protocols = ("uhppote",)
     packs = ("doors",)
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class Doors:
         return self._network.controllers[SERIAL]
 
     async def __aenter__(self) -> Self:
-        self._listen = _free_udp_port()
+        self._listen = free_udp_port()
         await self._network.__aenter__()
         return self
 
@@ -79,9 +80,3 @@ class Doors:
 
 def _china() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=8)
-
-
-def _free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

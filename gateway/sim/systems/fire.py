@@ -19,6 +19,7 @@ _FIRE, _NORMAL, _RESET = 0b10, 0b1, 0b1
 
 
 class Fire:
+    protocols = ("gb26875",)
     packs = ("fire",)
 
     def __init__(self) -> None:

@@ -60,6 +60,7 @@ def car_at(t_s: float) -> Car:
 
 
 class Lifts:
+    protocols = ("mqtt-json", "modbus-rtu", "http-speaker")
     packs = ("lift",)
 
     def __init__(self, radio: Radio) -> None:
@@ -187,7 +188,9 @@ class Lifts:
         await self._say()
 
     async def _say(self) -> None:
-        """The box and the camera of lift 1; the controller of lift 2 is asked."""
+        """The box and the camera of lift 1; that of lift 2 is asked.  Nothing where lifts are left out."""
+        if not self._started_s:
+            return
         await self._boxes.lift_record(_BOX_ADDRESS, _record(self.car(BOX)), unix_now_s())
         seen = {"ebike": self._ebike, "confidence": 0.94 if self._ebike else 0.02}
         await self._camera.publish(

@@ -30,6 +30,7 @@ _NO_PHONE = "10000000000"
 
 
 class Radio:
+    protocols = ("zigbee2mqtt", "chirpstack", "mqtt-json")
     packs = (
         "ebike_shed",
         "gas",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from drivers.registry import PackagesMissing, protocol
+
 
 class System(Protocol):
     """Devices that speak their real protocols on real sockets, and how an installer would have written them down.
@@ -15,8 +17,13 @@ class System(Protocol):
     """
 
     @property
+    def protocols(self) -> Sequence[str]:
+        """What its lines and the devices in its roles speak.  Its module imports nothing that only they need before it
+        is opened: the packages may be missing."""
+
+    @property
     def packs(self) -> Sequence[str]:
-        """Of the rule library: who watches it."""
+        """Of the rule library: who watches it.  ``water:basement_water``: of that pack this rule alone."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -29,3 +36,13 @@ class System(Protocol):
 
     def devices(self) -> Sequence[dict[str, Any]]:
         """Entries of ``devices:``."""
+
+
+def installs(system: System) -> str:
+    """The command that brings the packages without which it cannot be; empty where nothing is missing."""
+    for name in system.protocols:
+        try:
+            protocol(name)
+        except PackagesMissing as exc:
+            return exc.install
+    return ""

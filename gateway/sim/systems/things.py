@@ -198,6 +198,7 @@ LORAWAN: Sequence[Thing[Uplink]] = (
         Text("雨水池液位", "Level of the rain water basin"),
         _BASEMENT,
         _submerged,
+        {"kind": "rain_basin"},  # it is there to hold water: basement_water does not look at it
     ),
 )
 
