@@ -29,6 +29,7 @@ from gateway.sim.compound import (
     water_line,
 )
 from gateway.sim.devices import meter_address, water_address
+from gateway.sim.systems.system import Furnishing
 from gateway.sim.world import Home, Layout
 
 SITE, GATEWAY, UPLINK = "demo", "gw-1", "platform"
@@ -53,31 +54,9 @@ _RULE_ID = re.compile(r"^- id: (\w+)", re.MULTILINE)
 _ENTRY = re.compile(r"^(?=- id: )", re.MULTILINE)
 
 DELETED: Mapping[str, tuple[str, ...]] = {
-    "doors": (
-        # Needs to be told when somebody moves house.
-        "door_held_open",
-    ),
-    "gas": (
-        # For detectors with one channel; the compound's own gas_high is for its controller with four.
-        "gas_high",
-        "gas_fault",
-    ),
-    "lift": (
-        # No lift here tells of these.
-        "lift_many_runs",
-        "lift_maintenance_overdue",
-    ),
-    "waste": (
-        # The bin's sensor has no thermometer.
-        "bin_fire",
-    ),
     "water": (
         # Counts by the wall clock; an hour of the pump room is a minute.
         "pump_starts_often",
-        # Needs the official warnings: the weather system asks for it.
-        "basement_water",
-        # Needs the number of households and what they always use.
-        "night_leak",
     ),
 }
 """Rules that the virtual installer has taken out of the copied packs."""
@@ -169,8 +148,21 @@ def write(compound: Compound, directory: Path, store: Path, uplink: UplinkTarget
     own = _without(own, [id_ for text in packs.values() for id_ in _RULE_ID.findall(text)])
     for pack, text in {"compound": own, **packs}.items():
         (directory / "rules" / f"{pack}.yaml").write_text(text, encoding="utf-8")
-    text = yaml.safe_dump(document(compound, store, uplink), allow_unicode=True, sort_keys=False, width=120)
+    whole = {**document(compound, store, uplink), **_furnished(compound, directory)}
+    text = yaml.dump(whole, Dumper=_Plain, allow_unicode=True, sort_keys=False, width=120)
     (directory / "site.yaml").write_text(text, encoding="utf-8")
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what stands twice is written twice, as the gateway's own reader wants it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _furnished(compound: Compound, directory: Path) -> Mapping[str, Any]:
+    furnishing = [system for system in compound.systems if isinstance(system, Furnishing)]
+    return {name: section for system in furnishing for name, section in system.furnish(directory).items()}
 
 
 def _packs(compound: Compound) -> Mapping[str, Sequence[str]]:

@@ -215,9 +215,11 @@ def test_an_alarm_and_its_acknowledgement_survive_kill_9(tmp_path: Path) -> None
                 await status(store)
                 (alarm,) = await alarms(config)
                 assert (alarm["rule"], alarm["device"], alarm["state"], alarm["count"]) == (
-                    "gas_high", "gas-1", "unack", 1
+                    "gas_controller_high", "gas-1", "unack", 1
                 )  # fmt: skip
-                code, _, err = await call("alarms", "ack", "gas_high@gas-1", "--by", "li", "--config", config)
+                code, _, err = await call(
+                    "alarms", "ack", "gas_controller_high@gas-1", "--by", "li", "--config", config
+                )
                 assert code == 0, err
                 code, _, err = await call("alarms", "ack", "gas_hihg", "--config", config, "--lang", "en")
                 assert (code, "no alarm gas_hihg" in err) == (1, True)

@@ -7,9 +7,10 @@ to the module's relay raises the arm as well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,9 @@ from drivers.modbus.simulator import Cell, SimUnit
 from gateway.clock import SystemClock
 from gateway.sim.broker import free_port
 from gateway.sim.systems.ground import behind_server, ended
+from gateway.vehicles.lists import ListEntry, ListFile
+from gateway.vehicles.load import write_list
+from gateway.vehicles.pseudonym import fingerprint, new_key, pseudonym_of, read_key
 
 if TYPE_CHECKING:
     from drivers.plate_camera.simulator import PlateCameraSim
@@ -31,6 +35,8 @@ _ARM_UP, _LOOP, _HIT, _FAULT, _HELD_UP, _RAISE = 0, 1, 2, 3, 4, 0
 _SERIALS = {"cam-in": "5eb1b6c6-c8a1e101", "cam-out": "5eb1b6c6-c8a1e102", "cam-lane": "5eb1b6c6-c8a1e103"}
 """Of no camera."""
 _CARS = tuple(f"皖X{number:05}" for number in range(11, 17))
+"""Of people who live here; made up."""
+BANNED = "皖X00099"
 
 
 @dataclass
@@ -76,7 +82,10 @@ class Gate:
     protocols = ("plate-camera", "modbus-rtu", "http-speaker", "onbon")
     packs = tuple(
         f"vehicles:{rule}"
-        for rule in ("fire_lane_blocked", *(f"barrier_{ill}" for ill in ("open_long", "hit", "hits_often", "fault")))
+        for rule in (
+            *("fire_lane_blocked", "vehicle_denied", "parking_full"),
+            *(f"barrier_{ill}" for ill in ("open_long", "hit", "hits_often", "fault")),
+        )
     )
     """Of the pack's rules, one is about cameras over parking places."""
 
@@ -134,6 +143,26 @@ class Gate:
             "allow_write": ["raise"],
         }
         return [*cameras, lane, barrier]
+
+    def furnish(self, directory: Path) -> Mapping[str, Any]:
+        """The lists: who lives here, and one who may not come in."""
+        path = directory / "plates.key"
+        key = read_key(path) if path.exists() else new_key(path)
+        (directory / "lists").mkdir(exist_ok=True)
+        for word, plates in (("allow", _CARS), ("deny", (BANNED,))):
+            entries = [ListEntry(plate=name) for plate in plates if (name := pseudonym_of(key, plate)) is not None]
+            write_list(
+                directory / "lists" / f"{word}.yaml",
+                ListFile(format="plates/1", word=word, key=fingerprint(key), entries=entries),
+            )
+        gate = {"gate": "north", "area": "garage"}
+        vehicles = {
+            "key_file": "plates.key",
+            "lists": ["lists/allow.yaml", "lists/deny.yaml"],
+            "areas": {"garage": {"capacity": 120}},
+            "gates": [{"camera": "cam-in", "way": "enter", **gate}, {"camera": "cam-out", "way": "leave", **gate}],
+        }
+        return {"vehicles": vehicles}
 
     async def arrive(self, plate: str) -> None:
         """A car comes in.  Waits until the gateway has it on disk, or the camera gives up."""

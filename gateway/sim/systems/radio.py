@@ -32,8 +32,11 @@ _NO_PHONE = "10000000000"
 class Radio:
     protocols = ("zigbee2mqtt", "chirpstack", "mqtt-json")
     packs = (
+        "care",
         "ebike_shed",
         "gas",
+        "home",
+        "parcel",
         "waste",
         "water",
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from drivers.registry import PackagesMissing, protocol
 
@@ -36,6 +37,14 @@ class System(Protocol):
 
     def devices(self) -> Sequence[dict[str, Any]]:
         """Entries of ``devices:``."""
+
+
+@runtime_checkable
+class Furnishing(Protocol):
+    """Optional: a system that needs sections of site.yaml, and files beside it."""
+
+    def furnish(self, directory: Path) -> Mapping[str, Any]:
+        """Write the files into the configuration's *directory*; returns the sections."""
 
 
 def installs(system: System) -> str:

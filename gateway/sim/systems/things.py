@@ -51,6 +51,8 @@ class Thing(Generic[_S]):
 
 
 _FLAT = {"building": "1#", "unit": "1", "floor": "1F", "room": "101"}
+_CONSENT = {"by": "resident", "date": "2026-01-10", "record": "demo"}
+"""Of people there are not."""
 _ENTRANCE = {"building": "1#", "unit": "1", "floor": "1F"}
 _BASEMENT = {"building": "1#", "floor": "B1"}
 _GROUNDS = {"building": "1#", "floor": "1F"}
@@ -131,8 +133,7 @@ ZIGBEE: Sequence[Thing[State]] = (
         Text("101 室求助按钮", "SOS button of flat 101"),
         _FLAT,
         lambda t, turned: {"battery": 97, "linkquality": 91},
-        # A care_home needs the consent of who lives there, and its roles.
-        {"kind": "sos_button"},
+        {"roles": {"water": "w-1-1-101", "power": "m-1-1-101"}, "consent": _CONSENT},
     ),
     Thing(
         "socket-1",
@@ -278,7 +279,7 @@ BOXES: Sequence[Thing[State]] = (
         Text("102 室求助终端", "SOS unit of flat 102"),
         {**_FLAT, "room": "102"},
         lambda t, turned: {"door": "closed", "battery": 90},
-        {"kind": "sos_unit"},
+        {"consent": _CONSENT},
     ),
     Thing(
         "home-1-1-102",
@@ -287,6 +288,7 @@ BOXES: Sequence[Thing[State]] = (
         Text("102 室智能家居", "Smart home of flat 102"),
         {**_FLAT, "room": "102"},
         _home,
+        {"private_home": True, "consent": _CONSENT},
     ),
 )
 """Their addresses are the topics on which they tell of themselves: the second level is the device's own."""
