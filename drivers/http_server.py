@@ -132,6 +132,11 @@ class Tls:
     """PEM, with the chain."""
     key: Path
 
+    @classmethod
+    def of(cls, certificate: Path | None, key: Path | None) -> Tls | None:
+        """As options have them: both or none."""
+        return None if certificate is None or key is None else cls(certificate, key)
+
     def context(self) -> ssl.SSLContext:
         """Raises OSError (SSLError is one)."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -155,6 +160,22 @@ def basic_credentials(head: Head) -> tuple[str, str] | None:
     except (binascii.Error, ValueError):
         return None
     return (user, password) if colon else None
+
+
+def has_said_login(head: Head, user: str | None, password: str | None) -> bool:
+    """Whether *head* names both; True where no password is wanted.  Looks at both in any case."""
+    if password is None:
+        return True
+    said = basic_credentials(head)
+    if said is None:
+        return False
+    right_user, right_password = same_secret(said[0], user or ""), same_secret(said[1], password)
+    return right_user and right_password
+
+
+def comes_from(head: Head, peer: str | None) -> bool:
+    """*peer*: an IP address; None where any will do."""
+    return peer in (None, head.peer.removeprefix("::ffff:"))
 
 
 class HttpServer:

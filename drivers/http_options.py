@@ -1,0 +1,54 @@
+"""What lines and device entries say of devices that push over HTTP, whatever they push."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from drivers.hub import Address
+
+
+def _peer(written: str) -> str:
+    try:
+        return str(ip_address(written))
+    except ValueError:
+        raise ValueError(f"不是 IP 地址：{written} / not an IP address: {written}") from None
+
+
+class HttpHubOptions(BaseModel):
+    """Where the devices of a line push to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: Address
+    """An address of the network that the devices are in, not of all networks: ``192.168.10.1:8090``."""
+    certificate: Path | None = None
+    """PEM files for HTTPS, both or none."""
+    key: Path | None = None
+    connections: int = Field(default=64, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _a_pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate 与 key 须同时给出 / certificate and key go together")
+        return self
+
+
+class HttpSenderOptions(BaseModel):
+    """How a device may be recognised by its request alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    peer: Annotated[str, AfterValidator(_peer)] | None = None
+    """Its IP address."""
+    user: str | None = Field(default=None, min_length=1, max_length=64)
+    password_file: Path | None = None
+    """For HTTP Basic, with *user*."""
+
+    def check_login(self) -> None:
+        """For the validator of a subclass, which knows what is more worth telling.  Raises ValueError."""
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user 与 password_file 须同时给出 / user and password_file go together")
