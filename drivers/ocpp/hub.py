@@ -32,6 +32,7 @@ from drivers.ocpp.ledger import CONNECTORS, Ledger, key_of
 from drivers.ocpp.meaning import instant_ms, measured, said, samples, word_of
 from drivers.ocpp.message import Call, Error, FrameError, Message, Result, parse
 from drivers.ocpp.server import WebSocketServer
+from drivers.secret_files import first_line
 from gateway.clock import Clock
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost, ProtocolError
 from gateway.model import Reading, Value
@@ -556,8 +557,7 @@ def _passwords(devices: Mapping[str, DeviceSpec]) -> Mapping[str, bytes | None]:
 
 
 def _password(file: Path) -> bytes:
-    lines = file.read_bytes()[:1024].splitlines()
-    line = lines[0].strip() if lines else b""
+    line = first_line(file).strip()
     try:
         secret = bytes.fromhex(line.removeprefix(b"hex:").decode("ascii")) if line.startswith(b"hex:") else line
     except ValueError:

@@ -23,6 +23,7 @@ from drivers.onvif.camera import CameraError, Conversation
 from drivers.onvif.config import HTTP_PORT, OF_EVENTS, DeviceOptions, HubOptions, PointOptions, with_port
 from drivers.onvif.soap import Login, Notification
 from drivers.onvif.state import State, changes
+from drivers.secret_files import first_line
 from gateway.clock import Clock
 from gateway.errors import LineLost
 from gateway.model import Reading, Reason, bad_reading
@@ -263,10 +264,10 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def _password(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8")[:1024].splitlines()
-    if not lines or not lines[0]:
+    line = first_line(file).decode("utf-8")
+    if not line:
         raise ValueError(f"{file}: 首行应为密码 / its first line must hold the password")
-    return lines[0]
+    return line
 
 
 def _make(spec: DeviceSpec, hub: OnvifHub, clock: Clock) -> Camera:

@@ -18,6 +18,7 @@ from typing import Self, TypeAlias
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
 from drivers.hub import HostPort, Inbox, Strangers, UdpServer, parse_host_port
+from drivers.secret_files import first_line
 from drivers.snmp import traps
 from drivers.snmp.config import AGENT_PORT, DeviceOptions, HubOptions, Oid, PointOptions, show_oid, with_port
 from drivers.snmp.device import SnmpDevice
@@ -237,12 +238,12 @@ def _secret(file: Path | None, shortest: int) -> bytes:
     """The first line.  RFC 3414, 11.2: a password has at least eight characters."""
     if file is None:
         return b""
-    lines = file.read_bytes()[:1024].splitlines()
-    if not lines or not shortest <= len(lines[0]) <= 128:
+    line = first_line(file)
+    if not shortest <= len(line) <= 128:
         raise ValueError(
             f"{file}: 首行应为 {shortest} 至 128 个字符 / its first line must have {shortest} to 128 characters"
         )
-    return lines[0]
+    return line
 
 
 def _check_users(devices: Mapping[str, DeviceSpec]) -> None:
