@@ -118,7 +118,8 @@ Handle: TypeAlias = Callable[[Request], Awaitable[Answer]]
 """Is cancelled when the peer goes away.  What it raises is a bug: the loop's exception handler is told, and the peer
 gets 500."""
 Upgrade: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""Takes over a connection that asks for another protocol (WebSocket), limits of time and size included."""
+"""Takes over a connection that asks for another protocol (WebSocket), limits of time and size included.  Where there is
+one, no handler is cancelled when its peer goes away: what it has heard already is for it to finish."""
 
 
 def collect(head: Head) -> Body | Answer:
@@ -226,7 +227,7 @@ class HttpServer:
                 f"cannot use certificate or key: {exc}",
                 hint="are both PEM files, readable, and of one pair? / 证书与私钥是否为可读的 PEM，且成对？",
             ) from exc
-        self._http = web.Server(self._serve, handler_cancellation=True)
+        self._http = web.Server(self._serve, handler_cancellation=self._upgrade is None)
         try:
             self._server = await asyncio.get_running_loop().create_server(lambda: _Gate(self), host, port)
         except OSError as exc:
