@@ -17,7 +17,6 @@ import base64
 import binascii
 import hmac
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Protocol, Self, TypeAlias
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from drivers.hub import HostPort
+from drivers.hub import HostPort, cannot_listen, is_too_many, peer_of
 from gateway.errors import LineLost
 
 
@@ -231,10 +230,7 @@ class HttpServer:
         try:
             self._server = await asyncio.get_running_loop().create_server(lambda: _Gate(self), host, port)
         except OSError as exc:
-            raise LineLost(
-                f"cannot listen on {host}:{port}: {exc}",
-                hint="is the port in use, or the address not of this box? / 端口是否已被占用，或地址不是本机的？",
-            ) from exc
+            raise cannot_listen(f"{host}:{port}", exc) from exc
         return self
 
     async def __aexit__(
@@ -255,10 +251,9 @@ class HttpServer:
 
     def knock(self, transport: asyncio.Transport) -> None:
         """A connection has come, of which nothing has been read yet."""
-        peer = str((transport.get_extra_info("peername") or ("",))[0])
-        limits = self._limits
-        full = len(self._open) >= limits.connections
-        if self._server is None or full or Counter(self._open.values())[peer] >= limits.connections_of_one:
+        peer, limits = peer_of(transport), self._limits
+        full = is_too_many(peer, self._open.values(), limits.connections, limits.connections_of_one)
+        if self._server is None or full:
             self.turned_away += 1
             transport.abort()
             return
@@ -414,7 +409,7 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._made = True
-        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self.peer = peer_of(transport)
         self._wait(self._limits.head_s)
         super().connection_made(transport)
 

@@ -7,20 +7,20 @@ one task a camera ─┬─ rtsp.py every probe_s ──▶ online
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer
+from drivers.hub import HostPort, Inbox, Strangers, UdpServer, running, with_port
 from drivers.onvif import discovery, rtsp
 from drivers.onvif.camera import CameraError, Conversation
-from drivers.onvif.config import HTTP_PORT, OF_EVENTS, DeviceOptions, HubOptions, PointOptions, with_port
+from drivers.onvif.config import HTTP_PORT, OF_EVENTS, DeviceOptions, HubOptions, PointOptions
 from drivers.onvif.soap import Login, Notification
 from drivers.onvif.state import State, changes
 from drivers.secret_files import first_line
@@ -59,7 +59,7 @@ class OnvifHub:
         async with AsyncExitStack() as opening:
             if self._options.discovery:
                 self._searching = await opening.enter_async_context(UdpServer(("0.0.0.0", 0), self._discovered))
-                await opening.enter_async_context(_running(self._search()))
+                await opening.enter_async_context(running(self._search()))
             http = await opening.enter_async_context(
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=0, limit_per_host=2),
@@ -69,8 +69,8 @@ class OnvifHub:
             )
             for device, spec in self._spec.devices.items():
                 camera = _Camera(spec, self, http, logins.get(device), self._clock)
-                await opening.enter_async_context(_running(self._watched(camera.watch)))
-                await opening.enter_async_context(_running(self._watched(partial(camera.probe, self._options.probe_s))))
+                await opening.enter_async_context(running(self._watched(camera.watch)))
+                await opening.enter_async_context(running(self._watched(partial(camera.probe, self._options.probe_s))))
             self._stack = opening.pop_all()
         return self
 
@@ -250,17 +250,6 @@ class Camera(Unasked):
     """A camera as a device: it is listened to."""
 
     __slots__ = ()
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """A task for as long as the hub is open."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def _password(file: Path) -> str:

@@ -7,8 +7,6 @@ agent ──▶ UDP ──▶ known address? ──▶ Engine: community, user, 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,10 +15,10 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer, parse_host_port
+from drivers.hub import HostPort, Inbox, Strangers, UdpServer, no_address, parse_host_port, resolve_ipv4, with_port
 from drivers.secret_files import first_line
 from drivers.snmp import traps
-from drivers.snmp.config import AGENT_PORT, DeviceOptions, HubOptions, Oid, PointOptions, show_oid, with_port
+from drivers.snmp.config import AGENT_PORT, DeviceOptions, HubOptions, Oid, PointOptions, show_oid
 from drivers.snmp.device import SnmpDevice
 from drivers.snmp.engine import ASKING, TRAPPING, Answer, Credentials, Engine, EngineError
 from drivers.snmp.values import Bound
@@ -30,7 +28,6 @@ from gateway.errors import ConfigError, DeviceUnreachable, LineLost, ProtocolErr
 MOST_TRAPS_PER_S = 50
 REMEMBERED_TRAPS = 256
 LONGEST_DATAGRAM = 8192
-RESOLVE_S = 5.0
 
 Asking: TypeAlias = Callable[[], "asyncio.Future[Answer]"]
 
@@ -126,10 +123,7 @@ class SnmpHub:
             await self._locate(device)
         if self._addresses.get(device) is None:
             options: DeviceOptions = self._spec.devices[device].options
-            raise DeviceUnreachable(
-                f"no address is known for {options.address}",
-                hint="主机名能解析吗？可改写 IP 地址 / does the name resolve? an IP address always does",
-            )
+            raise no_address(options.address)
         return self._engine
 
     # ------------------------------------------------------------------ opening
@@ -150,7 +144,7 @@ class SnmpHub:
         if device in self._unreadable or self._engine is None:
             return
         options: DeviceOptions = self._spec.devices[device].options
-        found = await _resolve(with_port(options.address, AGENT_PORT))
+        found = await resolve_ipv4(with_port(options.address, AGENT_PORT))
         if found is not None and self._engine is not None:
             self._engine.place(device, found)
             self._addresses[device] = found
@@ -261,22 +255,6 @@ def _check_users(devices: Mapping[str, DeviceSpec]) -> None:
                 f" / {other} and {device} have the user {options.user} with different keys",
                 hint="换用不同的用户名，或放在不同的 lines 条目 / use different user names, or lines of their own",
             )
-
-
-async def _resolve(address: HostPort) -> HostPort | None:
-    host, port = address
-    try:
-        return str(ipaddress.IPv4Address(host)), port
-    except ValueError:
-        pass
-    try:
-        async with asyncio.timeout(RESOLVE_S):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
-            )
-    except (OSError, TimeoutError):
-        return None
-    return str(found[0][4][0]), port
 
 
 async def _patiently(ask: Asking, timeout_s: float) -> Answer:
