@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from drivers.hub import Address
-
-
-def _peer(written: str) -> str:
-    try:
-        return str(ip_address(written))
-    except ValueError:
-        raise ValueError(f"不是 IP 地址：{written} / not an IP address: {written}") from None
+from drivers.hub import Address, IpAddress
 
 
 class HttpHubOptions(BaseModel):
@@ -42,7 +34,7 @@ class HttpSenderOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    peer: Annotated[str, AfterValidator(_peer)] | None = None
+    peer: IpAddress | None = None
     """Its IP address."""
     user: str | None = Field(default=None, min_length=1, max_length=64)
     password_file: Path | None = None

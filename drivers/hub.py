@@ -52,6 +52,15 @@ def _checked(written: str) -> str:
     return written
 
 
+def _ip_address(written: str) -> str:
+    try:
+        return str(ipaddress.ip_address(written.strip()))
+    except ValueError:
+        raise ValueError(f"不是 IP 地址：{written} / not an IP address: {written}") from None
+
+
+IpAddress = Annotated[str, AfterValidator(_ip_address)]
+
 Address = Annotated[
     str,
     AfterValidator(_checked),
