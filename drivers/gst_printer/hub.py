@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import termios
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -29,8 +28,9 @@ from drivers.gst_printer.config import (
 from drivers.gst_printer.panel import Panel, from_memory
 from drivers.gst_printer.printout import OTHER, Printed, Printout
 from drivers.hub import Inbox, Strangers
+from drivers.transport import close_port, open_port
 from gateway.clock import Clock
-from gateway.errors import ConfigError, LineLost
+from gateway.errors import ConfigError
 from gateway.model import Reading, Value
 
 LIFE_S = 20.0
@@ -69,7 +69,7 @@ class GstPrinterHub:
         self._gone = False
         self._printout = Printout()
         self._panel = _remembered(self._kept)
-        self._port = self._opened()
+        self._port = open_port(self._options.port, serial_format(self._options.serial_format))
         self._read(True)
         self._alive()
         return self
@@ -85,10 +85,7 @@ class GstPrinterHub:
         if port is not None:
             self._read(False)
             self._port = None
-            try:
-                port.close()
-            except OSError:
-                return  # the adapter is gone, and the descriptor with it
+            close_port(port)
 
     async def receive(self) -> Sequence[Report]:
         reports = await self._inbox.take()
@@ -106,26 +103,6 @@ class GstPrinterHub:
         return self._strangers.listed()
 
     # ------------------------------------------------------------------ the port
-
-    def _opened(self) -> serial.Serial:
-        options = self._options
-        wanted = serial_format(options.serial_format)
-        try:
-            return serial.Serial(
-                options.port,
-                baudrate=wanted.baud,
-                bytesize=wanted.data_bits,
-                parity=wanted.parity,
-                stopbits=wanted.stop_bits,
-                timeout=0,
-                exclusive=True,
-            )
-        # serial.SerialException is an OSError; termios.error is not, and escapes from pyserial as it is
-        except (OSError, ValueError, termios.error) as exc:
-            raise LineLost(
-                f"{options.port}: cannot open: {exc}",
-                hint="is the adapter plugged in, and free? / 转换器是否插好、未被占用？",
-            ) from exc
 
     def _read(self, wanted: bool) -> None:
         if self._port is None or wanted == self._reading:
