@@ -151,6 +151,21 @@ class Strangers:
         return dict(self._known)
 
 
+class InboxHub:
+    """What hubs with an ``Inbox`` do alike (drivers/base.py: Hub): opening, closing and ``stored`` are their own."""
+
+    def __init__(self) -> None:
+        self._inbox = Inbox()
+        self._strangers = Strangers()
+
+    async def receive(self) -> Sequence[Report]:
+        return await self._inbox.take()
+
+    @property
+    def strangers(self) -> Mapping[str, str]:
+        return self._strangers.listed()
+
+
 async def resolve_ipv4(address: HostPort) -> HostPort | None:
     """With the IPv4 address that the host's name leads to just now."""
     host, port = address

@@ -7,7 +7,7 @@ COV, I-Am ──▶ UDP ──▶ a configured address? ──▶ Report ──�
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -28,11 +28,10 @@ from drivers.bacnet.apdu import (
 )
 from drivers.bacnet.config import PORT, DeviceOptions, HubOptions, PointOptions
 from drivers.bacnet.device import BacnetDevice, reading
-from drivers.base import DeviceSpec, HubSpec, ProtocolType, Report
+from drivers.base import HubSpec, ProtocolType, Report
 from drivers.hub import (
     HostPort,
-    Inbox,
-    Strangers,
+    InboxHub,
     UdpServer,
     no_address,
     parse_host_port,
@@ -48,16 +47,15 @@ DISCOVERY_S: Final = 600.0
 Asked: TypeAlias = tuple[HostPort, "Station | None", int]
 
 
-class BacnetHub:
+class BacnetHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
         self._addresses: dict[str, HostPort] = {}
         self._asked: dict[Asked, asyncio.Future[Ack | Failure]] = {}
         self._next_id = 0
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._socket: UdpServer | None = None
         self._stack = AsyncExitStack()
         self.everybody: HostPort = ("255.255.255.255", PORT)
@@ -85,15 +83,8 @@ class BacnetHub:
         self._socket = None
         await self._stack.aclose()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """An unconfirmed notification waits for nothing."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ for its devices
 
@@ -197,15 +188,11 @@ class BacnetHub:
             await asyncio.sleep(DISCOVERY_S)
 
 
-def _make(spec: DeviceSpec, hub: BacnetHub, clock: Clock) -> BacnetDevice:
-    return BacnetDevice(spec, hub, clock)
-
-
 BACNET = ProtocolType(
     name="bacnet",
     device_options=DeviceOptions,
     point_options=PointOptions,
-    make=_make,
+    make=BacnetDevice,
     hub=BacnetHub,
     hub_options=HubOptions,
     default_timeout_s=3.0,

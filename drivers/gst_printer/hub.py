@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ from drivers.gst_printer.config import (
 )
 from drivers.gst_printer.panel import Panel, from_memory
 from drivers.gst_printer.printout import OTHER, Printed, Printout
-from drivers.hub import Inbox, Strangers
+from drivers.hub import InboxHub
 from drivers.transport import close_port, open_port
 from gateway.clock import Clock
 from gateway.errors import ConfigError
@@ -39,10 +39,14 @@ UNFINISHED_S = 3.0
 """A record whose end does not come is told after this; a printer pauses between lines, not inside a record."""
 
 
-class GstPrinterHub:
-    """Raises ConfigError for a port with more than one panel."""
+class GstPrinterHub(InboxHub):
+    """Raises ConfigError for a port with more than one panel.
+
+    A stranger is what is printed and not understood: another make, or a wrong baud rate.
+    """
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         if len(spec.devices) > 1:
             raise ConfigError(
                 f"{spec.id}: 一个打印口只接一台控制器 / one panel at a printer port: {', '.join(spec.devices)}"
@@ -51,14 +55,12 @@ class GstPrinterHub:
         self._clock = clock
         self._device: DeviceSpec | None = next(iter(spec.devices.values()), None)
         self._kept = spec.memory.get(self._device.id) if self._device else None
-        self._inbox = Inbox()
         self._unsent: deque[Report] = deque()
         """What found no room in the inbox; while there is any, nothing is read."""
         self._port: serial.Serial | None = None
         self._reading = False
         self._gone = False
         """The port is: nothing more will come of it."""
-        self._strangers = Strangers()
         self._printout = Printout()
         self._panel = Panel()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -96,11 +98,6 @@ class GstPrinterHub:
         for report in reports:
             if report.memory is not None:
                 self._kept = report.memory
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        """What is printed and not understood: another make, or a wrong baud rate."""
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ the port
 

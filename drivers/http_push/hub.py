@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +31,7 @@ from drivers.http_server import (
     has_said_login,
     same_secret,
 )
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.json_mapping.mapping import document_of, happenings_of, matched, readings_of, said_time_of, times_of
 from drivers.json_mapping.payload import MISSING, Json, Unreadable, clean, key_of, look_up, parse, steps
 from drivers.json_mapping.pulses import Pulses
@@ -111,16 +111,15 @@ class _Receipt:
     stored: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class HttpJsonHub:
+class HttpJsonHub(InboxHub):
     """``Hub`` of drivers/base.py."""
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         options: HttpHubOptions = spec.options
         by_address(spec, lambda device: (device.options.topic, device.options.address))
         self._zone = spec.zone
         self._clock = clock
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._boxes: dict[str, _Box] = {}
         for name, device in spec.devices.items():
             memory = Memory.from_bytes(spec.memory.get(name, b""))
@@ -158,18 +157,11 @@ class HttpJsonHub:
         self._pulses.close()
         await self._server.__aexit__(kind, exc, tb)
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if isinstance(report.receipt, _Receipt):
                 report.receipt.box.on_disk = report.receipt.memory
                 report.receipt.stored.set()
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ requests
 

@@ -23,7 +23,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
 from drivers.http_server import Answer, HttpServer, Limits, Request, Tls
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.ocpp import schema
 from drivers.ocpp.config import UNITS, DeviceOptions, HubOptions, PointOptions
 from drivers.ocpp.connector import Connector
@@ -100,8 +100,9 @@ class _News:
     happenings: Sequence[Happening] = ()
 
 
-class OcppHub:
+class OcppHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
@@ -110,8 +111,6 @@ class OcppHub:
         self._ledgers = dict(self._on_disk)
         self._pending: dict[tuple[str, str], _Receipt] = {}
         self._sessions: dict[str, Session] = {}
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._secrets = _Secrets({}, frozenset())
         self._server: HttpServer | None = None
 
@@ -139,9 +138,6 @@ class OcppHub:
             await server.__aexit__(kind, exc, tb)
         self._sessions.clear()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             receipt = report.receipt
@@ -149,10 +145,6 @@ class OcppHub:
                 self._on_disk[report.device] = receipt.ledger
                 self._pending.pop(receipt.key, None)
                 await receipt.session.send(receipt.answer)
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     @property
     def port(self) -> int:

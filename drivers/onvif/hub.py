@@ -17,7 +17,7 @@ from typing import Final, Self
 import aiohttp
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer, running, with_port
+from drivers.hub import HostPort, InboxHub, UdpServer, running, with_port
 from drivers.onvif import discovery, rtsp
 from drivers.onvif.camera import CameraError, Conversation
 from drivers.onvif.config import HTTP_PORT, OF_EVENTS, DeviceOptions, HubOptions, PointOptions
@@ -37,15 +37,14 @@ AT_ONCE: Final = 8
 DISCOVERY_S: Final = 300.0
 
 
-class OnvifHub:
+class OnvifHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
         self.group = discovery.GROUP
         """Whom the search asks."""
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._greeting = asyncio.Semaphore(AT_ONCE)
         self._searching: UdpServer | None = None
         self._stack = AsyncExitStack()
@@ -81,15 +80,8 @@ class OnvifHub:
         await self._stack.aclose()
         self._searching = None
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """A camera waits for no confirmation."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     @property
     def discovery_port(self) -> int:
@@ -259,15 +251,11 @@ def _password(file: Path) -> str:
     return line
 
 
-def _make(spec: DeviceSpec, hub: OnvifHub, clock: Clock) -> Camera:
-    return Camera()
-
-
 ONVIF = ProtocolType(
     name="onvif",
     device_options=DeviceOptions,
     point_options=PointOptions,
-    make=_make,
+    make=lambda spec, hub, clock: Camera(),
     hub=OnvifHub,
     hub_options=HubOptions,
     sends=True,

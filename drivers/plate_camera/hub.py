@@ -27,7 +27,7 @@ from drivers.http_server import (
     has_said_login,
     same_secret,
 )
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.plate_camera import push
 from drivers.plate_camera.config import PlateCameraOptions, PlateCameraPointOptions
 from drivers.plate_camera.memory import AT_ONCE_S, Memory, lasting, mark_of
@@ -93,16 +93,15 @@ class _Camera:
         return self.options.serial is None or self.options.serial in names
 
 
-class PlateCameraHub:
+class PlateCameraHub(InboxHub):
     """``Hub`` of drivers/base.py."""
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         options: HttpHubOptions = spec.options
         self._options = options
         self._zone = spec.zone
         self._clock = clock
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._cameras = [
             _Camera(each, each.options, Memory.from_bytes(spec.memory.get(name, b"")))
             for name, each in spec.devices.items()
@@ -139,18 +138,11 @@ class PlateCameraHub:
     ) -> None:
         await self._server.__aexit__(kind, exc, tb)
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if isinstance(report.receipt, _Receipt):
                 report.receipt.camera.on_disk = report.receipt.memory
                 report.receipt.stored.set()
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ requests
 

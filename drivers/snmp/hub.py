@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer, no_address, parse_host_port, resolve_ipv4, with_port
+from drivers.hub import HostPort, InboxHub, UdpServer, no_address, parse_host_port, resolve_ipv4, with_port
 from drivers.secret_files import first_line
 from drivers.snmp import traps
 from drivers.snmp.config import AGENT_PORT, DeviceOptions, HubOptions, Oid, PointOptions, show_oid
@@ -32,8 +32,9 @@ LONGEST_DATAGRAM = 8192
 Asking: TypeAlias = Callable[[], "asyncio.Future[Answer]"]
 
 
-class SnmpHub:
+class SnmpHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
@@ -41,8 +42,6 @@ class SnmpHub:
         """Device -> where its name leads; None until that is known."""
         self._unreadable: dict[str, str] = {}
         """Device -> why its file with a community or key cannot be read."""
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._recent: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._flood = _Flood(MOST_TRAPS_PER_S)
         self._heard = False
@@ -79,15 +78,8 @@ class SnmpHub:
         self._inbox.lose("closed")
         await self._stack.aclose()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """A notification is not confirmed: an inform is answered when it has been understood, as pysnmp does it."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ for its devices
 
@@ -283,15 +275,11 @@ async def _patiently(ask: Asking, timeout_s: float) -> Answer:
                 each.exception()  # looked at, so that asyncio does not complain of it
 
 
-def _make(spec: DeviceSpec, hub: SnmpHub, clock: Clock) -> SnmpDevice:
-    return SnmpDevice(spec, hub, clock)
-
-
 SNMP = ProtocolType(
     name="snmp",
     device_options=DeviceOptions,
     point_options=PointOptions,
-    make=_make,
+    make=SnmpDevice,
     hub=SnmpHub,
     hub_options=HubOptions,
     default_timeout_s=3.0,
