@@ -17,7 +17,6 @@ import base64
 import binascii
 import hmac
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Protocol, Self, TypeAlias
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from drivers.hub import HostPort
+from drivers.hub import HostPort, cannot_listen, is_too_many, peer_of
 from gateway.errors import LineLost
 
 
@@ -118,7 +117,8 @@ Handle: TypeAlias = Callable[[Request], Awaitable[Answer]]
 """Is cancelled when the peer goes away.  What it raises is a bug: the loop's exception handler is told, and the peer
 gets 500."""
 Upgrade: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""Takes over a connection that asks for another protocol (WebSocket), limits of time and size included."""
+"""Takes over a connection that asks for another protocol (WebSocket), limits of time and size included.  Where there is
+one, no handler is cancelled when its peer goes away: what it has heard already is for it to finish."""
 
 
 def collect(head: Head) -> Body | Answer:
@@ -131,6 +131,11 @@ class Tls:
     certificate: Path
     """PEM, with the chain."""
     key: Path
+
+    @classmethod
+    def of(cls, certificate: Path | None, key: Path | None) -> Tls | None:
+        """As options have them: both or none."""
+        return None if certificate is None or key is None else cls(certificate, key)
 
     def context(self) -> ssl.SSLContext:
         """Raises OSError (SSLError is one)."""
@@ -155,6 +160,22 @@ def basic_credentials(head: Head) -> tuple[str, str] | None:
     except (binascii.Error, ValueError):
         return None
     return (user, password) if colon else None
+
+
+def has_said_login(head: Head, user: str | None, password: str | None) -> bool:
+    """Whether *head* names both; True where no password is wanted.  Looks at both in any case."""
+    if password is None:
+        return True
+    said = basic_credentials(head)
+    if said is None:
+        return False
+    right_user, right_password = same_secret(said[0], user or ""), same_secret(said[1], password)
+    return right_user and right_password
+
+
+def comes_from(head: Head, peer: str | None) -> bool:
+    """*peer*: an IP address; None where any will do."""
+    return peer in (None, head.peer.removeprefix("::ffff:"))
 
 
 class HttpServer:
@@ -205,14 +226,11 @@ class HttpServer:
                 f"cannot use certificate or key: {exc}",
                 hint="are both PEM files, readable, and of one pair? / 证书与私钥是否为可读的 PEM，且成对？",
             ) from exc
-        self._http = web.Server(self._serve, handler_cancellation=True)
+        self._http = web.Server(self._serve, handler_cancellation=self._upgrade is None)
         try:
             self._server = await asyncio.get_running_loop().create_server(lambda: _Gate(self), host, port)
         except OSError as exc:
-            raise LineLost(
-                f"cannot listen on {host}:{port}: {exc}",
-                hint="is the port in use, or the address not of this box? / 端口是否已被占用，或地址不是本机的？",
-            ) from exc
+            raise cannot_listen(f"{host}:{port}", exc) from exc
         return self
 
     async def __aexit__(
@@ -233,10 +251,9 @@ class HttpServer:
 
     def knock(self, transport: asyncio.Transport) -> None:
         """A connection has come, of which nothing has been read yet."""
-        peer = str((transport.get_extra_info("peername") or ("",))[0])
-        limits = self._limits
-        full = len(self._open) >= limits.connections
-        if self._server is None or full or Counter(self._open.values())[peer] >= limits.connections_of_one:
+        peer, limits = peer_of(transport), self._limits
+        full = is_too_many(peer, self._open.values(), limits.connections, limits.connections_of_one)
+        if self._server is None or full:
             self.turned_away += 1
             transport.abort()
             return
@@ -392,7 +409,7 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._made = True
-        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self.peer = peer_of(transport)
         self._wait(self._limits.head_s)
         super().connection_made(transport)
 

@@ -7,20 +7,27 @@ peers ══▶ TcpServer / UdpServer ──▶ the protocol's codec ──▶ I
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import ipaddress
+import re
+import socket
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Annotated, Self, TypeAlias, cast
+from typing import Annotated, Any, Self, TypeAlias, cast
 
 from pydantic import AfterValidator, WithJsonSchema
 
 from drivers.base import Report
-from gateway.errors import LineLost
+from gateway.errors import DeviceUnreachable, LineLost
 
 HostPort: TypeAlias = tuple[str, int]
 
 LINGER_S = 2.0
 """A connection that is being closed may take so long to deliver its last bytes."""
+RESOLVE_S = 5.0
+
+_PORT = re.compile(r"[^:\]]:[0-9]+$|\]:[0-9]+$")
 
 
 def parse_host_port(written: str) -> HostPort:
@@ -35,10 +42,24 @@ def parse_host_port(written: str) -> HostPort:
     return bare, int(port)
 
 
+def with_port(written: str, port: int) -> HostPort:
+    """As ``parse_host_port``, but the port may be left out: ``192.168.1.60`` -> host, *port*.  Raises ValueError."""
+    return parse_host_port(written if _PORT.search(written) else f"{written}:{port}")
+
+
 def _checked(written: str) -> str:
     parse_host_port(written)
     return written
 
+
+def _ip_address(written: str) -> str:
+    try:
+        return str(ipaddress.ip_address(written.strip()))
+    except ValueError:
+        raise ValueError(f"不是 IP 地址：{written} / not an IP address: {written}") from None
+
+
+IpAddress = Annotated[str, AfterValidator(_ip_address)]
 
 Address = Annotated[
     str,
@@ -130,6 +151,73 @@ class Strangers:
         return dict(self._known)
 
 
+class InboxHub:
+    """What hubs with an ``Inbox`` do alike (drivers/base.py: Hub): opening, closing and ``stored`` are their own."""
+
+    def __init__(self) -> None:
+        self._inbox = Inbox()
+        self._strangers = Strangers()
+
+    async def receive(self) -> Sequence[Report]:
+        return await self._inbox.take()
+
+    @property
+    def strangers(self) -> Mapping[str, str]:
+        return self._strangers.listed()
+
+
+async def resolve_ipv4(address: HostPort) -> HostPort | None:
+    """With the IPv4 address that the host's name leads to just now."""
+    host, port = address
+    try:
+        return str(ipaddress.IPv4Address(host)), port
+    except ValueError:
+        pass
+    try:
+        async with asyncio.timeout(RESOLVE_S):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
+            )
+    except (OSError, TimeoutError):
+        return None
+    return str(found[0][4][0]), port
+
+
+def no_address(written: str) -> DeviceUnreachable:
+    return DeviceUnreachable(
+        f"no address is known for {written}",
+        hint="主机名能解析吗？可改写 IP 地址 / does the name resolve? an IP address always does",
+    )
+
+
+def cannot_listen(where: str, exc: OSError) -> LineLost:
+    return LineLost(
+        f"cannot listen on {where}: {exc}",
+        hint="is the port in use, or the address not of this box? / 端口是否已被占用，或地址不是本机的？",
+    )
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address at the other end, without its port."""
+    return str((transport.get_extra_info("peername") or ("",))[0])
+
+
+def is_too_many(peer: str, connected: Collection[str], most: int, most_of_one: int) -> bool:
+    """*connected*: the peers of all connections there are."""
+    return len(connected) >= most or sum(each == peer for each in connected) >= most_of_one
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """A task for as long as it is entered.  What the task raises is the loop's exception handler's."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 Serve: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[None]]
 """One connection, from its first byte to its last; the third argument is the peer's address without its port."""
 
@@ -162,10 +250,7 @@ class TcpServer:
         try:
             self._server = await asyncio.start_server(self._accept, host, port, limit=self._limit_bytes)
         except OSError as exc:
-            raise LineLost(
-                f"cannot listen on {host}:{port}: {exc}",
-                hint="is the port in use, or the address not of this box? / 端口是否已被占用，或地址不是本机的？",
-            ) from exc
+            raise cannot_listen(f"{host}:{port}", exc) from exc
         return self
 
     async def __aexit__(
@@ -181,8 +266,8 @@ class TcpServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """No coroutine: when one is cancelled, asyncio before 3.12 logs it as an error."""
-        peer = str((writer.get_extra_info("peername") or ("",))[0])
-        if len(self._open) >= self._most or Counter(self._open.values())[peer] >= self._most_of_one:
+        peer = peer_of(writer.transport)
+        if is_too_many(peer, self._open.values(), self._most, self._most_of_one):
             self.turned_away += 1
             writer.transport.abort()
             return
@@ -238,10 +323,7 @@ class UdpServer(asyncio.DatagramProtocol):
                 lambda: self, local_addr=(host, port), allow_broadcast=self._broadcast or None
             )
         except OSError as exc:
-            raise LineLost(
-                f"cannot listen on udp {host}:{port}: {exc}",
-                hint="is the port in use, or the address not of this box? / 端口是否已被占用，或地址不是本机的？",
-            ) from exc
+            raise cannot_listen(f"udp {host}:{port}", exc) from exc
         return self
 
     async def __aexit__(

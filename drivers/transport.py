@@ -263,6 +263,31 @@ class _Embargo:
     request: bytes
 
 
+def open_port(path: str, wanted: SerialFormat) -> serial.Serial:
+    """Nothing that is done with it waits.  Raises LineLost."""
+    try:
+        return serial.Serial(
+            path,
+            baudrate=wanted.baud,
+            bytesize=wanted.data_bits,
+            parity=wanted.parity,
+            stopbits=wanted.stop_bits,
+            timeout=0,
+            write_timeout=0,
+            exclusive=True,
+        )
+    # serial.SerialException is an OSError; termios.error is not, and escapes from pyserial as it is
+    except (OSError, ValueError, termios.error) as exc:
+        raise LineLost(f"{path}: cannot open: {exc}", hint=_port_hint(exc)) from exc
+
+
+def close_port(port: serial.Serial) -> None:
+    try:
+        port.close()
+    except OSError:
+        return  # the adapter is gone, and the descriptor with it
+
+
 class SerialLink(ByteLine):
     """A serial port, named by a path that survives replugging (``/dev/serial/by-id/…``)."""
 
@@ -277,31 +302,14 @@ class SerialLink(ByteLine):
 
     async def _open(self) -> None:
         self._is_pty = _is_pseudo_terminal(self._port_path)
-        possible = self._possible(self._default)
-        try:
-            self._port = serial.Serial(
-                self._port_path,
-                baudrate=possible.baud,
-                bytesize=possible.data_bits,
-                parity=possible.parity,
-                stopbits=possible.stop_bits,
-                timeout=0,
-                write_timeout=0,
-                exclusive=True,
-            )
-        # serial.SerialException is an OSError; termios.error is not, and escapes from pyserial as it is
-        except (OSError, ValueError, termios.error) as exc:
-            raise LineLost(f"{self._port_path}: cannot open: {exc}", hint=_port_hint(exc)) from exc
+        self._port = open_port(self._port_path, self._possible(self._default))
         asyncio.get_running_loop().add_reader(self._port.fileno(), self._readable)
 
     def _close(self) -> None:
         port, self._port = self._port, None
         if port is not None:
             asyncio.get_running_loop().remove_reader(port.fileno())
-            try:
-                port.close()
-            except OSError:
-                return  # the adapter is gone, and the descriptor with it
+            close_port(port)
 
     def _readable(self) -> None:
         assert self._port is not None
@@ -435,11 +443,14 @@ def _is_pseudo_terminal(path: str) -> bool:
 def _port_hint(exc: Exception) -> str:
     errno = exc.args[0] if isinstance(exc, termios.error) else getattr(exc, "errno", None)
     if errno == 2:
-        return "the adapter is not plugged in, or has another name: ls -l /dev/serial/by-id"
+        return "the adapter is not plugged in, or has another name: ls -l /dev/serial/by-id / 转换器未插好，或名称已变"
     if errno == 13:
-        return "no permission: the gateway's user must be in the group that owns the port (usually dialout)"
+        return (
+            "no permission: the gateway's user must be in the group that owns the port (usually dialout)"
+            " / 无权限：网关用户须在串口所属的组中（通常是 dialout）"
+        )
     if errno in (11, 16):
-        return "another program has the port open: fuser -v PORT"
+        return "another program has the port open: fuser -v PORT / 串口被其他程序占用"
     if errno == 22:
-        return "the adapter cannot do this speed, parity or number of bits"
+        return "the adapter cannot do this speed, parity or number of bits / 转换器不支持该波特率、校验或位数"
     return ""

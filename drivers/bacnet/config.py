@@ -8,10 +8,9 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from drivers.bacnet.apdu import ObjectId, Station, Wanted
-from drivers.hub import Address, HostPort, parse_host_port
+from drivers.hub import Address, with_port
 
 PORT: Final = 47808
-_PORT = re.compile(r"[^:\]]:[0-9]+$|\]:[0-9]+$")
 
 OBJECT_TYPES: Final = {
     "analog-input": 0,
@@ -60,12 +59,8 @@ PROPERTIES: Final = {
 }
 
 
-def with_port(written: str) -> HostPort:
-    return parse_host_port(written if _PORT.search(written) else f"{written}:{PORT}")
-
-
 def _address(written: str) -> str:
-    with_port(written)
+    with_port(written, PORT)
     return written
 
 

@@ -7,10 +7,8 @@ COV, I-Am ──▶ UDP ──▶ a configured address? ──▶ Report ──�
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
@@ -28,29 +26,36 @@ from drivers.bacnet.apdu import (
     read_one,
     who_is,
 )
-from drivers.bacnet.config import PORT, DeviceOptions, HubOptions, PointOptions, with_port
+from drivers.bacnet.config import PORT, DeviceOptions, HubOptions, PointOptions
 from drivers.bacnet.device import BacnetDevice, reading
-from drivers.base import DeviceSpec, HubSpec, ProtocolType, Report
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer, parse_host_port
+from drivers.base import HubSpec, ProtocolType, Report
+from drivers.hub import (
+    HostPort,
+    InboxHub,
+    UdpServer,
+    no_address,
+    parse_host_port,
+    resolve_ipv4,
+    running,
+    with_port,
+)
 from gateway.clock import Clock
 from gateway.errors import DeviceUnreachable, LineLost
 from gateway.model import Reading
 
 DISCOVERY_S: Final = 600.0
-RESOLVE_S: Final = 5.0
 Asked: TypeAlias = tuple[HostPort, "Station | None", int]
 
 
-class BacnetHub:
+class BacnetHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
         self._addresses: dict[str, HostPort] = {}
         self._asked: dict[Asked, asyncio.Future[Ack | Failure]] = {}
         self._next_id = 0
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._socket: UdpServer | None = None
         self._stack = AsyncExitStack()
         self.everybody: HostPort = ("255.255.255.255", PORT)
@@ -67,7 +72,7 @@ class BacnetHub:
             )
             await asyncio.gather(*map(self._locate, self._spec.devices))
             if self._options.discovery:
-                await opening.enter_async_context(self._searching())
+                await opening.enter_async_context(running(self._search()))
             self._stack = opening.pop_all()
         return self
 
@@ -78,15 +83,8 @@ class BacnetHub:
         self._socket = None
         await self._stack.aclose()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """An unconfirmed notification waits for nothing."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ for its devices
 
@@ -101,10 +99,7 @@ class BacnetHub:
         if device not in self._addresses:
             await self._locate(device)
         if device not in self._addresses:
-            raise DeviceUnreachable(
-                f"no address is known for {options.address}",
-                hint="主机名能解析吗？可改写 IP 地址 / does the name resolve? an IP address always does",
-            )
+            raise no_address(options.address)
         address, station = self._addresses[device], options.station
         key, future = self._new(address, station)
         question = read_one(key[2], wanted[0], station) if single else read(key[2], wanted, station)
@@ -183,18 +178,9 @@ class BacnetHub:
 
     async def _locate(self, device: str) -> None:
         options: DeviceOptions = self._spec.devices[device].options
-        found = await _resolve(with_port(options.address))
+        found = await resolve_ipv4(with_port(options.address, PORT))
         if found is not None:
             self._addresses[device] = found
-
-    @asynccontextmanager
-    async def _searching(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._search())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     async def _search(self) -> None:
         while self._socket is not None:
@@ -202,31 +188,11 @@ class BacnetHub:
             await asyncio.sleep(DISCOVERY_S)
 
 
-async def _resolve(address: HostPort) -> HostPort | None:
-    host, port = address
-    try:
-        return str(ipaddress.IPv4Address(host)), port
-    except ValueError:
-        pass
-    try:
-        async with asyncio.timeout(RESOLVE_S):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
-            )
-    except (OSError, TimeoutError):
-        return None
-    return str(found[0][4][0]), port
-
-
-def _make(spec: DeviceSpec, hub: BacnetHub, clock: Clock) -> BacnetDevice:
-    return BacnetDevice(spec, hub, clock)
-
-
 BACNET = ProtocolType(
     name="bacnet",
     device_options=DeviceOptions,
     point_options=PointOptions,
-    make=_make,
+    make=BacnetDevice,
     hub=BacnetHub,
     hub_options=HubOptions,
     default_timeout_s=3.0,

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from xml.sax.saxutils import escape
 
 from drivers.hub import TcpServer
@@ -116,32 +114,23 @@ def drop(directory: Path, name: str, message: bytes) -> None:
     part.replace(directory / f"{name}.xml")
 
 
-class WarningServer:
+class WarningServer(TcpServer):
     """Answers every GET with *body*, until told otherwise."""
 
     def __init__(self, body: bytes, token: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), self._talk)
         self.body = body
         self.status = 200
         self.token = token
         self.asked = 0
         self.unchanged = 0
         """Questions answered with 304."""
-        self._server = TcpServer(("127.0.0.1", 0), self._serve)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.port}/warnings"
+        return f"http://127.0.0.1:{self.port}/warnings"
 
-    async def __aenter__(self) -> Self:
-        await self._server.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._server.__aexit__(kind, exc, tb)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.asked += 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from drivers.hub import Address
+from drivers.hub import Address, IpAddress
 
 _SEPARATORS = re.compile(r"[\s:.-]")
 _SOURCE = re.compile(r"[0-9A-F]{12}")
@@ -47,13 +46,6 @@ def _source(written: str) -> str:
     return digits
 
 
-def _peer(written: str) -> str:
-    try:
-        return str(ipaddress.ip_address(written.strip()))
-    except ValueError:
-        raise ValueError("对端为 IP 地址 / the peer is an IP address: 192.168.10.30") from None
-
-
 def _component(written: str) -> str:
     parts = _COMPONENT.fullmatch(written.strip())
     if parts is None or any(int(part) > 0xFFFF for part in parts.groups()):
@@ -84,7 +76,7 @@ class Gb26875Options(BaseModel):
 
     source: Annotated[str, AfterValidator(_source)]
     """12 hex digits after validation, as on the wire."""
-    peer: Annotated[str, AfterValidator(_peer)] | None = None
+    peer: IpAddress | None = None
     """Believe this source only from there; tells apart devices that all send 000000000000."""
     system_type: int | None = Field(default=None, ge=0, le=255)
     system_address: int | None = Field(default=None, ge=0, le=255)

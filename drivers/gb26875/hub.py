@@ -19,7 +19,7 @@ import hashlib
 import json
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -45,7 +45,7 @@ from drivers.gb26875.frame import (
 from drivers.gb26875.panel import Panel
 from drivers.gb26875.records import Analog, DeviceState, Raw, Record, SystemState, address_parts, parse
 from drivers.gb26875.reports import Heard, happening, scaled
-from drivers.hub import HostPort, Inbox, Strangers, TcpServer, UdpServer, parse_host_port
+from drivers.hub import HostPort, InboxHub, TcpServer, UdpServer, parse_host_port
 from gateway.clock import Clock, ClockState
 from gateway.model import Reading, Value
 
@@ -123,15 +123,14 @@ class _Source:
     seen: OrderedDict[int, _Seen] = field(default_factory=OrderedDict)
 
 
-class Gb26875Hub:
+class Gb26875Hub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         options: Gb26875HubOptions = spec.options
         self._spec = spec
         self._clock = clock
         self._zone = spec.zone
         self._kept: dict[str, bytes] = dict(spec.memory)
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._sources: dict[tuple[str, str | None], _Source] = {}
         self._turn = asyncio.Lock()
         """Held from taking a frame to handing on its reports, so that they are in the order of what they say."""
@@ -176,9 +175,6 @@ class Gb26875Hub:
         self._inbox.lose("the hub is closed")
         await self._stack.aclose()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if report.memory is not None:
@@ -188,10 +184,6 @@ class Gb26875Hub:
                 receipt.left -= 1
                 if receipt.left == 0:
                     receipt.reply(replace(receipt.confirm, time=self._time()))
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ the wire
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import termios
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,9 +27,10 @@ from drivers.gst_printer.config import (
 )
 from drivers.gst_printer.panel import Panel, from_memory
 from drivers.gst_printer.printout import OTHER, Printed, Printout
-from drivers.hub import Inbox, Strangers
+from drivers.hub import InboxHub
+from drivers.transport import close_port, open_port
 from gateway.clock import Clock
-from gateway.errors import ConfigError, LineLost
+from gateway.errors import ConfigError
 from gateway.model import Reading, Value
 
 LIFE_S = 20.0
@@ -39,10 +39,14 @@ UNFINISHED_S = 3.0
 """A record whose end does not come is told after this; a printer pauses between lines, not inside a record."""
 
 
-class GstPrinterHub:
-    """Raises ConfigError for a port with more than one panel."""
+class GstPrinterHub(InboxHub):
+    """Raises ConfigError for a port with more than one panel.
+
+    A stranger is what is printed and not understood: another make, or a wrong baud rate.
+    """
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         if len(spec.devices) > 1:
             raise ConfigError(
                 f"{spec.id}: 一个打印口只接一台控制器 / one panel at a printer port: {', '.join(spec.devices)}"
@@ -51,14 +55,12 @@ class GstPrinterHub:
         self._clock = clock
         self._device: DeviceSpec | None = next(iter(spec.devices.values()), None)
         self._kept = spec.memory.get(self._device.id) if self._device else None
-        self._inbox = Inbox()
         self._unsent: deque[Report] = deque()
         """What found no room in the inbox; while there is any, nothing is read."""
         self._port: serial.Serial | None = None
         self._reading = False
         self._gone = False
         """The port is: nothing more will come of it."""
-        self._strangers = Strangers()
         self._printout = Printout()
         self._panel = Panel()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -69,7 +71,7 @@ class GstPrinterHub:
         self._gone = False
         self._printout = Printout()
         self._panel = _remembered(self._kept)
-        self._port = self._opened()
+        self._port = open_port(self._options.port, serial_format(self._options.serial_format))
         self._read(True)
         self._alive()
         return self
@@ -85,10 +87,7 @@ class GstPrinterHub:
         if port is not None:
             self._read(False)
             self._port = None
-            try:
-                port.close()
-            except OSError:
-                return  # the adapter is gone, and the descriptor with it
+            close_port(port)
 
     async def receive(self) -> Sequence[Report]:
         reports = await self._inbox.take()
@@ -100,32 +99,7 @@ class GstPrinterHub:
             if report.memory is not None:
                 self._kept = report.memory
 
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        """What is printed and not understood: another make, or a wrong baud rate."""
-        return self._strangers.listed()
-
     # ------------------------------------------------------------------ the port
-
-    def _opened(self) -> serial.Serial:
-        options = self._options
-        wanted = serial_format(options.serial_format)
-        try:
-            return serial.Serial(
-                options.port,
-                baudrate=wanted.baud,
-                bytesize=wanted.data_bits,
-                parity=wanted.parity,
-                stopbits=wanted.stop_bits,
-                timeout=0,
-                exclusive=True,
-            )
-        # serial.SerialException is an OSError; termios.error is not, and escapes from pyserial as it is
-        except (OSError, ValueError, termios.error) as exc:
-            raise LineLost(
-                f"{options.port}: cannot open: {exc}",
-                hint="is the adapter plugged in, and free? / 转换器是否插好、未被占用？",
-            ) from exc
 
     def _read(self, wanted: bool) -> None:
         if self._port is None or wanted == self._reading:

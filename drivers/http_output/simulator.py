@@ -10,8 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from drivers.hub import TcpServer
@@ -45,7 +44,7 @@ class Received:
 
 
 @dataclass
-class HttpDevice:
+class HttpDevice(TcpServer):
     """Keeps what it is sent.  *status* is what it answers; *drops*: it takes a request and hangs up; *hangs*: it takes
     one and says nothing."""
 
@@ -58,20 +57,11 @@ class HttpDevice:
     """Requests whose authorisation or signature was wrong."""
 
     def __post_init__(self) -> None:
-        self._server = TcpServer(("127.0.0.1", 0), self._serve)
+        super().__init__(("127.0.0.1", 0), self._talk)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.port}"
-
-    async def __aenter__(self) -> Self:
-        await self._server.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._server.__aexit__(kind, exc, tb)
+        return f"http://127.0.0.1:{self.port}"
 
     def challenge(self, request: Received) -> str | None:
         """A WWW-Authenticate for who must say who it is; None for who may."""
@@ -81,7 +71,7 @@ class HttpDevice:
         self.received.append(request)
         return self.status
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
         request = await _read(reader)
         if self.drops or self.hangs:
             self.received.append(request)

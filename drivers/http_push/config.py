@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from drivers.hub import Address
+from drivers.http_options import HttpSenderOptions
 from drivers.json_mapping.options import (
     MOST_TOPIC,
     EventOptions,
     MappedPointOptions,
-    Options,
     Path_,
     TimeOptions,
     checked_segment,
@@ -22,13 +20,6 @@ from drivers.json_mapping.options import (
 
 MOST_ANSWER_BYTES = 4096
 _PLACES = ("{address}", "{token}")
-
-
-def _peer(written: str) -> str:
-    try:
-        return str(ip_address(written))
-    except ValueError:
-        raise ValueError(f"不是 IP 地址：{written} / not an IP address: {written}") from None
 
 
 def _url_path(written: str) -> str:
@@ -53,24 +44,7 @@ def _answer(said: Any) -> Any:
     return said
 
 
-class HttpJsonHubOptions(Options):
-    """Where the boxes of a line post to."""
-
-    listen: Address
-    """An address of the network that the boxes are in, not of all networks: ``192.168.10.1:8091``."""
-    certificate: Path | None = None
-    """PEM files for HTTPS, both or none."""
-    key: Path | None = None
-    connections: int = Field(default=64, ge=1, le=1000)
-
-    @model_validator(mode="after")
-    def _a_pair(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate 与 key 须同时给出 / certificate and key go together")
-        return self
-
-
-class HttpJsonOptions(Options):
+class HttpJsonOptions(HttpSenderOptions):
     """How one box is recognised (everything that is written here must agree), read and answered."""
 
     address: Annotated[str, AfterValidator(checked_segment)]
@@ -79,14 +53,9 @@ class HttpJsonOptions(Options):
     """The path it posts to.  The word is that of mqtt-json, so that one profile does for both."""
     identity: Path_ | None = None
     """Where the payload names the box; needed where the path does not."""
-    peer: Annotated[str, AfterValidator(_peer)] | None = None
-    """Its IP address."""
     token_file: Path | None = None
     """A file with a word that must come as ``{token}`` of the path, as ``Authorization: Bearer`` or as ``token`` of the
     query."""
-    user: str | None = Field(default=None, min_length=1, max_length=64)
-    password_file: Path | None = None
-    """For HTTP Basic, with *user*."""
     message_id: Path_ | None = None
     """Where a message has its own number; a message that comes again has the same one."""
     again_s: float = Field(default=60, ge=0, le=86400)
@@ -103,8 +72,7 @@ class HttpJsonOptions(Options):
             raise ValueError("路径中没有 {address} 时须有 identity / a path without {address} needs identity")
         if "{token}" in levels and self.token_file is None:
             raise ValueError("路径中有 {token} 时须有 token_file / a path with {token} needs token_file")
-        if (self.user is None) != (self.password_file is None):
-            raise ValueError("user 与 password_file 须同时给出 / user and password_file go together")
+        self.check_login()
         if self.user is not None and self.token_file is not None and "{token}" not in levels:
             raise ValueError("user 与 Bearer 令牌不能并用 / one Authorization header has no room for user and token")
         return self

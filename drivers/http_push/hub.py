@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote
 
-from drivers.base import DeviceSpec, Driver, Happening, HubSpec, ProtocolType, Report, Unasked
-from drivers.http_push.config import HttpJsonHubOptions, HttpJsonOptions, HttpJsonPointOptions
-from drivers.http_push.memory import Mark, Memory, Repetitions, digest_of
+from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
+from drivers.http_options import HttpHubOptions
+from drivers.http_push.config import HttpJsonOptions, HttpJsonPointOptions
+from drivers.http_push.memory import Mark, Memory, digest_of
 from drivers.http_server import (
     Answer,
     Body,
@@ -28,16 +27,18 @@ from drivers.http_server import (
     Request,
     Tls,
     Whole,
-    basic_credentials,
+    comes_from,
+    has_said_login,
     same_secret,
 )
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.json_mapping.mapping import document_of, happenings_of, matched, readings_of, said_time_of, times_of
 from drivers.json_mapping.payload import MISSING, Json, Unreadable, clean, key_of, look_up, parse, steps
 from drivers.json_mapping.pulses import Pulses
 from drivers.json_mapping.reading import by_address
+from drivers.repetitions import Repetitions
+from drivers.secret_files import word_in
 from gateway.clock import Clock
-from gateway.errors import LineLost
 from gateway.model import PointId, Reading
 
 ANSWER_S = 4.0
@@ -68,7 +69,7 @@ class _Box:
     def address_in(self, head: Head) -> str | None:
         """What stands for the address in the path, empty where the path has none; None where it is not this box's."""
         found = matched(self.options.topic.split("/"), _levels(head.path))
-        if found is None or self.options.peer not in (None, head.peer.removeprefix("::ffff:")):
+        if found is None or not comes_from(head, self.options.peer):
             return None
         return found.get("address", "")
 
@@ -79,11 +80,7 @@ class _Box:
     def has_said_the_secrets(self, head: Head) -> bool:
         if self.token is not None and not sum(same_secret(said, self.token) for said in self._tokens(head)):
             return False
-        if self.password is None:
-            return True
-        user, password = basic_credentials(head) or ("", "")
-        right_user, right_password = same_secret(user, self.options.user or ""), same_secret(password, self.password)
-        return right_user and right_password
+        return has_said_login(head, self.options.user, self.password)
 
     def _tokens(self, head: Head) -> Sequence[str]:
         found = matched(self.options.topic.split("/"), _levels(head.path)) or {}
@@ -114,30 +111,26 @@ class _Receipt:
     stored: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class HttpJsonHub:
+class HttpJsonHub(InboxHub):
     """``Hub`` of drivers/base.py."""
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
-        options: HttpJsonHubOptions = spec.options
+        super().__init__()
+        options: HttpHubOptions = spec.options
         by_address(spec, lambda device: (device.options.topic, device.options.address))
         self._zone = spec.zone
         self._clock = clock
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._boxes: dict[str, _Box] = {}
         for name, device in spec.devices.items():
             memory = Memory.from_bytes(spec.memory.get(name, b""))
             self._boxes[name] = _Box(device, device.options, memory, memory)
         self._pulses = Pulses(spec.devices, self._pulse_over)
-        tls = None
-        if options.certificate is not None and options.key is not None:
-            tls = Tls(options.certificate, options.key)
         self._server = HttpServer(
             parse_host_port(options.listen),
             self._handle,
             admit=self._admit,
             limits=Limits(connections=options.connections, connections_of_one=16, body_bytes=BODY_BYTES),
-            tls=tls,
+            tls=Tls.of(options.certificate, options.key),
         )
 
     @property
@@ -147,10 +140,10 @@ class HttpJsonHub:
     async def __aenter__(self) -> Self:
         now_ms, now_s = self._clock.now_ms(), asyncio.get_running_loop().time()
         for box in self._boxes.values():
-            box.token = _secret(box.options.token_file)
-            box.password = _secret(box.options.password_file)
+            box.token = word_in(box.options.token_file)
+            box.password = word_in(box.options.password_file)
             box.memory = box.on_disk  # what was under way when the hub was closed is said again
-            box.repetitions = Repetitions.of(box.on_disk, box.options.again_s, now_ms, now_s)
+            box.repetitions = _recalled(box.on_disk, box.options.again_s, now_ms, now_s)
             box.since_s = now_s
         self._inbox.open()
         await self._server.__aenter__()
@@ -164,18 +157,11 @@ class HttpJsonHub:
         self._pulses.close()
         await self._server.__aexit__(kind, exc, tb)
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if isinstance(report.receipt, _Receipt):
                 report.receipt.box.on_disk = report.receipt.memory
                 report.receipt.stored.set()
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ requests
 
@@ -287,37 +273,27 @@ def _speaker(candidates: Sequence[_Box], document: Json, body: bytes) -> tuple[_
     return None, document
 
 
+def _recalled(memory: Memory, again_s: float, now_ms: int, now_s: float) -> Repetitions[_Receipt]:
+    """Over a start only the clock on the wall tells how long ago something was."""
+    made: Repetitions[_Receipt] = Repetitions(again_s)
+    for mark in memory.marks:
+        ago_s = max(0.0, (now_ms - mark.heard_ms) / 1000)
+        made.remember(mark.digest, None, now_s - ago_s, lasting=mark.lasting)
+    return made
+
+
 def _success(answer: Any) -> Answer:
     if isinstance(answer, str):
         return Answer(200, answer.encode("utf-8"), "text/plain; charset=utf-8")
     return Answer(200, json.dumps(answer, ensure_ascii=False).encode("utf-8"), "application/json")
 
 
-def _secret(file: Path | None) -> str | None:
-    """Raises LineLost."""
-    if file is None:
-        return None
-    written = ""
-    with suppress(OSError, UnicodeDecodeError):
-        written = file.read_text("utf-8").strip()
-    if len(written) < 8:
-        raise LineLost(
-            f"{file}: no secret of 8 characters or more",
-            hint="write one into the file, readable by the gateway only / 请在文件中写入至少 8 个字符，仅网关可读",
-        )
-    return written
-
-
-def _make(spec: DeviceSpec, hub: Any, clock: Clock) -> Driver:
-    return Unasked()
-
-
 HTTP_JSON = ProtocolType(
     name="http-json",
     device_options=HttpJsonOptions,
     point_options=HttpJsonPointOptions,
-    make=_make,
+    make=lambda spec, hub, clock: Unasked(),
     hub=HttpJsonHub,
-    hub_options=HttpJsonHubOptions,
+    hub_options=HttpHubOptions,
     sends=True,
 )

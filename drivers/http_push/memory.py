@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
 MARK_BYTES = 8
 MOST_KEPT = 32
-MOST_KNOWN = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +57,3 @@ class Memory:
 
     def with_mark(self, mark: Mark) -> Memory:
         return replace(self, marks=(*self.marks, mark)[-MOST_KEPT:])
-
-
-@dataclass(slots=True)
-class Known(Generic[T]):
-    receipt: T | None
-    """None: on disk since before the start."""
-    heard_s: float
-    lasting: bool
-
-
-@dataclass(slots=True)
-class Repetitions(Generic[T]):
-    """Of one box.  *receipt* is whatever the caller wants to find again with a message that repeats another."""
-
-    again_s: float
-    known: OrderedDict[str, Known[T]] = field(default_factory=OrderedDict)
-
-    @classmethod
-    def of(cls, memory: Memory, again_s: float, now_ms: int, now_s: float) -> Repetitions[T]:
-        """Over a start only the clock on the wall tells how long ago something was."""
-        made = cls(again_s)
-        for mark in memory.marks:
-            ago_s = max(0.0, (now_ms - mark.heard_ms) / 1000)
-            made.known[mark.digest] = Known(None, now_s - ago_s, mark.lasting)
-        return made
-
-    def find(self, digest: str, now_s: float) -> Known[T] | None:
-        found = self.known.get(digest)
-        if found is not None and not found.lasting and now_s - found.heard_s > self.again_s:
-            return None
-        return found
-
-    def remember(self, digest: str, receipt: T, now_s: float, *, lasting: bool) -> None:
-        self.known[digest] = Known(receipt, now_s, lasting)
-        self.known.move_to_end(digest)
-        if len(self.known) > MOST_KNOWN:
-            self.known.popitem(last=False)

@@ -5,7 +5,7 @@ bus ──▶ KNXnet/IP interface ══ tunnel ══▶ xknx ──▶ group, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from xknx.telegram import GroupAddress, Telegram
 from xknx.telegram.apci import GroupValueResponse, GroupValueWrite
 
 from drivers.base import DeviceSpec, HubSpec, ProtocolType, Report, Unasked
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.knx.config import DeviceOptions, HubOptions, PointOptions
 from drivers.knx.values import is_known, value_of
 from gateway.clock import Clock
@@ -26,13 +26,14 @@ from gateway.errors import ConfigError, LineLost
 from gateway.model import Reading, Reason, bad_reading
 
 
-class KnxHub:
+class KnxHub(InboxHub):
+    """Strangers are group addresses that nobody has configured; what they are called, ETS knows."""
+
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._xknx: XKNX | None = None
 
     # ------------------------------------------------------------------ the hub's contract
@@ -66,16 +67,8 @@ class KnxHub:
         if xknx is not None:
             await xknx.stop()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """A bus waits for no confirmation; the interface has acknowledged already."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        """Group addresses that nobody has configured: what ETS calls them is for the technician to look up."""
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ what comes in
 

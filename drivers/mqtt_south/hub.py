@@ -10,13 +10,13 @@ packet id and digest (``memory.py``), over restarts too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.json_mapping.payload import clean
 from drivers.json_mapping.pulses import Pulses
 from drivers.mqtt_south.chirpstack import Chirpstack
@@ -101,15 +101,14 @@ class _Delivered:
         self.tickets = {key: self.tickets[key] for key in taken if key in self.tickets}
 
 
-class MqttHub:
+class MqttHub(InboxHub):
     """A broker's subscription; the dialect knows what the messages mean."""
 
     def __init__(self, spec: HubSpec, clock: Clock, dialect: Dialect, *, burst: int = BURST) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._dialect = dialect
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._handed = {device: from_bytes(spec.memory.get(device, b"")) for device in spec.devices}
         """As of the last report that the core has taken."""
         self._memory = dict(self._handed)
@@ -162,10 +161,6 @@ class MqttHub:
         for report in reports:
             if isinstance(report.receipt, Receipt):
                 report.receipt.ticket.done()
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ opening and closing
 

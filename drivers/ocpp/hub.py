@@ -1,7 +1,7 @@
 """The central system of the compound's own chargers.
 
-charger ══ WebSocket ══▶ server.py: limits, password ──▶ message, schema ──▶ meaning, ledger ──▶ Report ──▶ core
-charger ◀══ the answer ══ stored(): it is on disk        Heartbeat, Boot, Authorize: answered at once
+charger ══ WebSocket ══▶ HttpServer: limits ─▶ password ──▶ message, schema ──▶ meaning, ledger ──▶ Report ──▶ core
+charger ◀══ the answer ══ stored(): it is on disk           Heartbeat, Boot, Authorize: answered at once
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ssl
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,19 +22,29 @@ from typing import Any, Final, Self
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.http_server import Answer, HttpServer, Limits, Request, Tls
+from drivers.hub import InboxHub, parse_host_port
 from drivers.ocpp import schema
 from drivers.ocpp.config import UNITS, DeviceOptions, HubOptions, PointOptions
 from drivers.ocpp.connector import Connector
 from drivers.ocpp.ledger import CONNECTORS, Ledger, key_of
 from drivers.ocpp.meaning import instant_ms, measured, said, samples, word_of
 from drivers.ocpp.message import Call, Error, FrameError, Message, Result, parse
-from drivers.ocpp.server import WebSocketServer
+from drivers.secret_files import first_line
 from gateway.clock import Clock
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost, ProtocolError
 from gateway.model import Reading, Value
 
 SUBPROTOCOL: Final = "ocpp1.6"
+LIMITS: Final = Limits(
+    connections=128,
+    connections_of_one=16,
+    head_s=10.0,  # with TLS a slow charger needs some seconds
+    idle_s=10.0,
+    body_bytes=1024,
+    requests=1,
+)
+"""Until a connection is a WebSocket; none has a body."""
 LARGEST_MESSAGE_BYTES: Final = 64 * 1024
 MOST_MESSAGES_PER_S: Final = 50
 MOST_BROKEN: Final = 5
@@ -92,8 +100,9 @@ class _News:
     happenings: Sequence[Happening] = ()
 
 
-class OcppHub:
+class OcppHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
@@ -102,11 +111,8 @@ class OcppHub:
         self._ledgers = dict(self._on_disk)
         self._pending: dict[tuple[str, str], _Receipt] = {}
         self._sessions: dict[str, Session] = {}
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._secrets = _Secrets({}, frozenset())
-        self._server: WebSocketServer | None = None
-        self._stack = AsyncExitStack()
+        self._server: HttpServer | None = None
 
     # ------------------------------------------------------------------ the hub's contract
 
@@ -114,11 +120,11 @@ class OcppHub:
         self._inbox.open()
         self._pending.clear()
         self._ledgers = dict(self._on_disk)  # what was not stored is not known: it will be repeated
-        self._secrets, tls = await asyncio.to_thread(self._read_files)
-        async with AsyncExitStack() as opening:
-            server = WebSocketServer(parse_host_port(self._options.listen), self._serve, tls)
-            self._server = await opening.enter_async_context(server)
-            self._stack = opening.pop_all()
+        self._secrets = await asyncio.to_thread(self._read_files)
+        tls = Tls.of(self._options.certificate_file, self._options.key_file)
+        address = parse_host_port(self._options.listen)
+        server = HttpServer(address, _no_page, limits=LIMITS, tls=tls, upgrade=self._serve)
+        self._server = await server.__aenter__()
         return self
 
     async def __aexit__(
@@ -127,12 +133,10 @@ class OcppHub:
         self._inbox.lose("closed")
         for session in list(self._sessions.values()):
             session.drop()
-        await self._stack.aclose()
+        server, self._server = self._server, None
+        if server is not None:
+            await server.__aexit__(kind, exc, tb)
         self._sessions.clear()
-        self._server = None
-
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
 
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
@@ -141,10 +145,6 @@ class OcppHub:
                 self._on_disk[report.device] = receipt.ledger
                 self._pending.pop(receipt.key, None)
                 await receipt.session.send(receipt.answer)
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     @property
     def port(self) -> int:
@@ -192,13 +192,13 @@ class OcppHub:
 
     # ------------------------------------------------------------------ opening
 
-    def _read_files(self) -> tuple[_Secrets, ssl.SSLContext | None]:
+    def _read_files(self) -> _Secrets:
         """Raises LineLost for a file that cannot be used; what it holds is never repeated."""
         schema.load()
         try:
             cards = frozenset(_cards(self._options.cards_file))
             passwords = _passwords(self._spec.devices)
-            return _Secrets(passwords, cards), _tls(self._options)
+            return _Secrets(passwords, cards)
         except (OSError, ValueError) as exc:
             raise LineLost(
                 str(exc), hint="文件是否存在、可读、内容正确？/ does the file exist, is it readable and right?"
@@ -220,8 +220,6 @@ class OcppHub:
             timeout=SEND_S,
         )
         await socket.prepare(request)
-        if self._server is not None:
-            self._server.is_websocket(request)
         session = Session(charge_point, socket, request.transport)
         before = self._sessions.get(charge_point)
         self._sessions[charge_point] = session
@@ -231,6 +229,9 @@ class OcppHub:
             await self._listen(session)
         except LineLost:
             pass  # the hub is being closed
+        except asyncio.CancelledError:
+            await socket.close()  # its connection is gone already: this ends its timers
+            raise
         except Exception:
             self._inbox.lose("a fault in the handling of a charger's message")
             raise
@@ -556,8 +557,7 @@ def _passwords(devices: Mapping[str, DeviceSpec]) -> Mapping[str, bytes | None]:
 
 
 def _password(file: Path) -> bytes:
-    lines = file.read_bytes()[:1024].splitlines()
-    line = lines[0].strip() if lines else b""
+    line = first_line(file).strip()
     try:
         secret = bytes.fromhex(line.removeprefix(b"hex:").decode("ascii")) if line.startswith(b"hex:") else line
     except ValueError:
@@ -569,12 +569,9 @@ def _password(file: Path) -> bytes:
     return secret
 
 
-def _tls(options: HubOptions) -> ssl.SSLContext | None:
-    if options.certificate_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(options.certificate_file, options.key_file)
-    return context
+async def _no_page(request: Request) -> Answer:
+    """Whoever wants no WebSocket."""
+    return Answer(404)
 
 
 def _connectors(devices: Mapping[str, DeviceSpec]) -> Mapping[str, Mapping[int, str]]:

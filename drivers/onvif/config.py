@@ -8,17 +8,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from drivers.hub import HostPort, parse_host_port
+from drivers.hub import with_port
 
 HTTP_PORT, RTSP_PORT = 80, 554
 Says = Literal["online", "motion", "tamper", "input", "model", "firmware", "serial"]
 OF_EVENTS = ("motion", "tamper", "input")
-_PORT = re.compile(r"[^:\]]:[0-9]+$|\]:[0-9]+$")
-
-
-def with_port(written: str, port: int) -> HostPort:
-    """``192.168.1.64``, ``192.168.1.64:8000`` -> host, port.  Raises ValueError."""
-    return parse_host_port(written if _PORT.search(written) else f"{written}:{port}")
 
 
 def _address(written: str) -> str:

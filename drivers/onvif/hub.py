@@ -7,22 +7,23 @@ one task a camera ─┬─ rtsp.py every probe_s ──▶ online
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer
+from drivers.hub import HostPort, InboxHub, UdpServer, running, with_port
 from drivers.onvif import discovery, rtsp
 from drivers.onvif.camera import CameraError, Conversation
-from drivers.onvif.config import HTTP_PORT, OF_EVENTS, DeviceOptions, HubOptions, PointOptions, with_port
+from drivers.onvif.config import HTTP_PORT, OF_EVENTS, DeviceOptions, HubOptions, PointOptions
 from drivers.onvif.soap import Login, Notification
 from drivers.onvif.state import State, changes
+from drivers.secret_files import first_line
 from gateway.clock import Clock
 from gateway.errors import LineLost
 from gateway.model import Reading, Reason, bad_reading
@@ -36,15 +37,14 @@ AT_ONCE: Final = 8
 DISCOVERY_S: Final = 300.0
 
 
-class OnvifHub:
+class OnvifHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
         self.group = discovery.GROUP
         """Whom the search asks."""
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._greeting = asyncio.Semaphore(AT_ONCE)
         self._searching: UdpServer | None = None
         self._stack = AsyncExitStack()
@@ -58,7 +58,7 @@ class OnvifHub:
         async with AsyncExitStack() as opening:
             if self._options.discovery:
                 self._searching = await opening.enter_async_context(UdpServer(("0.0.0.0", 0), self._discovered))
-                await opening.enter_async_context(_running(self._search()))
+                await opening.enter_async_context(running(self._search()))
             http = await opening.enter_async_context(
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=0, limit_per_host=2),
@@ -68,8 +68,8 @@ class OnvifHub:
             )
             for device, spec in self._spec.devices.items():
                 camera = _Camera(spec, self, http, logins.get(device), self._clock)
-                await opening.enter_async_context(_running(self._watched(camera.watch)))
-                await opening.enter_async_context(_running(self._watched(partial(camera.probe, self._options.probe_s))))
+                await opening.enter_async_context(running(self._watched(camera.watch)))
+                await opening.enter_async_context(running(self._watched(partial(camera.probe, self._options.probe_s))))
             self._stack = opening.pop_all()
         return self
 
@@ -80,15 +80,8 @@ class OnvifHub:
         await self._stack.aclose()
         self._searching = None
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """A camera waits for no confirmation."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     @property
     def discovery_port(self) -> int:
@@ -251,33 +244,18 @@ class Camera(Unasked):
     __slots__ = ()
 
 
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """A task for as long as the hub is open."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
 def _password(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8")[:1024].splitlines()
-    if not lines or not lines[0]:
+    line = first_line(file).decode("utf-8")
+    if not line:
         raise ValueError(f"{file}: 首行应为密码 / its first line must hold the password")
-    return lines[0]
-
-
-def _make(spec: DeviceSpec, hub: OnvifHub, clock: Clock) -> Camera:
-    return Camera()
+    return line
 
 
 ONVIF = ProtocolType(
     name="onvif",
     device_options=DeviceOptions,
     point_options=PointOptions,
-    make=_make,
+    make=lambda spec, hub, clock: Camera(),
     hub=OnvifHub,
     hub_options=HubOptions,
     sends=True,

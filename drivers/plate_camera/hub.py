@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from drivers.base import DeviceSpec, Driver, Happening, HubSpec, ProtocolType, Report, Unasked
+from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, Unasked
+from drivers.http_options import HttpHubOptions
 from drivers.http_server import (
     Answer,
     Body,
@@ -24,17 +23,19 @@ from drivers.http_server import (
     Request,
     Tls,
     Whole,
-    basic_credentials,
+    comes_from,
+    has_said_login,
     same_secret,
 )
-from drivers.hub import Inbox, Strangers, parse_host_port
+from drivers.hub import InboxHub, parse_host_port
 from drivers.plate_camera import push
-from drivers.plate_camera.config import PlateCameraHubOptions, PlateCameraOptions, PlateCameraPointOptions
+from drivers.plate_camera.config import PlateCameraOptions, PlateCameraPointOptions
+from drivers.plate_camera.memory import AT_ONCE_S, Memory, lasting, mark_of
 from drivers.plate_camera.messages import UNKNOWN, Alive, InputChanged, Push, PushError, Seen
 from drivers.plate_camera.multipart import Thinned, boundary_of
-from drivers.plate_camera.repetitions import Memory, Repetitions, lasting, mark_of
+from drivers.repetitions import Repetitions
+from drivers.secret_files import word_in
 from gateway.clock import Clock
-from gateway.errors import LineLost
 from gateway.model import Reading, Value
 from gateway.plates import PlateClass, colour_fits
 
@@ -67,7 +68,7 @@ class _Camera:
     """Including what is on its way to the disk."""
     token: str | None = None
     password: str | None = None
-    repetitions: Repetitions[asyncio.Event] = field(default_factory=Repetitions)
+    repetitions: Repetitions[asyncio.Event] = field(default_factory=lambda: Repetitions(AT_ONCE_S))
     on_disk: Memory = field(default_factory=Memory)
     alive_s: float = float("-inf")
     paced_s: float = float("-inf")
@@ -79,35 +80,28 @@ class _Camera:
 
     def may_be(self, head: Head) -> bool:
         """As far as a request's head tells."""
-        if self.options.peer is not None and self.options.peer != head.peer.removeprefix("::ffff:"):
+        if not comes_from(head, self.options.peer):
             return False
         if self.token is None:
             return True
         return sum(same_secret(part, self.token) for part in head.path.split("/")[:8]) > 0
 
     def has_said_the_password(self, head: Head) -> bool:
-        if self.password is None:
-            return True
-        said = basic_credentials(head)
-        if said is None:
-            return False
-        right_user, right_password = same_secret(said[0], self.options.user or ""), same_secret(said[1], self.password)
-        return right_user and right_password
+        return has_said_login(head, self.options.user, self.password)
 
     def is_named(self, names: Sequence[str]) -> bool:
         return self.options.serial is None or self.options.serial in names
 
 
-class PlateCameraHub:
+class PlateCameraHub(InboxHub):
     """``Hub`` of drivers/base.py."""
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
-        options: PlateCameraHubOptions = spec.options
+        super().__init__()
+        options: HttpHubOptions = spec.options
         self._options = options
         self._zone = spec.zone
         self._clock = clock
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._cameras = [
             _Camera(each, each.options, Memory.from_bytes(spec.memory.get(name, b"")))
             for name, each in spec.devices.items()
@@ -115,15 +109,12 @@ class PlateCameraHub:
         for camera in self._cameras:
             camera.on_disk = camera.memory
         self._cameras.sort(key=lambda camera: -camera.marks)
-        tls = None
-        if options.certificate is not None and options.key is not None:
-            tls = Tls(options.certificate, options.key)
         self._server = HttpServer(
             parse_host_port(options.listen),
             self._handle,
             admit=self._admit,
             limits=Limits(connections=options.connections, connections_of_one=16, body_bytes=2 * BODY_BYTES),
-            tls=tls,
+            tls=Tls.of(options.certificate, options.key),
         )
 
     @property
@@ -132,10 +123,12 @@ class PlateCameraHub:
 
     async def __aenter__(self) -> Self:
         for camera in self._cameras:
-            camera.token = _secret(camera.options.token_file)
-            camera.password = _secret(camera.options.password_file)
+            camera.token = word_in(camera.options.token_file)
+            camera.password = word_in(camera.options.password_file)
             camera.memory = camera.on_disk  # what was under way when the hub was closed is told again
-            camera.repetitions = Repetitions.of(camera.on_disk.marks)
+            camera.repetitions = Repetitions(AT_ONCE_S)
+            for mark in camera.on_disk.marks:
+                camera.repetitions.remember(mark, None, 0.0, lasting=True)
         self._inbox.open()
         await self._server.__aenter__()
         return self
@@ -145,18 +138,11 @@ class PlateCameraHub:
     ) -> None:
         await self._server.__aexit__(kind, exc, tb)
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if isinstance(report.receipt, _Receipt):
                 report.receipt.camera.on_disk = report.receipt.memory
                 report.receipt.stored.set()
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ requests
 
@@ -304,31 +290,12 @@ def _attributes(said: Push, seen: Seen, options: PlateCameraOptions) -> Mapping[
     }
 
 
-def _secret(file: Path | None) -> str | None:
-    """Raises LineLost."""
-    if file is None:
-        return None
-    written = ""
-    with suppress(OSError, UnicodeDecodeError):
-        written = file.read_text("utf-8").strip()
-    if len(written) < 8:
-        raise LineLost(
-            f"{file}: no secret of 8 characters or more",
-            hint="write one into the file, readable by the gateway only / 请在文件中写入至少 8 个字符，仅网关可读",
-        )
-    return written
-
-
-def _make(spec: DeviceSpec, hub: Any, clock: Clock) -> Driver:
-    return Unasked()
-
-
 PLATE_CAMERA = ProtocolType(
     name="plate-camera",
     device_options=PlateCameraOptions,
     point_options=PlateCameraPointOptions,
-    make=_make,
+    make=lambda spec, hub, clock: Unasked(),
     hub=PlateCameraHub,
-    hub_options=PlateCameraHubOptions,
+    hub_options=HttpHubOptions,
     sends=True,
 )

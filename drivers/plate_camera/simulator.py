@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import datetime
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 from xml.sax.saxutils import escape
 
-import aiohttp
-
+from drivers.http_sender import Answered, HttpSender
 from drivers.plate_camera.messages import Dialect
 
 PICTURE = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 16 + b"\xff\xd9"
 _BOUNDARY = "------------------------caa771fe4a61f3d9"
-TRIES = 5
-
 
 JSON, XML = "application/json", "application/xml"
 HOSTILE: Mapping[str, tuple[bytes, str]] = {
@@ -51,40 +46,13 @@ HOSTILE: Mapping[str, tuple[bytes, str]] = {
 """What no camera sends: name -> body and content type.  None of them is a message."""
 
 
-@dataclass(slots=True)
-class Answered:
-    """How a push ended."""
-
-    status: int
-    body: bytes
-    tries: int
-
-
 @dataclass
-class PlateCameraSim:
+class PlateCameraSim(HttpSender):
     """``async with PlateCameraSim(url, serial) as camera``."""
 
-    url: str
     serial: str
     dialect: Dialect = Dialect.VZENITH
-    credentials: tuple[str, str] | None = None
-    """User and password."""
-    ssl: Any = True
-    tries: int = TRIES
-    retry_s: float = 1.0
     next_id: int = 1
-    _session: aiohttp.ClientSession | None = field(default=None, init=False)
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            await asyncio.sleep(0)
 
     async def passes(self, plate: str, **more: Any) -> Answered:
         """A vehicle passes.  *more*: as ``body_of`` has it."""
@@ -109,28 +77,7 @@ class PlateCameraSim:
 
     async def hostile(self, name: str) -> Answered:
         """One of HOSTILE, once."""
-        assert self._session is not None
-        return await self._once(self._session, *HOSTILE[name], 1)
-
-    async def push(self, body: bytes, content_type: str) -> Answered:
-        """Until 200, or as often as a camera does it."""
-        assert self._session is not None
-        answered = Answered(0, b"", 0)
-        while answered.status != 200 and answered.tries < self.tries:
-            if answered.tries:
-                await asyncio.sleep(self.retry_s)
-            answered = await self._once(self._session, body, content_type, answered.tries + 1)
-        return answered
-
-    async def _once(self, session: aiohttp.ClientSession, body: bytes, content_type: str, number: int) -> Answered:
-        headers = {"Content-Type": content_type}
-        if self.credentials is not None:
-            headers["Authorization"] = "Basic " + base64.b64encode(":".join(self.credentials).encode()).decode()
-        try:
-            async with session.post(self.url, data=body, headers=headers, ssl=self.ssl) as response:
-                return Answered(response.status, await response.read(), number)
-        except aiohttp.ClientConnectionError:
-            return Answered(0, b"", number)
+        return await self.push_once(*HOSTILE[name])
 
 
 def body_of(

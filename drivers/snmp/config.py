@@ -13,14 +13,13 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from drivers.hub import Address as TrapAddress
-from drivers.hub import HostPort, parse_host_port
+from drivers.hub import with_port
 
 Oid: TypeAlias = tuple[int, ...]
 
 AGENT_PORT, TRAP_PORT = 161, 162
 _OID = re.compile(r"\.?[0-2](\.(0|[1-9][0-9]{0,9}))+")
 _INDEX = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})*")
-_PORT = re.compile(r"[^:\]]:[0-9]+$|\]:[0-9]+$")
 
 
 def parse_oid(written: str) -> Oid:
@@ -46,11 +45,6 @@ def _index(written: int | str) -> str:
     if not _INDEX.fullmatch(str(written)):
         raise ValueError("a row's number, or several with dots: 3, 1.3")
     return str(written)
-
-
-def with_port(written: str, port: int) -> HostPort:
-    """``192.168.1.60``, ``192.168.1.60:1161`` -> host, port.  Raises ValueError."""
-    return parse_host_port(written if _PORT.search(written) else f"{written}:{port}")
 
 
 def _agent(written: str) -> str:

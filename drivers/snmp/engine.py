@@ -65,7 +65,16 @@ _NOTHING: Final = {
     rfc1905.UnSpecified: Reason.NO_VALUE,
 }
 
-FOREIGN_ERRORS: Final = (PySnmpError, PyAsn1Error, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+FOREIGN_ERRORS: Final = (
+    PySnmpError,
+    PyAsn1Error,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 """What pysnmp raises on bytes that are no message, found by feeding it such: mostly its own, sometimes not."""
 
 

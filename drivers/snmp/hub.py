@@ -7,8 +7,6 @@ agent ──▶ UDP ──▶ known address? ──▶ Engine: community, user, 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,9 +15,10 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer, parse_host_port
+from drivers.hub import HostPort, InboxHub, UdpServer, no_address, parse_host_port, resolve_ipv4, with_port
+from drivers.secret_files import first_line
 from drivers.snmp import traps
-from drivers.snmp.config import AGENT_PORT, DeviceOptions, HubOptions, Oid, PointOptions, show_oid, with_port
+from drivers.snmp.config import AGENT_PORT, DeviceOptions, HubOptions, Oid, PointOptions, show_oid
 from drivers.snmp.device import SnmpDevice
 from drivers.snmp.engine import ASKING, TRAPPING, Answer, Credentials, Engine, EngineError
 from drivers.snmp.values import Bound
@@ -29,13 +28,13 @@ from gateway.errors import ConfigError, DeviceUnreachable, LineLost, ProtocolErr
 MOST_TRAPS_PER_S = 50
 REMEMBERED_TRAPS = 256
 LONGEST_DATAGRAM = 8192
-RESOLVE_S = 5.0
 
 Asking: TypeAlias = Callable[[], "asyncio.Future[Answer]"]
 
 
-class SnmpHub:
+class SnmpHub(InboxHub):
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         self._spec = spec
         self._clock = clock
         self._options: HubOptions = spec.options
@@ -43,8 +42,6 @@ class SnmpHub:
         """Device -> where its name leads; None until that is known."""
         self._unreadable: dict[str, str] = {}
         """Device -> why its file with a community or key cannot be read."""
-        self._inbox = Inbox()
-        self._strangers = Strangers()
         self._recent: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._flood = _Flood(MOST_TRAPS_PER_S)
         self._heard = False
@@ -81,15 +78,8 @@ class SnmpHub:
         self._inbox.lose("closed")
         await self._stack.aclose()
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         """A notification is not confirmed: an inform is answered when it has been understood, as pysnmp does it."""
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ for its devices
 
@@ -125,10 +115,7 @@ class SnmpHub:
             await self._locate(device)
         if self._addresses.get(device) is None:
             options: DeviceOptions = self._spec.devices[device].options
-            raise DeviceUnreachable(
-                f"no address is known for {options.address}",
-                hint="主机名能解析吗？可改写 IP 地址 / does the name resolve? an IP address always does",
-            )
+            raise no_address(options.address)
         return self._engine
 
     # ------------------------------------------------------------------ opening
@@ -149,7 +136,7 @@ class SnmpHub:
         if device in self._unreadable or self._engine is None:
             return
         options: DeviceOptions = self._spec.devices[device].options
-        found = await _resolve(with_port(options.address, AGENT_PORT))
+        found = await resolve_ipv4(with_port(options.address, AGENT_PORT))
         if found is not None and self._engine is not None:
             self._engine.place(device, found)
             self._addresses[device] = found
@@ -237,12 +224,12 @@ def _secret(file: Path | None, shortest: int) -> bytes:
     """The first line.  RFC 3414, 11.2: a password has at least eight characters."""
     if file is None:
         return b""
-    lines = file.read_bytes()[:1024].splitlines()
-    if not lines or not shortest <= len(lines[0]) <= 128:
+    line = first_line(file)
+    if not shortest <= len(line) <= 128:
         raise ValueError(
             f"{file}: 首行应为 {shortest} 至 128 个字符 / its first line must have {shortest} to 128 characters"
         )
-    return lines[0]
+    return line
 
 
 def _check_users(devices: Mapping[str, DeviceSpec]) -> None:
@@ -260,22 +247,6 @@ def _check_users(devices: Mapping[str, DeviceSpec]) -> None:
                 f" / {other} and {device} have the user {options.user} with different keys",
                 hint="换用不同的用户名，或放在不同的 lines 条目 / use different user names, or lines of their own",
             )
-
-
-async def _resolve(address: HostPort) -> HostPort | None:
-    host, port = address
-    try:
-        return str(ipaddress.IPv4Address(host)), port
-    except ValueError:
-        pass
-    try:
-        async with asyncio.timeout(RESOLVE_S):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
-            )
-    except (OSError, TimeoutError):
-        return None
-    return str(found[0][4][0]), port
 
 
 async def _patiently(ask: Asking, timeout_s: float) -> Answer:
@@ -304,15 +275,11 @@ async def _patiently(ask: Asking, timeout_s: float) -> Answer:
                 each.exception()  # looked at, so that asyncio does not complain of it
 
 
-def _make(spec: DeviceSpec, hub: SnmpHub, clock: Clock) -> SnmpDevice:
-    return SnmpDevice(spec, hub, clock)
-
-
 SNMP = ProtocolType(
     name="snmp",
     device_options=DeviceOptions,
     point_options=PointOptions,
-    make=_make,
+    make=SnmpDevice,
     hub=SnmpHub,
     hub_options=HubOptions,
     default_timeout_s=3.0,

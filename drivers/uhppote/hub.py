@@ -30,7 +30,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report
-from drivers.hub import HostPort, Inbox, Strangers, UdpServer
+from drivers.hub import HostPort, InboxHub, UdpServer
 from drivers.uhppote import events, frame
 from drivers.uhppote.config import DeviceOptions, HubOptions, PointOptions, doors_of, parse_target
 from drivers.uhppote.doors import UhppoteDevice
@@ -106,17 +106,16 @@ class _Question:
     answer: asyncio.Future[Frame]
 
 
-class UhppoteHub:
+class UhppoteHub(InboxHub):
     """drivers/base.py: Hub.  Once it has been closed it may be opened again."""
 
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
+        super().__init__()
         """Raises ConfigError for entries that contradict each other."""
         options: HubOptions = spec.options
         self._options = options
         self._clock = clock
-        self._inbox = Inbox()
         self._opening = 0
-        self._strangers = Strangers()
         self.dropped: Counter[str] = Counter()
         """Packets that were not what they should be: ``size``, ``start``, ``function``, ``origin``, ``unasked``."""
         self._controllers = {each.serial: each for each in _controllers(spec, options)}
@@ -165,9 +164,6 @@ class UhppoteHub:
             await self._listener.__aexit__(None, None, None)
             await self._asker.__aexit__(None, None, None)
 
-    async def receive(self) -> Sequence[Report]:
-        return await self._inbox.take()
-
     async def stored(self, reports: Sequence[Report]) -> None:
         for report in reports:
             if isinstance(report.receipt, _Receipt):
@@ -180,10 +176,6 @@ class UhppoteHub:
         if receipt.opening == self._opening:
             controller.on_the_way -= 1
             controller.room.set()
-
-    @property
-    def strangers(self) -> Mapping[str, str]:
-        return self._strangers.listed()
 
     # ------------------------------------------------------------------ for the drivers of its devices
 

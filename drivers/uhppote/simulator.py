@@ -10,16 +10,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Self, cast
 
-from drivers.hub import HostPort
+from drivers.hub import HostPort, UdpServer
 
 _SIZE = 64
 
@@ -190,34 +187,16 @@ def _bits(flags: Iterable[bool]) -> int:
     return sum(flag << bit for bit, flag in enumerate(flags))
 
 
-class UhppoteSimulator(asyncio.DatagramProtocol):
+class UhppoteSimulator(UdpServer):
     """A network with these controllers; they all are reached through one port."""
 
     def __init__(
         self, serials: Iterable[int], now: Callable[[], datetime], host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        self._address = host, port
+        super().__init__((host, port), self._answer)
         self.controllers = {each: SimController(each, now, host, push=self._push) for each in serials}
         self.lose_push: Callable[[], bool] = lambda: False
         self.lose: Callable[[], bool] = lambda: False
-        self._transport: asyncio.DatagramTransport | None = None
-
-    @property
-    def port(self) -> int:
-        assert self._transport is not None
-        return int(self._transport.get_extra_info("sockname")[1])
-
-    async def __aenter__(self) -> Self:
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=self._address)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
-            await asyncio.sleep(0)
 
     def feed(self, data: bytes) -> list[bytes]:
         """A packet -> what is answered, by each controller that it is for."""
@@ -228,22 +207,12 @@ class UhppoteSimulator(asyncio.DatagramProtocol):
         heard = list(self.controllers.values()) if everybody else [self.controllers.get(serial)]
         return [answer for each in heard if each is not None and (answer := each.answer(data)) is not None]
 
-    def say(self, data: bytes, to: HostPort) -> None:
-        """Any bytes, from the controllers' port."""
-        if self._transport is not None:
-            self._transport.sendto(data, to)
-
     def _push(self, controller: SimController) -> None:
         address, port, _ = controller.listener
         if port and not self.lose_push():
-            self.say(controller.status(), (address, port))
+            self.send(controller.status(), (address, port))
 
-    # ------------------------------------------------------------------ for asyncio
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def _answer(self, data: bytes, peer: HostPort) -> None:
         for answer in self.feed(data):
             if not self.lose():
-                self.say(answer, (addr[0], addr[1]))
+                self.send(answer, peer)

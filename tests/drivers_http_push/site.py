@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivers.base import DeviceSpec, HubSpec, PointSpec
-from drivers.http_push.config import HttpJsonHubOptions, HttpJsonOptions, HttpJsonPointOptions
+from drivers.http_options import HttpHubOptions
+from drivers.http_push.config import HttpJsonOptions, HttpJsonPointOptions
 from drivers.http_push.hub import HttpJsonHub
 from gateway.model import Point, Text, ValueKind
 from support.clock import ManualClock
@@ -34,7 +35,7 @@ def box(id_: str, points: Mapping[str, Mapping[str, Any]] = LIFT, **options: Any
 def hub_of(
     *devices: DeviceSpec, memory: Mapping[str, bytes] | None = None, clock: ManualClock | None = None, **options: Any
 ) -> HttpJsonHub:
-    listen = HttpJsonHubOptions.model_validate({"listen": "127.0.0.1:1", **options})
+    listen = HttpHubOptions.model_validate({"listen": "127.0.0.1:1", **options})
     hub = HttpJsonHub(
         HubSpec("boxes", listen, {each.id: each for each in devices}, memory or {}), clock or ManualClock(NOW_MS)
     )

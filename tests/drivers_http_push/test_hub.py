@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from drivers.base import Report
+from drivers.http_options import HttpHubOptions
 from drivers.http_push import hub as hub_module
-from drivers.http_push.config import HttpJsonHubOptions, HttpJsonOptions
+from drivers.http_push.config import HttpJsonOptions
 from drivers.http_push.hub import BURST, HttpJsonHub
 from drivers.http_push.memory import MARK_BYTES, MOST_KEPT, Mark, Memory
 from drivers.http_push.simulator import HOSTILE, HttpJsonSim
@@ -409,7 +410,7 @@ def test_what_a_device_entry_may_not_say(options: Mapping[str, Any], words: str)
 
 def test_certificate_and_key_go_together() -> None:
     with pytest.raises(ValidationError, match="go together"):
-        HttpJsonHubOptions.model_validate({"listen": "127.0.0.1:1", "key": "k"})
+        HttpHubOptions.model_validate({"listen": "127.0.0.1:1", "key": "k"})
 
 
 def test_two_boxes_of_one_address_are_refused() -> None:
@@ -420,7 +421,7 @@ def test_two_boxes_of_one_address_are_refused() -> None:
 
 def test_the_protocol_is_registered() -> None:
     type_ = protocol("http-json")
-    assert (type_.sends, type_.hub_options) == (True, HttpJsonHubOptions)
+    assert (type_.sends, type_.hub_options) == (True, HttpHubOptions)
     request = b"POST /lift/L1?token=s3cret HTTP/1.1\r\nHost: x\r\n\r\n" + b'{"a": {"b": 1}}'
     for data, address in ((request, "/lift/L1"), (b'{"a": {"b": 1}}', "")):
         [frame] = decoder("http-json")(data).frames

@@ -17,7 +17,8 @@ import aiohttp
 import pytest
 
 from drivers.base import HubSpec, Report
-from drivers.ocpp import server
+from drivers.hub import Inbox
+from drivers.ocpp import hub as central_system
 from drivers.ocpp.config import DeviceOptions, HubOptions
 from drivers.ocpp.connector import Connector
 from drivers.ocpp.hub import MOST_BROKEN, OCPP16, OcppHub
@@ -446,14 +447,36 @@ def test_a_second_connection_of_a_charger_replaces_the_first() -> None:
     play(scene)
 
 
+def test_a_charger_that_leaves_while_the_core_is_busy_is_heard_to_the_end() -> None:
+    async def scene() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Central(Path(folder))
+            made.hub._inbox = Inbox(1)
+            async with made.hub, made.charger() as charger:
+                said = [asyncio.ensure_future(charger.start(connector, CARD, 500)) for connector in (1, 2)]
+                await until(lambda: len(made.hub._pending) == 2)
+                await charger.disconnect()
+                await until(lambda: made.hub._server is not None and made.hub._server.connections == 0)
+                core = asyncio.create_task(made.core())
+                await charger.connect()
+                transactions = [await charger.start(connector, CARD, 500) for connector in (1, 2)]
+                assert len(set(transactions)) == len(made.happenings("charging.started")) == 2
+                core.cancel()
+                await asyncio.wait([core, *said])
+
+    play(scene)
+
+
 def test_connections_are_limited_and_silent_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HANDSHAKE_S", 0.2)
+    limits = replace(central_system.LIMITS, head_s=0.2)
+    monkeypatch.setattr(central_system, "LIMITS", limits)
 
     async def scene() -> None:
         async with central() as made:
-            silent = [await asyncio.open_connection("127.0.0.1", made.port) for _ in range(server.MOST_OF_ONE + 4)]
+            many = limits.connections_of_one + 4
+            silent = [await asyncio.open_connection("127.0.0.1", made.port) for _ in range(many)]
             ends = await asyncio.gather(*(reader.read() for reader, _ in silent), return_exceptions=True)
-            assert len(ends) == server.MOST_OF_ONE + 4
+            assert len(ends) == many
             assert made.hub._server is not None
             assert made.hub._server.turned_away == 4
             for _, writer in silent:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from drivers.hub import TcpServer, UdpServer
+from drivers.hub import TcpServer, UdpServer, with_port
 from drivers.onvif import discovery, rtsp, soap
-from drivers.onvif.config import DeviceOptions, PointOptions, with_port
+from drivers.onvif.config import DeviceOptions, PointOptions
 from drivers.onvif.decode import decode
 from drivers.onvif.soap import Endpoint, Login, Notification, SoapError, body_of
 from drivers.onvif.state import MOST_SOURCES, Change, State, changes, instant_ms

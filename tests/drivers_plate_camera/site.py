@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from drivers.base import DeviceSpec, HubSpec, PointSpec
-from drivers.plate_camera.config import PlateCameraHubOptions, PlateCameraOptions, PlateCameraPointOptions
+from drivers.http_options import HttpHubOptions
+from drivers.plate_camera.config import PlateCameraOptions, PlateCameraPointOptions
 from drivers.plate_camera.hub import PlateCameraHub
 from gateway.model import Point, Text, ValueKind
 from support.clock import ManualClock
@@ -38,7 +39,7 @@ def device(name: str, **options: Any) -> DeviceSpec:
 def hub_of(
     *devices: DeviceSpec, memory: Mapping[str, bytes] | None = None, clock: ManualClock | None = None, **options: Any
 ) -> PlateCameraHub:
-    listen = PlateCameraHubOptions.model_validate({"listen": "127.0.0.1:1", **options})
+    listen = HttpHubOptions.model_validate({"listen": "127.0.0.1:1", **options})
     hub = PlateCameraHub(
         HubSpec("cams", listen, {each.id: each for each in devices}, memory or {}), clock or ManualClock(NOW_MS)
     )

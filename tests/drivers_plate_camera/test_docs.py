@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from drivers.plate_camera.config import PlateCameraHubOptions, PlateCameraOptions
+from drivers.http_options import HttpHubOptions
+from drivers.plate_camera.config import PlateCameraOptions
 from drivers.registry import protocol
 from gateway.actions import actions_of
 from gateway.config.explain import parse
@@ -30,7 +31,7 @@ CAMERAS = [device for device in SITE["devices"] if device["profile"] == "plate_c
 def test_the_line_and_the_cameras_of_the_example() -> None:
     line = {key: value for key, value in SITE["lines"][0].items() if key not in ("id", "protocol")}
     assert SITE["lines"][0]["protocol"] == "plate-camera"
-    parse(PlateCameraHubOptions, line)
+    parse(HttpHubOptions, line)
     assert len(CAMERAS) == 3
     for camera in CAMERAS:
         own = {key: value for key, value in camera.items() if key not in DeviceModel.model_fields}

@@ -14,11 +14,12 @@ import pytest
 from pydantic import ValidationError
 
 from drivers.base import Report
+from drivers.http_options import HttpHubOptions
 from drivers.plate_camera import hub as hub_module
-from drivers.plate_camera.config import PlateCameraHubOptions, PlateCameraOptions
+from drivers.plate_camera.config import PlateCameraOptions
 from drivers.plate_camera.hub import LATE_MS, PlateCameraHub, believed_ms
+from drivers.plate_camera.memory import MOST_KEPT
 from drivers.plate_camera.messages import Dialect
-from drivers.plate_camera.repetitions import MOST_KEPT
 from drivers.plate_camera.simulator import HOSTILE, Answered, PlateCameraSim, body_of
 from drivers.registry import protocol
 from drivers_plate_camera.hub_rig import hub_rigs
@@ -370,7 +371,7 @@ def test_configuration() -> None:
     assert PlateCameraOptions.model_validate({"peer": "192.168.1.10"}).min_confidence == 0.8
     for wrong in ({}, {"listen": "8090"}, {"listen": "10.0.0.1:8090", "key": "x"}):
         with pytest.raises(ValidationError):
-            PlateCameraHubOptions.model_validate(wrong)
+            HttpHubOptions.model_validate(wrong)
 
 
 def test_the_protocol_is_registered() -> None:

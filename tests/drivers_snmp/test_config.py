@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from drivers.base import DeviceSpec, HubSpec
-from drivers.snmp.config import DeviceOptions, HubOptions, PointOptions, parse_oid, show_oid, with_port
+from drivers.hub import with_port
+from drivers.snmp.config import DeviceOptions, HubOptions, PointOptions, parse_oid, show_oid
 from drivers.snmp.hub import SnmpHub
 from drivers.snmp.traps import TRAP_OID, UPTIME, details
 from drivers.snmp.values import Bound, Raw, holds, text_of, value_of

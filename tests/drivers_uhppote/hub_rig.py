@@ -87,12 +87,12 @@ class UhppoteRig:
 
     async def garbage(self) -> None:
         for data in (b"", b"\x17\x20", bytes(64), b"\xff" * 64, bytes(2000)):
-            self.network.say(data, ("127.0.0.1", self.hub.port))
+            self.network.send(data, ("127.0.0.1", self.hub.port))
 
     async def stranger(self) -> None:
         other = SimController(STRANGER, local_now())
         other.swipe(1, 7)
-        self.network.say(other.status(), ("127.0.0.1", self.hub.port))
+        self.network.send(other.status(), ("127.0.0.1", self.hub.port))
 
 
 @asynccontextmanager

@@ -181,7 +181,7 @@ def test_answers_that_get_lost_are_asked_for_again_and_nothing_comes_twice() -> 
 
 def test_an_answer_that_comes_twice_answers_nothing_else() -> None:
     async def check(core: Core, network: UhppoteSimulator) -> None:
-        say, before = network.say, [b""]
+        say, before = network.send, [b""]
 
         def stutter(data: bytes, to: tuple[str, int]) -> None:
             if data[1] == frame.EVENT:
@@ -189,7 +189,7 @@ def test_an_answer_that_comes_twice_answers_nothing_else() -> None:
                 before[0] = data
             say(data, to)
 
-        network.say = stutter  # type: ignore[method-assign]
+        network.send = stutter  # type: ignore[method-assign]
         for number in range(20):
             network.controllers[SERIAL].swipe(1, CARD + number)
         await core.until(lambda: len(core.happenings) == 20)
@@ -438,7 +438,7 @@ def test_firmware_that_knows_no_listener_is_followed_all_the_same() -> None:
     async def check(core: Core, network: UhppoteSimulator) -> None:
         controller = network.controllers[SERIAL]
         controller.swipe(1, CARD, silent=True)
-        network.say(controller.status(), ("127.0.0.1", core.hub.port))
+        network.send(controller.status(), ("127.0.0.1", core.hub.port))
         await core.until(lambda: len(core.happenings) == 1)
 
     def old(controller: SimController) -> None:
@@ -521,9 +521,9 @@ def test_anything_but_a_status_on_the_listening_port_is_dropped_and_counted() ->
             wrong = bytearray(event)
             for at, value in change.items():
                 wrong[at] = value
-            network.say(bytes(wrong), to)
-        network.say(b"\x17", to)
-        network.say(b"\x17" * 65, to)
+            network.send(bytes(wrong), to)
+        network.send(b"\x17", to)
+        network.send(b"\x17" * 65, to)
         controller.swipe(1, CARD)
         await core.until(lambda: len(core.happenings) == 1)
         assert core.hub.dropped["function"] == 2
@@ -553,7 +553,7 @@ def test_a_forged_push_makes_no_event_and_hides_none() -> None:
         for index in (4_000_000_000, 0, 1):
             forged.latest = index - 1
             forged.swipe(1, 666)
-            network.say(forged.status(), ("127.0.0.1", core.hub.port))
+            network.send(forged.status(), ("127.0.0.1", core.hub.port))
         controller.swipe(1, CARD)
         await core.until(lambda: len(core.happenings) == 1)
         controller.swipe(1, CARD + 1)
@@ -570,7 +570,7 @@ def test_a_push_from_another_address_than_the_configured_one_is_not_heard() -> N
             async with hub(network, specs) as opened, asyncio.timeout(20):
                 controller = network.controllers[SERIAL]
                 controller.swipe(1, CARD, silent=True)
-                network.say(controller.status(), ("127.0.0.1", opened.port))
+                network.send(controller.status(), ("127.0.0.1", opened.port))
                 while not opened.dropped["origin"]:
                     await asyncio.sleep(0.001)
 
@@ -581,7 +581,7 @@ def test_a_stranger_is_listed_and_not_reported() -> None:
     async def check(core: Core, network: UhppoteSimulator) -> None:
         stranger = SimController(123456789, local_now())
         stranger.swipe(1, CARD)
-        network.say(stranger.status(), ("127.0.0.1", core.hub.port))
+        network.send(stranger.status(), ("127.0.0.1", core.hub.port))
         while not core.hub.strangers:
             await asyncio.sleep(0.001)
         assert list(core.hub.strangers) == ["127.0.0.1/123456789"]

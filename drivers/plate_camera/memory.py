@@ -12,17 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
 
 from drivers.plate_camera.messages import Seen
 
-T = TypeVar("T")
 MARK_BYTES = 9
 MOST_KEPT = 32
-MOST_KNOWN = 512
 AT_ONCE_S = 10.0
 """A message without number and time that comes again within this time is the same one."""
 _VERSION = 1
@@ -38,14 +33,6 @@ def mark_of(seen: Seen) -> bytes:
 def lasting(seen: Seen) -> bool:
     """Whether the mark means this one passage for ever."""
     return bool(seen.id) or seen.time_ms is not None
-
-
-@dataclass(slots=True)
-class Known(Generic[T]):
-    receipt: T | None
-    """None: on disk since before the start."""
-    heard_s: float
-    lasting: bool
 
 
 @dataclass(slots=True)
@@ -71,29 +58,3 @@ class Memory:
     def with_one_more(self, mark: bytes | None) -> Memory:
         marks = self.marks if mark is None else (*self.marks, mark)[-MOST_KEPT:]
         return Memory(self.count + 1, marks)
-
-
-@dataclass(slots=True)
-class Repetitions(Generic[T]):
-    """Of one camera.  *receipt* is whatever the caller wants to find again with a message that repeats another."""
-
-    known: OrderedDict[bytes, Known[T]] = field(default_factory=OrderedDict)
-
-    @classmethod
-    def of(cls, marks: Iterable[bytes]) -> Repetitions[T]:
-        return cls(OrderedDict((mark, Known(None, 0.0, True)) for mark in marks))
-
-    def find(self, mark: bytes, now_s: float) -> Known[T] | None:
-        found = self.known.get(mark)
-        if found is not None and not found.lasting and now_s - found.heard_s > AT_ONCE_S:
-            return None
-        return found
-
-    def remember(self, mark: bytes, receipt: T, now_s: float, *, lasting: bool) -> None:
-        self.known[mark] = Known(receipt, now_s, lasting)
-        self.known.move_to_end(mark)
-        if len(self.known) > MOST_KNOWN:
-            self.known.popitem(last=False)
-
-    def forget(self, mark: bytes) -> None:
-        self.known.pop(mark, None)
