@@ -33,6 +33,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
     "drivers.http_server": (*VOCABULARY, "drivers.base", "drivers.hub"),
     "drivers.wiegand": (*VOCABULARY, "drivers.base"),
     "drivers.code_tables": VOCABULARY,
+    "drivers.mqtt_client": (*VOCABULARY, "drivers.base", "drivers.hub", "drivers.secrets", "drivers.mqtt_client"),
     "drivers.json_mapping": (*VOCABULARY, "drivers.base", "drivers.code_tables", "drivers.json_mapping"),
     # plus the driver's own folder, see below
     "drivers": (
@@ -51,6 +52,7 @@ ALLOWED = {  # module prefix -> prefixes of ours it may import; the longest key 
         "drivers.wiegand",
         "drivers.code_tables",
         "drivers.json_mapping",
+        "drivers.mqtt_client",
     ),
     # inside gateway/, downward only: each line may use those above it
     "gateway.ids": (),

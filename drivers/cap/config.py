@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from drivers.cap.area import Site
 from drivers.cap.events import HAZARDS
+from drivers.hub import Address
+from drivers.mqtt_client.config import TlsOptions
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -35,16 +37,25 @@ def _absolute(written: str) -> str:
 
 
 class CapHubOptions(Options):
-    """Where the messages come from: either a directory or a URL."""
+    """Where the messages come from: a directory, a URL or a topic of a broker."""
 
     directory: Annotated[str, AfterValidator(_absolute)] | None = None
     """Polled for files ``*.xml`` and ``*.cap``; whoever writes them renames a finished file into it."""
     url: Annotated[str, AfterValidator(_url)] | None = None
     """Polled by GET; answers with one message, or with an element that holds several."""
+    broker: Address | None = None
+    """Listened to; each message of *topic* is one document."""
+    topic: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Of a broker; may have wildcards."""
+    username: str | None = None
+    password_file: Path | None = None
+    tls: TlsOptions | None = None
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    """Of a broker; ``compound-gateway-`` and the line's id unless given."""
     token_file: Path | None = None
     """Of a url: a file whose first line is sent as a bearer token."""
     poll_s: float = Field(default=60.0, ge=0.1, le=3600)
-    """Of a url 5 at least."""
+    """Of a url 5 at least; a broker is looked at every second."""
     timeout_s: float = Field(default=20.0, gt=0, le=300)
     """Of a url: for one question and its whole answer."""
     stale_after_s: float | None = Field(default=None, ge=60)
@@ -53,8 +64,17 @@ class CapHubOptions(Options):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.directory is None) == (self.url is None):
-            raise ValueError("directory 与 url 必须且只能给出一个 / exactly one of directory and url")
+        if sum(each is not None for each in (self.directory, self.url, self.broker)) != 1:
+            raise ValueError("directory、url、broker 必须且只能给出一个 / exactly one of directory, url and broker")
+        if (self.broker is None) != (self.topic is None):
+            raise ValueError("broker 与 topic 必须同时给出 / broker and topic go together")
+        if self.broker is None and (self.username or self.password_file or self.tls or self.client_id):
+            raise ValueError(
+                "username、password_file、tls、client_id 只用于 broker / "
+                "username, password_file, tls and client_id belong to broker"
+            )
+        if self.password_file is not None and self.username is None:
+            raise ValueError("有 password_file 时须有 username / password_file needs username")
         if self.url is not None and self.poll_s < 5:
             raise ValueError("poll_s 至少为 5 / poll_s is at least 5 with a url")
         if self.token_file is not None and self.url is None:
@@ -68,6 +88,10 @@ class CapHubOptions(Options):
                     "令牌不得经 http 明文发送，请用 https / a token is not sent over plain http: use https"
                 )
         return self
+
+    @property
+    def pace_s(self) -> float:
+        return 1.0 if self.broker is not None else self.poll_s
 
 
 def _code(written: str) -> str:

@@ -90,8 +90,8 @@ class CapHub:
     def __init__(self, spec: HubSpec, clock: Clock) -> None:
         options: CapHubOptions = spec.options
         self._clock = clock
-        self._poll_s = options.poll_s
-        self._source = source_of(options)
+        self._poll_s = options.pace_s
+        self._source = source_of(options, spec.id)
         self._strangers = Strangers()
         self.places = {
             device: Place(each, Warnings.from_bytes(spec.memory[device]) if device in spec.memory else Warnings())

@@ -1,10 +1,11 @@
-"""Where messages are fetched from: a directory, or a URL."""
+"""Where messages are fetched from: a directory, a URL, or a topic of a broker."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import stat
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 from drivers.cap.config import CapHubOptions
 from drivers.cap.message import MOST_BYTES
 from drivers.cap.warnings import LONGEST_LIFE_MS
+from drivers.hub import parse_host_port
+from drivers.mqtt_client.packet import Message
+from drivers.mqtt_client.session import Dial, Session, Ticket, Tls
 from gateway.errors import LineLost
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ _MOST_ENTRIES = 20_000
 _MOST_FILES = 1000
 _AT_ONCE = 20
 """Files read before other tasks have their turn."""
+_MOST_HELD = 100
+"""Messages of a broker between two looks; then it waits."""
 
 
 class SourceFailed(Exception):
@@ -53,7 +59,9 @@ class Source(Protocol):
         """What was fetched last was of no use: it is to be fetched whole the next time."""
 
 
-def source_of(options: CapHubOptions) -> Source:
+def source_of(options: CapHubOptions, line: str) -> Source:
+    if options.broker is not None:
+        return BrokerSource(options, line)
     return DirectorySource(options) if options.directory is not None else UrlSource(options)
 
 
@@ -189,6 +197,96 @@ class UrlSource:
         except (OSError, ValueError) as exc:
             raise SourceFailed(f"token_file: {exc}") from exc
         return {"Authorization": f"Bearer {token}"}
+
+
+class BrokerSource:
+    """A subscription.  The session is kept by the broker: what is published (QoS 1) while we are away comes later.
+
+    A message is acknowledged at the look after the one that gave it away, when what it said is on disk.
+    """
+
+    def __init__(self, options: CapHubOptions, line: str) -> None:
+        assert options.broker is not None
+        tls = options.tls
+        self._topic = options.topic or ""
+        self._dial = Dial(
+            *parse_host_port(options.broker),
+            options.client_id or f"compound-gateway-{line}",
+            options.username,
+            options.password_file,
+            None if tls is None else Tls(tls.ca, tls.certificate, tls.key),
+            most_bytes=lambda topic: MOST_BYTES,
+        )
+        self._held: deque[tuple[Document, Ticket]] = deque()
+        self._given: list[Ticket] = []
+        self._room = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """The first look says it where the broker cannot be reached: it is no reason to close what is in force."""
+        self._held.clear()
+        self._given.clear()
+        self._room.set()
+        try:
+            await self._connect()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def fetch(self, now_ms: int) -> Sequence[Document]:
+        for ticket in self._given:
+            ticket.done()
+        self._given.clear()
+        if self._listening is None:
+            await self._connect()
+        assert self._listening is not None
+        if self._listening.done():
+            ended, self._listening = self._listening, None
+            self._held.clear()  # not acknowledged: they come again
+            self._room.set()
+            raise SourceFailed(str(ended.exception() or "the connection ended")[:200])
+        documents = [document for document, _ in self._held]
+        self._given = [ticket for _, ticket in self._held]
+        self._held.clear()
+        self._room.set()
+        return documents
+
+    def again(self) -> None:
+        """A message that is wrong stays wrong."""
+
+    async def _connect(self) -> None:
+        """Returns when it is subscribed, or has failed."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._listening = asyncio.create_task(self._listen(ready))
+        await asyncio.wait([ready, self._listening], return_when=asyncio.FIRST_COMPLETED)
+
+    async def _listen(self, ready: asyncio.Future[None]) -> None:
+        """Until the connection ends, which raises LineLost."""
+        async with Session(self._dial) as session:
+            running = asyncio.ensure_future(session.run(self._heard))
+            try:
+                await session.subscribe([self._topic])
+                if not ready.done():
+                    ready.set_result(None)
+                await running
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    async def _heard(self, message: Message, ticket: Ticket) -> None:
+        while len(self._held) >= _MOST_HELD:
+            self._room.clear()
+            await self._room.wait()
+        self._held.append((Document(message.topic, message.payload), ticket))
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -35,10 +35,10 @@ from drivers.json_mapping.payload import (
 )
 from drivers.json_mapping.reading import Times, by_address, reading_of
 from drivers.json_mapping.records import number_at, reaches, tagged, unwrap
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.config import ChirpstackHubOptions, ChirpstackPointOptions
 from drivers.mqtt_south.dialect import MOST_BYTES, Command, Heard, Said, Stranger, to_json
 from drivers.mqtt_south.memory import Notes
-from drivers.mqtt_south.packet import Message
 from gateway.errors import DeviceRejected
 from gateway.model import PointId, Reading, Value
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from drivers.hub import Address
 from drivers.json_mapping.options import (
     MOST_TOPIC,
     EventOptions,
@@ -22,6 +20,7 @@ from drivers.json_mapping.options import (
     checked_segment,
     checked_topic,
 )
+from drivers.mqtt_client.config import BrokerOptions
 
 _EUI = re.compile(r"[0-9a-f]{16}")
 
@@ -66,29 +65,6 @@ Downlinks = Annotated[dict[str, Annotated[str, AfterValidator(_hex)]], Field(max
 
 
 # ---------------------------------------------------------------------- the line
-
-
-class TlsOptions(Options):
-    ca: Path | None = None
-    """PEM; left out: the system's own authorities."""
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-class BrokerOptions(Options):
-    broker: Address
-    username: str | None = None
-    password_file: Path | None = None
-    """A file with nothing but the password; the password itself never stands in site.yaml."""
-    tls: TlsOptions | None = None
-    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
-    """``compound-gateway-`` and the line's id unless given.  Two clients of one id throw each other out."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.password_file is not None and self.username is None:
-            raise ValueError("有 password_file 时须有 username / password_file needs username")
-        return self
 
 
 class ZigbeeHubOptions(BrokerOptions):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from drivers.base import Decoded
 from drivers.json_mapping.decode import decode_payload
-from drivers.mqtt_south import packet
-from drivers.mqtt_south.packet import Kind, Malformed, Message
+from drivers.mqtt_client import packet
+from drivers.mqtt_client.packet import Kind, Malformed, Message
 
 
 def decode(data: bytes) -> Decoded:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from drivers.base import DeviceSpec, Happening
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.memory import Notes
-from drivers.mqtt_south.packet import Message
 from gateway.model import PointId, Reading, Reason, Value, bad_reading
 
 MOST_BYTES = 65536

@@ -19,9 +19,11 @@ from drivers.base import DeviceSpec, Happening, HubSpec, ProtocolType, Report, U
 from drivers.hub import InboxHub, parse_host_port
 from drivers.json_mapping.payload import clean
 from drivers.json_mapping.pulses import Pulses
+from drivers.mqtt_client.config import BrokerOptions
+from drivers.mqtt_client.packet import Message
+from drivers.mqtt_client.session import Dial, Session, Ticket, Tls
 from drivers.mqtt_south.chirpstack import Chirpstack
 from drivers.mqtt_south.config import (
-    BrokerOptions,
     ChirpstackHubOptions,
     ChirpstackOptions,
     ChirpstackPointOptions,
@@ -35,8 +37,6 @@ from drivers.mqtt_south.config import (
 from drivers.mqtt_south.dialect import Command, Dialect, Said, Stranger
 from drivers.mqtt_south.mapped import Mapped
 from drivers.mqtt_south.memory import Key, Memory, from_bytes, key_of
-from drivers.mqtt_south.packet import Message
-from drivers.mqtt_south.session import Dial, Session, Ticket, Tls
 from drivers.mqtt_south.zigbee2mqtt import Zigbee2Mqtt
 from gateway.clock import Clock
 from gateway.errors import DeviceRejected, DeviceUnreachable, LineLost

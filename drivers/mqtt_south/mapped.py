@@ -20,10 +20,10 @@ from drivers.json_mapping.mapping import (
 )
 from drivers.json_mapping.payload import MISSING, Json, Unfit, clean, key_of, look_up, raw_of, steps, value_of
 from drivers.json_mapping.reading import by_address, meaning_of, same
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.config import JsonHubOptions, JsonOptions, JsonPointOptions
 from drivers.mqtt_south.dialect import MOST_BYTES, Command, Heard, Said, Stranger, to_json
 from drivers.mqtt_south.memory import Notes
-from drivers.mqtt_south.packet import Message
 from gateway.errors import DeviceRejected
 from gateway.model import PointId, Value
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from drivers.mqtt_south.packet import Message
+from drivers.mqtt_client.packet import Message
 
 FEWEST_TAKEN, MOST_TAKEN = 20, 1000
 """The latest are remembered in any case, and nobody has a thousand messages on the way."""

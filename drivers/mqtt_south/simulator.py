@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from drivers.mqtt_south.packet import Message
-from drivers.mqtt_south.session import Dial, Session, Ticket
+from drivers.mqtt_client.packet import Message
+from drivers.mqtt_client.session import Dial, Session, Ticket
 from gateway.errors import DeviceUnreachable, LineLost
 
 

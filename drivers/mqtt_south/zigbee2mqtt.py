@@ -33,10 +33,10 @@ from drivers.json_mapping.payload import (
     value_of,
 )
 from drivers.json_mapping.reading import FRESH_MS, Times, by_address, meaning_of, reading_of, same
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.config import ZigbeeHubOptions, ZigbeePointOptions
 from drivers.mqtt_south.dialect import MOST_BYTES, Command, Heard, Said, Stranger, all_bad, to_json
 from drivers.mqtt_south.memory import Notes
-from drivers.mqtt_south.packet import Message
 from gateway.errors import DeviceRejected
 from gateway.model import PointId, Reason, Value, ValueKind, bad_reading
 

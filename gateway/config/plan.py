@@ -363,12 +363,19 @@ class Planner:
 
     def _with_files(self, path: Steps, options: BaseModel) -> BaseModel:
         """File names in a configuration are relative to it."""
-        directory = Path(self._document.file).parent
-        files = {key: directory / value for key, value in options if isinstance(value, Path)}
-        for key, file in files.items():
-            if not os.path.isfile(file):
-                self._add((*path, key), "W-FILE", no_such_file(file), warning=True)
-        return options.model_copy(update=files) if files else options
+        update: dict[str, Any] = {}
+        for key, value in options:
+            if isinstance(value, BaseModel):
+                update[key] = self._with_files((*path, key), value)
+            elif isinstance(value, Path):
+                update[key] = self._file((*path, key), value)
+        return options.model_copy(update=update) if update else options
+
+    def _file(self, path: Steps, written: Path) -> Path:
+        file = Path(self._document.file).parent / written
+        if not os.path.isfile(file):
+            self._add(path, "W-FILE", no_such_file(file), warning=True)
+        return file
 
     def _layout(self, path: Steps, model: DeviceModel, profile: Profile, type_: ProtocolType) -> Layout:
         """Cached by everything it is made of."""

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.json_mapping.payload import MISSING, look_up, plain, steps
-from drivers.mqtt_south import packet
+from drivers.mqtt_client import packet
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.decode import decode
-from drivers.mqtt_south.packet import Message
 from drivers.registry import decoder
 
 LIFT = b'{"TY":"M","ST":"S","D":"lpPuYAEAAAEAAQAAAQBcAAAAACY="}'

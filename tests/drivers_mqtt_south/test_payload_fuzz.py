@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from drivers.base import ProtocolType
 from drivers.json_mapping.payload import Unreadable, parse, time_of
 from drivers.json_mapping.records import Layout, Order, Type, number_at, reaches, tagged, unwrap
-from drivers.mqtt_south import memory, packet
+from drivers.mqtt_client import packet
+from drivers.mqtt_client.packet import Malformed, Message
+from drivers.mqtt_south import memory
 from drivers.mqtt_south.dialect import Said
 from drivers.mqtt_south.hub import CHIRPSTACK, MQTT_JSON, ZIGBEE2MQTT
-from drivers.mqtt_south.packet import Malformed, Message
 from drivers_mqtt_south.site import NOW_MS, device, make
 from gateway.model import Quality
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from drivers.base import DeviceSpec, HubSpec, PointSpec
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.dialect import Said
 from drivers.mqtt_south.hub import CHIRPSTACK, MQTT_JSON, ZIGBEE2MQTT, MqttHub
-from drivers.mqtt_south.packet import Message
 from drivers_mqtt_south.site import NOW_MS
 from gateway.config.faults import Report
 from gateway.config.profiles import Profile, Profiles, shipped_profiles

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.mqtt_south import packet
+from drivers.mqtt_client import packet
+from drivers.mqtt_client.packet import Message
+from drivers.mqtt_client.session import KEEPALIVE_S, MOST_TOPIC_BYTES, Dial, Session, Ticket
 from drivers.mqtt_south.hub import ZIGBEE2MQTT
-from drivers.mqtt_south.packet import Message
-from drivers.mqtt_south.session import KEEPALIVE_S, MOST_TOPIC_BYTES, Dial, Session, Ticket
 from drivers.mqtt_south.simulator import SimClient
 from drivers_mqtt_south.site import asynchronous, collect, device, make
 from gateway.errors import DeviceUnreachable, LineLost

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from drivers.mqtt_client.packet import Message
 from drivers.mqtt_south.hub import ZIGBEE2MQTT, MqttHub
-from drivers.mqtt_south.packet import Message
 from drivers.mqtt_south.simulator import SimBridge
 from drivers_mqtt_south.site import NOW_MS, asynchronous, collect, device, local_broker, make, until, values
 from gateway.errors import ConfigError, DeviceRejected, DeviceUnreachable, LineLost

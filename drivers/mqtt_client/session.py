@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from drivers.hub import LINGER_S
-from drivers.mqtt_south import packet
-from drivers.mqtt_south.packet import Kind, Malformed, Message
+from drivers.mqtt_client import packet
+from drivers.mqtt_client.packet import Kind, Malformed, Message
 from gateway.errors import DeviceUnreachable, LineLost
 
 DIAL_S = 10.0
