@@ -38,6 +38,7 @@ ROOT = f"compound/v1/{SITE}/{GATEWAY}"
 _RULES = Path(__file__).parent / "rules.yaml"
 _LIBRARY = Path(rules.__file__).parent / "library"
 _CHANGED: Mapping[str, Mapping[str, str | None]] = {
+    "gas_controller_high": {"for": "2s", "clear_after": "5s"},
     "fire_lane_blocked": {
         "for": "8s",
         "clear_after": "5s",

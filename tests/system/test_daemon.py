@@ -185,7 +185,7 @@ def test_the_demonstration_ends_with_the_contracts_document_and_leaves_nothing_b
         "scenario", "devices", "readings_committed", "envelopes_acknowledged", "alarms_raised", "lost"
     ]  # fmt: skip
     assert result["lost"] == 0
-    assert result["devices"] == 2 + 2 + 1 + 1 + 2
+    assert result["devices"] > 2 + 2 + 1 + 1 + 2
     assert result["readings_committed"] > 50
     assert result["envelopes_acknowledged"] > 5
     assert list(tmp_path.iterdir()) == []

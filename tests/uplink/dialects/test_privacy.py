@@ -245,6 +245,7 @@ def test_people_go_under_pseudonyms_too() -> None:
         holder="Wang",
         card="0012345678",
         plate="京A12345",
+        user="13800000000",
         who="operator-7",
         to="captain",
         door=2,
