@@ -11,7 +11,7 @@ run:
 test:
 	@sh packaging/venv.sh dev
 	@sh packaging/test_tools.sh
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 test-long:
 	@sh packaging/venv.sh dev
