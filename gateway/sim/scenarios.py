@@ -73,6 +73,14 @@ def _burst(stage: Stage) -> Awaitable[None]:
     return stage.burst_pipe(rise_s=12.0, fall_s=9.0, peak_cm=36.0)
 
 
+async def _force(stage: Stage) -> None:
+    stage.town.doors.force(2)
+
+
+async def _close(stage: Stage) -> None:
+    stage.town.doors.close(2)
+
+
 _ALL = (
     Scenario("quiet", Text("一切正常", "nothing happens")),
     Scenario(
@@ -174,6 +182,36 @@ _ALL = (
                     "it is shut and the water drains (the alarm ends a minute later)",
                 ),
                 lambda stage: stage.shut_pipe(),
+            ),
+        ),
+    ),
+    Scenario(
+        "forced_door",
+        Text("有人强行打开地下室门", "the basement door is forced"),
+        (
+            Act(6.0, Text("地下室门被强行打开", "the basement door is forced open"), _force),
+            Act(15.0, Text("门已关上", "the door is closed again"), _close),
+        ),
+    ),
+    Scenario(
+        "sos",
+        Text("101 室老人按下求助按钮", "somebody in flat 101 presses the SOS button"),
+        (
+            Act(
+                6.0,
+                Text("101 室按下求助按钮", "the SOS button in flat 101 is pressed"),
+                lambda stage: stage.town.radio.press_sos(),
+            ),
+        ),
+    ),
+    Scenario(
+        "shed_smoke",
+        Text("电动自行车棚冒烟，切断充电电源", "smoke in the e-bike shed: charging is cut off"),
+        (
+            Act(
+                6.0,
+                Text("自行车棚的充电器冒烟", "a charger in the shed begins to smoke"),
+                lambda stage: stage.town.radio.smoke_in_shed(),
             ),
         ),
     ),
