@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from drivers.hub import HostPort, UdpServer
+from drivers.base import Found
+from drivers.hub import HostPort, UdpServer, with_port
 from drivers.onvif.soap import LARGEST_ANSWER_BYTES, SoapError, body_of
 
 GROUP: Final[HostPort] = ("239.255.255.250", 3702)
@@ -83,3 +84,15 @@ async def search(patience_s: float, group: HostPort = GROUP) -> Mapping[HostPort
         asking.send(probe(), group)
         await asyncio.sleep(patience_s)
     return found
+
+
+async def seek(called: str | None, timeout_s: float) -> AsyncIterator[Found]:
+    """Every camera that answers (drivers/base.py: Seek).  *called*: a host, or host:port, instead of the group.
+
+    Raises ValueError for an address that is none.
+    """
+    group = GROUP if called is None else with_port(called, GROUP[1])
+    for each in (await search(timeout_s, group)).values():
+        host, port = each.address
+        entry = {"address": host if port == 80 else f"{host}:{port}"}
+        yield Found(entry, " ".join(filter(None, (each.name, each.hardware))))

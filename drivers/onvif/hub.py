@@ -258,5 +258,6 @@ ONVIF = ProtocolType(
     make=lambda spec, hub, clock: Camera(),
     hub=OnvifHub,
     hub_options=HubOptions,
+    seek=discovery.seek,
     sends=True,
 )
