@@ -302,7 +302,7 @@ def test_a_daemon_that_dies_twice_in_the_window_comes_back_with_the_old_configur
 
 
 @pytest.mark.parametrize(
-    "times", [pytest.param(50), pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+    "times", [pytest.param(20), pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_reloading_often_leaks_no_descriptor_and_loses_nothing(tmp_path: Path, times: int) -> None:
     async def main() -> None:
