@@ -79,9 +79,13 @@ class Listener:
         now_s = asyncio.get_running_loop().time()
         await self._mark(self.hearing.lost(), exc, now_s)
 
-    def alive(self, device: str) -> None:
-        """It has answered a question."""
-        self.hearing.heard(device, asyncio.get_running_loop().time())
+    async def alive(self, *devices: str) -> None:
+        """They have said something, or answered a question; whoever was silent is so no longer."""
+        now_s = asyncio.get_running_loop().time()
+        returned = [device for device in devices if self.hearing.heard(device, now_s)]
+        gaps = [gap for device in returned for gap in self._back(device, now_s)]
+        if gaps:
+            await self.publish(gaps)
 
     # ------------------------------------------------------------------ in
 
@@ -95,12 +99,7 @@ class Listener:
         """Take *reports*; they are confirmed to the hub when they are on disk."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        gaps: list[Gap] = []
-        for report in reports:
-            if self.hearing.heard(report.device, now_s):
-                gaps += self._back(report.device, now_s)
-        if gaps:
-            await self.publish(gaps)
+        await self.alive(*(report.device for report in reports))
         taken = [replace(report, readings=self._settled(report.readings)) for report in reports]
         for report in taken:
             self.hearing.said(report.readings, now_s)

@@ -239,7 +239,7 @@ class Line:
             self._finished(job, now_s)
         await self._answered(job.device, readings)
         if self._listener is not None:
-            self._listener.alive(job.device)
+            await self._listener.alive(job.device)
         self._tell(job.device)
 
     def _tell(self, device: str) -> None:

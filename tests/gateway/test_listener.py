@@ -204,6 +204,21 @@ def test_what_a_polled_device_tells_beside_its_readings_is_taken_once() -> None:
     assert len(taken.reports) == 1
 
 
+def test_an_answered_question_ends_a_silence_as_a_report_does() -> None:
+    bench = Bench()
+
+    async def acts() -> None:
+        await asyncio.sleep(150.0)
+        assert bench.line.silent() == {"door"}
+        assert bench.line._listener is not None
+        await bench.line._listener.alive("door")
+        assert bench.line.silent() == frozenset()
+        assert bench.line.stats.devices["door"].silent_since_s is None
+
+    bench.play(acts)
+    assert [r.point for _, r in bench.published if isinstance(r, Gap)] == [CONTACT.id]
+
+
 def test_an_inbox_is_bounded_and_nobody_is_left_waiting() -> None:
     async def main() -> None:
         inbox = Inbox(most=2)
