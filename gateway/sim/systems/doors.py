@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from drivers.uhppote.simulator import SimController, UhppoteSimulator
-from gateway.sim.systems.ground import free_udp_port
+from gateway.sim.systems.ground import china_now, free_udp_port
 
 SERIAL = 201020304
 RESIDENT, STRANGER = 10058400, 20031234
@@ -20,7 +19,7 @@ class Doors:
     packs = ("doors",)
 
     def __init__(self) -> None:
-        self._network = UhppoteSimulator([SERIAL], now=_china)
+        self._network = UhppoteSimulator([SERIAL], now=china_now)
         self._listen = 0
 
     @property
@@ -76,7 +75,3 @@ class Doors:
 
     def close(self, door: int) -> None:
         self.controller.closes(door)
-
-
-def _china() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=8)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from drivers.gb26875.simulator import Habits, Transmitter, component, heartbeat, operation, system_state
 from gateway.sim.broker import free_port
+from gateway.sim.systems.ground import china_now
 
 HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
@@ -29,7 +29,7 @@ class Fire:
 
     async def __aenter__(self) -> Self:
         self._port = free_port()
-        habits = Habits(now=_china, resend_s=AGAIN_S, resends=_A_DAY)
+        habits = Habits(now=china_now, resend_s=AGAIN_S, resends=_A_DAY)
         self._panel = await Transmitter("127.0.0.1", self._port, habits=habits).__aenter__()
         self._task = asyncio.create_task(self._keep_alive(self._panel))
         return self
@@ -80,7 +80,3 @@ class Fire:
         while True:
             await panel.send(heartbeat())
             await asyncio.sleep(HEARTBEAT_S)
-
-
-def _china() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=8)

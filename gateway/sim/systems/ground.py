@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from drivers.modbus.config import Table
@@ -50,3 +51,8 @@ def free_udp_port() -> int:
 
 def _word(value: Callable[[], float]) -> Callable[[], int]:
     return lambda: round(value()) & 0xFFFF
+
+
+def china_now() -> datetime:
+    """As the clocks of Chinese devices say it, which know no time zone."""
+    return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=8)
